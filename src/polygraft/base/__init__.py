@@ -1,0 +1,1 @@
+"""The frozen model: loading, fingerprints, and the places where grafts attach."""
