@@ -1,0 +1,58 @@
+# Everything runs in .venv, which is made on first use and renewed when pyproject.toml or constraints.txt change.
+# PYTHON names the interpreter that makes it: `make setup PYTHON=python3.12`.
+
+PYTHON ?= python3
+WORKERS ?= 2
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
+
+.DEFAULT_GOAL := help
+.PHONY: help setup quickstart test check docs bench
+
+help: ## Show this list.
+	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1@\2/p' Makefile | awk -F@ '{ printf "%-18s%s\n", $$1, $$2 }'
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than Python 3.11. Name a newer one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# Dependency groups need pip 25.1; an older pip comes with Python 3.11.
+.venv/pip: $(BIN)/python
+	$(PIP) --upgrade 'pip>=25.1'
+	@touch $@
+
+# What a user has: polygraft, its dependencies and the bundled base.
+.venv/installed: .venv/pip pyproject.toml constraints.txt
+	$(PIP) -c constraints.txt -e '.[bundled]'
+	@touch $@
+
+# What a developer has besides: the linters, the type checker, the tests' and the pages' tools.
+.venv/installed-dev: .venv/installed
+	$(PIP) -c constraints.txt -e '.[bundled]' --group dev
+	@touch $@
+
+setup: .venv/installed-dev ## Make .venv with polygraft and every tool for developing it.
+
+quickstart: .venv/installed ## Train, swap and score the sample grafts, and write a page with the results.
+	$(BIN)/polygraft quickstart
+
+test: .venv/installed-dev ## Run every test, the slow ones too.
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+check: .venv/installed-dev ## Format, lint, types, imports, dependencies, pages, tests: what CI runs.
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+	$(BIN)/deptry src
+	$(BIN)/mkdocs build --strict --quiet
+	$(BIN)/python -m pytest -n $(WORKERS)
+
+docs: .venv/installed-dev ## Build the pages into site/.
+	$(BIN)/mkdocs build --strict
+
+bench: .venv/installed ## Run every script in benchmarks/, in the order of their names.
+	@for script in $(sort $(wildcard benchmarks/*.py)); do \
+	  echo "$$script"; $(BIN)/python $$script || exit 1; \
+	done
