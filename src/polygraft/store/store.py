@@ -1,0 +1,359 @@
+"""A folder of grafts: every change is whole or did not happen."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from torch import Tensor
+
+from polygraft.errors import NotInStoreError, StoreError, nearest
+from polygraft.store.fields import shown
+from polygraft.store.files import (
+    LEFTOVER,
+    check_folder,
+    leftover,
+    locked,
+    read_plain,
+    sync_folder,
+    write_new,
+)
+from polygraft.store.graft import TENSORS, read_graft, read_manifest, write_graft, write_manifest
+from polygraft.store.manifest import Manifest, check_name
+
+LATEST = "latest"
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+_LATEST_BYTES = 32
+_LISTED = 14
+
+
+class Store:
+    """A folder of grafts, each with its versions.
+
+    Writers take turns; readers never wait. A version is written beside the others under a name
+    that no reader looks at, and gets its own name when the disk has all of it. What a killed
+    writer leaves behind, the next one removes.
+
+    Args:
+        folder: The folder; it is made by the first `put`.
+
+    Example:
+        >>> Store("no-such-folder").names()
+        []
+    """
+
+    def __init__(self, folder: Path | str) -> None:
+        self.folder = Path(folder)
+
+    def put(self, manifest: Manifest, tensors: Mapping[str, Tensor]) -> Manifest:
+        """Add a graft as the next version of its name.
+
+        Args:
+            manifest: What the graft is; its version, counts, digest and tensors are filled in.
+            tensors: Its numbers, on any device.
+
+        Raises:
+            StoreError: Something in it cannot be stored, or the folder cannot be written.
+        """
+        name = check_name(manifest.name)
+        with self._changing(create=True):
+            self._check_case(name)
+            folder = self.folder / name
+            unfinished = leftover(self.folder)
+            try:
+                existing = self._versions(name)
+                version = max(existing, default=0) + 1
+                full = write_graft(unfinished, replace(manifest, version=version), tensors)
+                if not os.path.lexists(folder):
+                    folder.mkdir()
+                    sync_folder(self.folder)
+                check_folder(folder)
+                unfinished.rename(folder / str(version))
+                sync_folder(folder)
+            finally:
+                _delete(unfinished)
+            self._point(folder, version)
+        return full
+
+    def get(self, name: str, *, version: int | None = None) -> tuple[Manifest, dict[str, Tensor]]:
+        """Read a graft, the latest version if none is named, everything checked.
+
+        Raises:
+            NotInStoreError: The store does not hold it.
+            StoreError: It is damaged; the sentence says how.
+        """
+        with self._reading(name, version) as folder:
+            manifest, tensors = read_graft(folder)
+            self._check_identity(manifest, folder)
+        return manifest, tensors
+
+    def manifest(self, name: str, *, version: int | None = None) -> Manifest:
+        """Read what a graft is, without its numbers.
+
+        Raises:
+            NotInStoreError: The store does not hold it.
+            StoreError: The manifest is damaged.
+        """
+        with self._reading(name, version) as folder:
+            manifest = read_manifest(folder)
+            self._check_identity(manifest, folder)
+        return manifest
+
+    def verify(self, name: str, *, version: int | None = None) -> Manifest:
+        """Check all of a graft and give its manifest.
+
+        Raises:
+            NotInStoreError: The store does not hold it.
+            StoreError: It is damaged; the sentence says how.
+        """
+        return self.get(name, version=version)[0]
+
+    def names(self) -> list[str]:
+        """Give the names of all grafts, sorted."""
+        return [name for name in self._candidates() if self._versions(name)]
+
+    def versions(self, name: str) -> list[int]:
+        """Give a graft's versions, oldest first.
+
+        Raises:
+            NotInStoreError: The store does not hold the graft.
+        """
+        found = self._versions(check_name(name))
+        if not found:
+            raise self._not_here(name)
+        return found
+
+    def latest(self, name: str) -> int:
+        """Give the version that is read when none is named.
+
+        Raises:
+            NotInStoreError: The store does not hold the graft.
+            StoreError: The pointer names what is not there.
+        """
+        found = self.versions(name)
+        path = self.folder / name / LATEST
+        try:
+            data = read_plain(path, limit=_LATEST_BYTES)
+        except FileNotFoundError:
+            return found[-1]
+        text = data.decode("ascii", "replace").removesuffix("\n")
+        if not _VERSION.fullmatch(text) or int(text) not in found:
+            raise StoreError(
+                f"{path} holds {shown(text)}, where one of the versions {_listed(found)} was expected. "
+                "The file was changed after it was written. Ask for a version by its number, "
+                "or remove the file to use the newest."
+            )
+        return int(text)
+
+    def find_step(self, digest: str) -> Manifest | None:
+        """Find the newest whole graft that a recipe's step made, or nothing.
+
+        A damaged graft does not count, so that the step is done again.
+
+        Args:
+            digest: The digest of the step.
+        """
+        found: list[Manifest] = []
+        for name in self.names():
+            for version in self._versions(name):
+                manifest = self._read_or_none(name, version)
+                if manifest is not None and manifest.step == digest:
+                    found.append(manifest)
+        for manifest in sorted(found, key=lambda item: (item.created, item.version), reverse=True):
+            try:
+                return self.verify(manifest.name, version=manifest.version)
+            except StoreError:
+                continue
+        return None
+
+    def remove(self, name: str, *, version: int | None = None) -> list[int]:
+        """Remove one version of a graft, or all of them, and give those removed.
+
+        Raises:
+            NotInStoreError: The store does not hold it.
+            StoreError: The folder cannot be written.
+        """
+        check_name(name)
+        with self._changing():
+            found = self.versions(name)
+            if version is not None and version not in found:
+                raise self._no_version(name, version, found)
+            going = found if version is None else [version]
+            staying = [item for item in found if item not in going]
+            folder = self.folder / name
+            check_folder(folder)
+            if staying:
+                self._point(folder, staying[-1])
+            unfinished = leftover(self.folder)
+            (folder / str(going[0]) if staying else folder).rename(unfinished)
+            sync_folder(folder if staying else self.folder)
+            _delete(unfinished)
+        return going
+
+    def rename(self, old: str, new: str) -> None:
+        """Give a graft, with all its versions, another name.
+
+        Grafts that were trained beside it keep the name it had then, and its digest.
+
+        Raises:
+            NotInStoreError: The store does not hold the old name.
+            StoreError: The new name is taken, or a version is damaged.
+        """
+        check_name(old)
+        check_name(new)
+        with self._changing():
+            found, latest = self.versions(old), self.latest(old)
+            if new in self._candidates():
+                raise StoreError(
+                    f"The graft '{old}' cannot be renamed to '{new}': the store {self.folder} holds a graft "
+                    "of that name. A name that is free was expected. Choose another, or remove that graft first."
+                )
+            self._check_case(new)
+            unfinished = leftover(self.folder)
+            try:
+                unfinished.mkdir()
+                for version in found:
+                    manifest = self.verify(old, version=version)
+                    source, target = self.folder / old / str(version), unfinished / str(version)
+                    target.mkdir()
+                    _link(source / TENSORS, target / TENSORS)
+                    write_manifest(target, replace(manifest, name=new))
+                self._point(unfinished, latest)
+                unfinished.rename(self.folder / new)
+                sync_folder(self.folder)
+            finally:
+                _delete(unfinished)
+            gone = leftover(self.folder)
+            (self.folder / old).rename(gone)
+            sync_folder(self.folder)
+            _delete(gone)
+
+    @contextmanager
+    def _changing(self, *, create: bool = False) -> Iterator[None]:
+        try:
+            if create and not self.folder.is_dir():
+                self.folder.mkdir(parents=True, exist_ok=True)
+                sync_folder(self.folder.parent)
+            if not self.folder.is_dir():
+                yield
+                return
+            with locked(self.folder):
+                for path in self.folder.iterdir():
+                    if path.name.startswith(LEFTOVER):
+                        _delete(path)
+                yield
+        except OSError as error:
+            raise StoreError(
+                f"The store {self.folder} cannot be changed: {error.strerror or error}. "
+                "A folder with room that may be written was expected. Make room or choose another folder."
+            ) from error
+
+    @contextmanager
+    def _reading(self, name: str, version: int | None) -> Iterator[Path]:
+        check_name(name)
+        try:
+            check_folder(self.folder / name)
+            number = self.latest(name) if version is None else version
+            folder = self.folder / name / str(number)
+            if not _VERSION.fullmatch(str(number)):
+                raise self._no_version(name, number, self.versions(name))
+            check_folder(folder)
+            yield folder
+        except FileNotFoundError:
+            found = self._versions(name)
+            if version is None or not found:
+                raise self._not_here(name) from None
+            raise self._no_version(name, version, found) from None
+        except OSError as error:
+            raise StoreError(
+                f"The graft '{name}' in the store {self.folder} cannot be read: {error.strerror or error}. "
+                "Files that may be read were expected. Change their permissions, or put the graft in again."
+            ) from error
+
+    def _point(self, folder: Path, version: int) -> None:
+        unfinished = leftover(self.folder)
+        write_new(unfinished, f"{version}\n".encode())
+        unfinished.replace(folder / LATEST)
+        sync_folder(folder)
+
+    def _candidates(self) -> list[str]:
+        return sorted(name for name in _folders(self.folder) if _is_name(name))
+
+    def _versions(self, name: str) -> list[int]:
+        return sorted(int(text) for text in _folders(self.folder / name) if _VERSION.fullmatch(text))
+
+    def _read_or_none(self, name: str, version: int) -> Manifest | None:
+        try:
+            return self.manifest(name, version=version)
+        except StoreError:
+            return None
+
+    def _check_identity(self, manifest: Manifest, folder: Path) -> None:
+        name, version = folder.parent.name, int(folder.name)
+        if (manifest.name, manifest.version) != (name, version):
+            raise StoreError(
+                f"{folder} holds version {manifest.version} of '{manifest.name}', where version {version} of "
+                f"'{name}' was expected. The folder was moved by hand. Move it back, or use "
+                "`polygraft grafts rename`."
+            )
+
+    def _check_case(self, name: str) -> None:
+        for other in self._candidates():
+            if other != name and other.casefold() == name.casefold():
+                raise StoreError(
+                    f"The store {self.folder} holds the graft '{other}', which differs from '{name}' in capital "
+                    "letters only. Some file systems take both for one. Choose another name."
+                )
+
+    def _not_here(self, name: str) -> NotInStoreError:
+        names = self.names()
+        listed = f"`polygraft grafts list` shows all {len(names)}." if names else "The store is empty."
+        return NotInStoreError(
+            f"The store {self.folder} holds no graft '{name}'.{nearest(name, names)} {listed}"
+        )
+
+    def _no_version(self, name: str, version: int, found: list[int]) -> NotInStoreError:
+        return NotInStoreError(
+            f"The store {self.folder} holds no version {version} of the graft '{name}'. "
+            f"It holds {_listed(found)}. Ask for one of these."
+        )
+
+
+def _folders(path: Path) -> list[str]:
+    try:
+        with os.scandir(path) as entries:
+            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _is_name(name: str) -> bool:
+    try:
+        check_name(name)
+    except StoreError:
+        return False
+    return True
+
+
+def _listed(versions: list[int]) -> str:
+    text = ", ".join(str(version) for version in versions[-_LISTED:])
+    return text if len(versions) <= _LISTED else f"..., {text}"
+
+
+def _link(source: Path, target: Path) -> None:
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target, follow_symlinks=False)
+
+
+def _delete(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
