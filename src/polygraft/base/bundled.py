@@ -201,7 +201,9 @@ def build_bundled_model(file: BundledFile) -> BertModel:
     model.load_state_dict(state, strict=True)
     for name, buffer in model.named_buffers():
         # to_empty left the buffers without values; both are what BertEmbeddings makes.
-        buffer.copy_(torch.arange(buffer.numel()).view_as(buffer) if "position" in name else torch.zeros_like(buffer))
+        buffer.copy_(
+            torch.arange(buffer.numel()).view_as(buffer) if "position" in name else torch.zeros_like(buffer)
+        )
     return model
 
 

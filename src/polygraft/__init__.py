@@ -1,0 +1,1 @@
+"""polygraft: one frozen pretrained model, many small grafts."""

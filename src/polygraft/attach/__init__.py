@@ -1,0 +1,1 @@
+"""A graft meets a base: plans, and the only folder with hooks."""

@@ -1,0 +1,228 @@
+"""A plan in force on a base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Protocol, Self
+
+from polygraft.attach.graft import Graft, rebuild_graft
+from polygraft.attach.hooks import Hooks, LayerReached, Pass
+from polygraft.attach.parse import parse_plan
+from polygraft.attach.plan import Named, Plan, list_names
+from polygraft.errors import GraftError, PlanError, nearest
+from polygraft.parts.head import HeadLayers, MaskedLmLayers
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from polygraft.base.base import Base
+    from polygraft.base.masked_lm_head import PretrainedHead
+    from polygraft.store.store import Store
+
+
+class MaskedLmHead(Protocol):
+    """What a base's own masked-LM head and a graft's have in common."""
+
+    def transform(self, hidden: Tensor) -> Tensor:
+        """Take hidden states [N, D] to the decoder's input [N, E]."""
+        ...
+
+
+class Attachment:
+    """A plan in force on a base; `remove()` undoes it exactly.
+
+    Example:
+        >>> with attach(base, "stack(qu, ner)", store=store) as attachment:  # doctest: +SKIP
+        ...     scores = attachment.score(input_ids, attention_mask)
+    """
+
+    def __init__(self, base: Base, plan: Plan | None, grafts: Sequence[Graft]) -> None:
+        if base.in_force:
+            held = base.in_force[0]
+            raise PlanError(
+                f"The base '{base.name}' has a plan in force already: {held}. Two plans at once would change each "
+                "other. Call `remove()` on it first, or stack the grafts in one plan."
+            )
+        self.base = base
+        self.plan = plan
+        self.grafts = tuple(grafts)
+        self.hooks = Hooks(base, self.grafts)
+        base.in_force.append(self)
+
+    def __str__(self) -> str:
+        return "no graft" if self.plan is None else str(self.plan)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.remove()
+
+    def remove(self) -> None:
+        """Take the plan off the base, which is then what it was, bit for bit. Safe to call twice."""
+        self.hooks.remove()
+        if self in self.base.in_force:
+            self.base.in_force.remove(self)
+
+    def run(self, input_ids: Tensor, attention_mask: Tensor, *, layer: int = -1) -> Tensor:
+        """Compute hidden states.
+
+        Args:
+            input_ids: Pieces, [B, T].
+            attention_mask: 1 for pieces, 0 for padding, [B, T].
+            layer: After how many layers to stop; -1 runs all and gives the last hidden state.
+
+        Returns:
+            [B, T, D]; what stands at padding has no meaning.
+
+        Raises:
+            GraftError: The pass never came by a place where a graft stands.
+        """
+        stop_after = None if layer == -1 else layer
+        self.hooks.current = Pass(stop_after=stop_after)
+        try:
+            output = self.base.model(input_ids=input_ids, attention_mask=attention_mask)
+        except LayerReached:
+            hidden = self.hooks.current.stopped
+            assert hidden is not None
+        else:
+            hidden = output.last_hidden_state
+        self._check_reached(stop_after)
+        self.hooks.current = Pass()
+        return hidden
+
+    def score(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """Score labels with the head of the uppermost graft that has one.
+
+        Returns:
+            [B, T, labels] for tokens, [B, labels] for sequences.
+
+        Raises:
+            PlanError: No graft of the plan has such a head.
+        """
+        head = self.find_head()
+        hidden = self.run(input_ids, attention_mask, layer=head.options.layer)
+        return head(hidden)
+
+    def find_head(self) -> HeadLayers:
+        """Give the head for tokens or sequences of the uppermost graft that has one.
+
+        Raises:
+            PlanError: There is none.
+        """
+        for graft in reversed(self.grafts):
+            head = graft.find_head()
+            if isinstance(head, HeadLayers):
+                return head
+        raise PlanError(
+            f"The plan '{self}' has no head for tokens or sequences, so it cannot label anything. Expected a task "
+            "graft in it, as in stack(qu, ner). Add one."
+        )
+
+    def find_labels(self) -> tuple[str, ...]:
+        """Give the names of the labels that `score` scores."""
+        return self.find_head().options.labels
+
+    def find_masked_lm_head(self) -> tuple[MaskedLmLayers | PretrainedHead, int]:
+        """Give the masked-LM head in force and the layer it reads: a graft's, else the base's own.
+
+        Raises:
+            PlanError: Neither the plan nor the base has one.
+        """
+        for graft in reversed(self.grafts):
+            head = graft.find_head()
+            if isinstance(head, MaskedLmLayers):
+                return head, head.options.layer
+        if self.base.head is not None:
+            return self.base.head, -1
+        raise PlanError(
+            f"The plan '{self}' has no masked-LM head, and the base '{self.base.name}' brings none. Expected a "
+            "graft with one below the language graft, as in stack(mlm, qu). Train one first."
+        )
+
+    def prepare_decoding(self, selected: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Take hidden states to the decoder: transform them, and undo the invertible parts.
+
+        Args:
+            selected: Hidden states of the layer that the masked-LM head reads, [N, D].
+
+        Returns:
+            The decoder's input [N, E], its weight [V, E] and its bias [V] or None.
+        """
+        head, _ = self.find_masked_lm_head()
+        x = head.transform(selected)
+        for graft in reversed(self.grafts):
+            invertible = graft.find_invertible()
+            if invertible is not None:
+                x = invertible.invert(x)
+        weight = self.base.sites.word_embeddings.weight if isinstance(head, MaskedLmLayers) else head.weight
+        return x, weight, head.bias
+
+    def _check_reached(self, stop_after: int | None) -> None:
+        limit = self.base.sites.num_layers if stop_after is None else stop_after
+        expected = {place for place in self.hooks.places if place[0] < limit}
+        missed = sorted(expected - self.hooks.current.reached)
+        if missed:
+            layer, name = missed[0]
+            raise GraftError(
+                f"The forward pass never came by layer {layer}, {name}, where the plan '{self}' has a graft "
+                f"({len(missed)} places missed). The base was changed by other code. Load it anew."
+            )
+
+
+def attach(
+    base: Base,
+    plan: Plan | str | None,
+    *,
+    grafts: Mapping[str, Graft] | Sequence[Graft] = (),
+    store: Store | None = None,
+    any_base: bool = False,
+) -> Attachment:
+    """Put a plan in force on a base.
+
+    Args:
+        base: The frozen base.
+        plan: A plan, its text form, or None for the bare base.
+        grafts: Grafts in memory that the plan may name; they come before the store's.
+        store: Where the other grafts are.
+        any_base: Whether to accept grafts of another base.
+
+    Raises:
+        PlanError: The plan cannot be read, or names a graft that is nowhere.
+        FingerprintError: A graft was trained on another base.
+
+    Example:
+        >>> attachment = attach(base, "stack(qu, ner)", store=store)  # doctest: +SKIP
+        >>> attachment.remove()  # doctest: +SKIP
+    """
+    wanted = parse_plan(plan) if isinstance(plan, str) else plan
+    memory = grafts if isinstance(grafts, Mapping) else {graft.name: graft for graft in grafts}
+    names = [] if wanted is None else list_names(wanted)
+    found = [_find_graft(base, name, wanted, memory, store, any_base=any_base) for name in names]
+    return Attachment(base, wanted, found)
+
+
+def _find_graft(
+    base: Base,
+    named: Named,
+    plan: Plan | None,
+    memory: Mapping[str, Graft],
+    store: Store | None,
+    *,
+    any_base: bool,
+) -> Graft:
+    if named.name in memory and named.version is None:
+        return memory[named.name]
+    known = sorted({*memory, *(store.names() if store is not None else ())})
+    if store is None or named.name not in known:
+        place = "among the grafts given" if store is None else "in the store"
+        hint = f"There are {', '.join(known[:12])}." if known else "There is none."
+        raise PlanError(
+            f"The plan '{plan}' names '{named.name}', which is not {place}.{nearest(named.name, known)} {hint} "
+            f"`polygraft grafts list` shows all {len(known)}."
+        )
+    manifest, tensors = store.get(named.name, version=named.version)
+    return rebuild_graft(base, manifest, tensors, any_base=any_base)

@@ -1,0 +1,176 @@
+"""A graft: parts with their tensors, made for one base."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor, nn
+
+from polygraft.errors import FingerprintError, GraftError, nearest
+from polygraft.parts.head import Head, HeadLayers, MaskedLmLayers
+from polygraft.parts.invertible import InvertibleLayers
+from polygraft.parts.part import Dimensions, Part
+from polygraft.parts.table import make_part
+
+if TYPE_CHECKING:
+    from polygraft.base.base import Base
+    from polygraft.store.manifest import Manifest
+
+
+@dataclass(kw_only=True, eq=False)
+class Graft:
+    """A named, trained, storable change to a base."""
+
+    name: str
+    parts: tuple[Part, ...]
+    layers: nn.ModuleDict
+    """The tensors of each part, by its kind (`bottleneck`, a second one is `bottleneck_2`)."""
+    manifest: Manifest | None = field(default=None)
+    """Where it came from; None as long as it was not stored."""
+
+    @property
+    def num_parameters(self) -> int:
+        """Count the graft's own values."""
+        return sum(tensor.numel() for tensor in self.layers.parameters())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Give the tensors by name, as they are stored."""
+        return {name: tensor.detach() for name, tensor in self.layers.state_dict().items()}
+
+    def find_head(self) -> HeadLayers | MaskedLmLayers | None:
+        """Give the layers of the graft's head, or None."""
+        for layers in self.layers.children():
+            if isinstance(layers, HeadLayers | MaskedLmLayers):
+                return layers
+        return None
+
+    def find_invertible(self) -> InvertibleLayers | None:
+        """Give the graft's invertible layers, or None."""
+        for layers in self.layers.children():
+            if isinstance(layers, InvertibleLayers):
+                return layers
+        return None
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Names of the labels that its head scores; empty without one."""
+        return next((part.labels for part in self.parts if isinstance(part, Head)), ())
+
+
+def measure_base(base: Base) -> Dimensions:
+    """Give the sizes of a base that parts depend on."""
+    sites = base.sites
+    return Dimensions(
+        num_layers=sites.num_layers,
+        hidden=sites.hidden,
+        embedding=sites.embedding,
+        vocab=sites.vocab,
+        norm_eps=sites.norm_eps,
+    )
+
+
+def make_graft(base: Base, name: str, parts: Sequence[Part], *, seed: int = 0) -> Graft:
+    """Make a fresh graft for a base: it changes nothing yet.
+
+    Args:
+        base: The base whose sizes the tensors take.
+        name: What plans call it.
+        parts: What it is made of, such as `language_graft()`.
+        seed: Where its random values come from.
+
+    Raises:
+        OptionError: A part asks for what the base does not have.
+
+    Example:
+        >>> graft = make_graft(base, "qu", language_graft())  # doctest: +SKIP
+    """
+    generator = torch.Generator().manual_seed(seed)
+    dimensions = measure_base(base)
+    layers = nn.ModuleDict()
+    for part in parts:
+        count = sum(key == part.kind or key.startswith(f"{part.kind}_") for key in layers)
+        key = part.kind if count == 0 else f"{part.kind}_{count + 1}"
+        layers[key] = part.build(dimensions, generator=generator)
+    graft = Graft(name=name, parts=tuple(parts), layers=layers.to(base.device))
+    if sum(part.kind == Head.kind for part in parts) > 1:
+        raise GraftError(
+            f"The graft '{name}' has more than one head. Put the heads into grafts of their own."
+        )
+    return graft
+
+
+def copy_tensors(graft: Graft, tensors: Mapping[str, Tensor]) -> None:
+    """Fill a graft with tensors, all of them and no others.
+
+    Raises:
+        GraftError: A tensor is missing, unknown, or of another shape.
+    """
+    own = graft.layers.state_dict()
+    missing = sorted(own.keys() - tensors.keys())
+    unknown = sorted(tensors.keys() - own.keys())
+    if unknown:
+        raise GraftError(
+            f"The graft '{graft.name}' has a tensor '{unknown[0]}' that its parts do not know ({len(unknown)} "
+            f"such in all). Its parts have {len(own)} tensors.{nearest(unknown[0], own)} "
+            "The file does not belong to this manifest: put the graft in again."
+        )
+    if missing:
+        raise GraftError(
+            f"The graft '{graft.name}' lacks the tensor '{missing[0]}' ({len(missing)} missing in all, of "
+            f"{len(own)}). The file does not belong to this manifest: put the graft in again."
+        )
+    for name, tensor in tensors.items():
+        if tensor.shape != own[name].shape:
+            raise GraftError(
+                f"The tensor '{name}' of the graft '{graft.name}' has the shape {list(tensor.shape)} where "
+                f"{list(own[name].shape)} was expected. The graft was made for a base of other sizes."
+            )
+    graft.layers.load_state_dict(dict(tensors), strict=True)
+
+
+def rebuild_graft(
+    base: Base, manifest: Manifest, tensors: Mapping[str, Tensor], *, any_base: bool = False
+) -> Graft:
+    """Make a graft of what a store holds, for the base it was trained on.
+
+    Args:
+        base: The base that it is to meet.
+        manifest: What the store says of it.
+        tensors: Its values.
+        any_base: Whether to accept a base or tokenizer with another fingerprint.
+
+    Raises:
+        FingerprintError: The base or the tokenizer is another one.
+        GraftError: The tensors do not fit.
+    """
+    if not any_base:
+        check_fingerprints(base, manifest)
+    parts = [make_part(record.kind, record.options) for record in manifest.parts]
+    graft = make_graft(base, manifest.name, parts)
+    graft.manifest = manifest
+    copy_tensors(graft, tensors)
+    graft.layers.requires_grad_(False)
+    return graft
+
+
+def check_fingerprints(base: Base, manifest: Manifest) -> None:
+    """Refuse a graft that was trained on another base or tokenizer.
+
+    Raises:
+        FingerprintError: It was.
+    """
+    if manifest.base.fingerprint != base.fingerprint:
+        raise FingerprintError(
+            f"Graft '{manifest.name}' was trained on another base: it carries fingerprint "
+            f"{manifest.base.fingerprint[:8]}, '{base.name}' has {base.fingerprint[:8]}. Load the base it names "
+            f"(`polygraft grafts show {manifest.name}`), or pass --any-base to try it all the same."
+        )
+    if manifest.tokenizer != base.tokenizer_fingerprint:
+        raise FingerprintError(
+            f"Graft '{manifest.name}' was trained with another tokenizer: it carries fingerprint "
+            f"{manifest.tokenizer[:8]}, the one of '{base.name}' has {base.tokenizer_fingerprint[:8]}. Load the base "
+            f"it names (`polygraft grafts show {manifest.name}`), or pass --any-base to try it all the same."
+        )

@@ -1,0 +1,120 @@
+"""The hooks by which grafts change what a base computes.
+
+One forward pass leaves what later hooks need in a `Pass`, which belongs to the attachment: nothing
+is global. Every hook is removed with the attachment, and the base is again what it was.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from polygraft.parts.bottleneck import BottleneckLayers, SublayerState
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.utils.hooks import RemovableHandle
+
+    from polygraft.attach.graft import Graft
+    from polygraft.base.base import Base
+    from polygraft.base.sites import Sublayer, SublayerName
+
+Place = tuple[int, str]
+
+
+class LayerReached(Exception):  # noqa: N818
+    """Ends a forward pass at the layer whose output was asked for; never leaves `attach`."""
+
+
+@dataclass(kw_only=True)
+class Pass:
+    """What one forward pass has seen so far."""
+
+    inputs: dict[Place, Tensor] = field(default_factory=dict)
+    """The residual input of each sublayer with a bottleneck."""
+    reached: set[Place] = field(default_factory=set)
+    """The places that were corrected."""
+    stop_after: int | None = None
+    """The number of layers to run; None runs all."""
+    stopped: Tensor | None = None
+    """The output [B, T, D] of the layer where the pass was ended."""
+
+
+def identity(x: Tensor) -> Tensor:
+    """Give the argument back."""
+    return x
+
+
+class Hooks:
+    """All hooks of one attachment."""
+
+    def __init__(self, base: Base, grafts: Sequence[Graft]) -> None:
+        self.current = Pass()
+        self.places: dict[Place, list[BottleneckLayers]] = {}
+        self.handles: list[RemovableHandle] = []
+        self._hook_embeddings(base, grafts)
+        for graft in grafts:
+            for layers in graft.layers.children():
+                if isinstance(layers, BottleneckLayers):
+                    for place in layers.list_places():
+                        self.places.setdefault(place, []).append(layers)
+        for place, stacked in self.places.items():
+            self._hook_sublayer(base, place, stacked)
+        for index, layer in enumerate(base.sites.layers):
+            self.handles.append(layer.register_forward_hook(self._make_stop(index + 1)))
+
+    def remove(self) -> None:
+        """Take every hook off the base."""
+        for handle in self.handles:
+            handle.remove()
+        self.handles.clear()
+
+    def _hook_embeddings(self, base: Base, grafts: Sequence[Graft]) -> None:
+        for graft in grafts:
+            invertible = graft.find_invertible()
+            if invertible is not None:
+                handle = base.sites.embeddings.register_forward_hook(_make_embeddings_hook(invertible))
+                self.handles.append(handle)
+
+    def _hook_sublayer(self, base: Base, place: Place, stacked: list[BottleneckLayers]) -> None:
+        index, name = place
+        sublayer = base.sites.sublayer(index, cast("SublayerName", name))
+
+        def keep_input(_: nn.Module, arguments: tuple[Any, ...]) -> None:
+            self.current.inputs[place] = arguments[0]
+
+        def correct(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+            return self._correct(place, sublayer, stacked, output)
+
+        self.handles.append(sublayer.input.register_forward_pre_hook(keep_input))
+        self.handles.append(sublayer.output.register_forward_hook(correct))
+
+    def _correct(
+        self, place: Place, sublayer: Sublayer, stacked: list[BottleneckLayers], output: Tensor
+    ) -> Tensor:
+        inp = self.current.inputs.pop(place)
+        # The norm's own forward, not a call: a call would run its hooks a second time.
+        norm: Callable[[Tensor], Tensor] = identity if sublayer.norm is None else sublayer.norm.forward
+        h = output
+        for layers in stacked:
+            h = layers.correct(place, SublayerState(h=h, origin=output, inp=inp, norm=norm))
+        self.current.reached.add(place)
+        return h
+
+    def _make_stop(self, count: int) -> Callable[..., None]:
+        def stop(_: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+            if self.current.stop_after == count:
+                self.current.stopped = output if isinstance(output, torch.Tensor) else output[0]
+                raise LayerReached
+
+        return stop
+
+
+def _make_embeddings_hook(invertible: nn.Module) -> Callable[..., Tensor]:
+    def change(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+        return invertible(output)
+
+    return change

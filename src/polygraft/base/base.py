@@ -1,0 +1,52 @@
+"""A base: a frozen transformer with its tokenizer, its places and its fingerprints."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from polygraft.base.fingerprint import fingerprint_weights
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+    from polygraft.base.masked_lm_head import PretrainedHead
+    from polygraft.base.sites import Sites
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Base:
+    """A frozen transformer. Nothing that polygraft does changes one of its values."""
+
+    name: str
+    revision: str | None
+    """The commit of a hub's repository, or None for a folder and the bundled base."""
+    model: PreTrainedModel
+    tokenizer: PreTrainedTokenizerFast
+    sites: Sites
+    head: PretrainedHead | None
+    """The base's own masked-LM head, or None."""
+    fingerprint: str
+    tokenizer_fingerprint: str
+    in_force: list[object] = field(default_factory=list)
+    """The attachment in force, if any; kept here so that two cannot be at once."""
+
+    @property
+    def device(self) -> torch.device:
+        """The device that the weights are on."""
+        return self.sites.word_embeddings.weight.device
+
+    @property
+    def num_parameters(self) -> int:
+        """Count the frozen weights."""
+        return sum(weight.numel() for weight in self.model.parameters())
+
+    @property
+    def num_bytes(self) -> int:
+        """Bytes of the frozen weights in memory: what a full copy would cost."""
+        return sum(weight.numel() * weight.element_size() for weight in self.model.parameters())
+
+    def compute_fingerprint(self) -> str:
+        """Hash the weights as they are now; equals `fingerprint` as long as nothing changed them."""
+        return fingerprint_weights(self.model.named_parameters(), self.model.config)

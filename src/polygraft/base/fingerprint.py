@@ -1,0 +1,55 @@
+"""Fingerprints: short names for exactly these weights and exactly this tokenizer."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from transformers import PretrainedConfig, PreTrainedTokenizerFast
+
+NUM_CHARACTERS = 32
+RELEVANT_KEYS = (
+    "model_type",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_act",
+    "layer_norm_eps",
+    "vocab_size",
+)
+"""What of a configuration changes the outputs without changing a weight's shape, and what names the shape."""
+
+
+def fingerprint_weights(tensors: Iterable[tuple[str, Tensor]], config: PretrainedConfig) -> str:
+    """Hash every name, shape, dtype and value, and the configuration that the outputs depend on.
+
+    Args:
+        tensors: Names and tensors, such as `model.named_parameters()`; their order does not matter.
+        config: The architecture's configuration.
+    """
+    digest = hashlib.sha256()
+    known = config.to_dict()
+    relevant = {key: known[key] for key in RELEVANT_KEYS if key in known}
+    digest.update(json.dumps(relevant, sort_keys=True, default=str).encode())
+    for name, tensor in sorted(tensors, key=lambda item: item[0]):
+        digest.update(f"\n{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        flat = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
+        digest.update(memoryview(flat.numpy()))
+    return digest.hexdigest()[:NUM_CHARACTERS]
+
+
+def fingerprint_tokenizer(tokenizer: PreTrainedTokenizerFast) -> str:
+    """Hash the tokenizer's whole definition: pieces, scores, normalisation and special pieces."""
+    definition = json.loads(tokenizer.backend_tokenizer.to_str())
+    # Truncation and padding are how a tokenizer was last called, not what it is.
+    definition["truncation"] = definition["padding"] = None
+    special = {name: str(piece) for name, piece in tokenizer.special_tokens_map.items()}
+    text = json.dumps([definition, special], sort_keys=True, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:NUM_CHARACTERS]

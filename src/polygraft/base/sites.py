@@ -1,0 +1,284 @@
+"""Where grafts attach: one row a family of architectures.
+
+A row says where the layers are, where each sublayer takes its input and gives its output, and
+whether its LayerNorm comes after the residual sum (post-norm) or before the sublayer (pre-norm).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from polygraft.errors import BaseModelError, nearest
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedModel
+
+SublayerName = Literal["attention", "ffn"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SublayerPaths:
+    """Where one sublayer of a layer begins and ends, as paths below the layer."""
+
+    input: str
+    """The layer whose first argument is the sublayer's residual input, `inp`."""
+    output: str
+    """The layer whose output is `h`, what is added to `inp`."""
+    norm: str | None = None
+    """The LayerNorm that is applied to `h + inp`; None where the family is pre-norm."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeadPaths:
+    """Where a pretrained masked-LM head is, as paths below the model that has one."""
+
+    decoder: str
+    """The linear layer onto the vocabulary."""
+    dense: str | None = None
+    norm: str | None = None
+    activation: str | None = None
+    """Either a key of the configuration, or `=name` for a fixed activation."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Family:
+    """One row of the table: how the bases of a family are laid out."""
+
+    name: str
+    model_types: tuple[str, ...]
+    """Values of `model_type` in a Hugging Face configuration."""
+    layers: str
+    embeddings: str
+    """The layer whose output enters the first layer (before any projection to D)."""
+    attention: SublayerPaths
+    ffn: SublayerPaths
+    heads: tuple[HeadPaths, ...]
+    """Where a masked-LM head may be; the first whose decoder exists is taken."""
+    has_pooler: bool = False
+
+
+_BERT_ATTENTION = SublayerPaths(
+    input="attention.self.value", output="attention.output.dropout", norm="attention.output.LayerNorm"
+)
+_BERT_FFN = SublayerPaths(input="intermediate.dense", output="output.dropout", norm="output.LayerNorm")
+_BERT_HEAD = HeadPaths(
+    dense="cls.predictions.transform.dense",
+    norm="cls.predictions.transform.LayerNorm",
+    activation="hidden_act",
+    decoder="cls.predictions.decoder",
+)
+
+FAMILIES: tuple[Family, ...] = (
+    Family(
+        name="bert",
+        model_types=("bert",),
+        layers="encoder.layer",
+        embeddings="embeddings",
+        attention=_BERT_ATTENTION,
+        ffn=_BERT_FFN,
+        heads=(_BERT_HEAD,),
+        has_pooler=True,
+    ),
+    Family(
+        name="roberta",
+        model_types=("roberta", "xlm-roberta", "camembert"),
+        layers="encoder.layer",
+        embeddings="embeddings",
+        attention=_BERT_ATTENTION,
+        ffn=_BERT_FFN,
+        heads=(
+            HeadPaths(
+                dense="lm_head.dense",
+                norm="lm_head.layer_norm",
+                activation="=gelu",
+                decoder="lm_head.decoder",
+            ),
+        ),
+        has_pooler=True,
+    ),
+    Family(
+        name="electra",
+        model_types=("electra",),
+        layers="encoder.layer",
+        embeddings="embeddings",
+        attention=_BERT_ATTENTION,
+        ffn=_BERT_FFN,
+        heads=(
+            HeadPaths(
+                dense="generator_predictions.dense",
+                norm="generator_predictions.LayerNorm",
+                activation="=gelu",
+                decoder="generator_lm_head",
+            ),
+        ),
+    ),
+    Family(
+        name="distilbert",
+        model_types=("distilbert",),
+        layers="transformer.layer",
+        embeddings="embeddings",
+        attention=SublayerPaths(input="attention.v_lin", output="attention.out_lin", norm="sa_layer_norm"),
+        ffn=SublayerPaths(input="ffn.lin1", output="ffn.dropout", norm="output_layer_norm"),
+        heads=(
+            HeadPaths(
+                dense="vocab_transform",
+                norm="vocab_layer_norm",
+                activation="activation",
+                decoder="vocab_projector",
+            ),
+        ),
+    ),
+    Family(
+        name="deberta-v2",
+        model_types=("deberta-v2",),
+        layers="encoder.layer",
+        embeddings="embeddings",
+        attention=SublayerPaths(
+            input="attention.self.value_proj",
+            output="attention.output.dropout",
+            norm="attention.output.LayerNorm",
+        ),
+        ffn=_BERT_FFN,
+        heads=(
+            _BERT_HEAD,
+            HeadPaths(
+                dense="lm_predictions.lm_head.dense",
+                norm="lm_predictions.lm_head.LayerNorm",
+                activation="hidden_act",
+                decoder="lm_predictions.lm_head",
+            ),
+        ),
+    ),
+    Family(
+        name="modernbert",
+        model_types=("modernbert",),
+        layers="layers",
+        embeddings="embeddings",
+        attention=SublayerPaths(input="attn_norm", output="attn.out_drop"),
+        ffn=SublayerPaths(input="mlp_norm", output="mlp"),
+        heads=(
+            HeadPaths(
+                dense="head.dense", norm="head.norm", activation="classifier_activation", decoder="decoder"
+            ),
+        ),
+    ),
+    Family(
+        name="eurobert",
+        model_types=("eurobert",),
+        layers="layers",
+        embeddings="embed_tokens",
+        attention=SublayerPaths(input="input_layernorm", output="self_attn.o_proj"),
+        ffn=SublayerPaths(input="post_attention_layernorm", output="mlp"),
+        heads=(HeadPaths(decoder="lm_head"),),
+    ),
+)
+
+FAMILY_OF: Mapping[str, Family] = {kind: family for family in FAMILIES for kind in family.model_types}
+
+
+def find_family(model_type: str) -> Family:
+    """Give the row of the table for a Hugging Face `model_type`.
+
+    Raises:
+        BaseModelError: The table has no such row.
+    """
+    if model_type not in FAMILY_OF:
+        raise BaseModelError(
+            f"A base of the type '{model_type}' is not supported: polygraft does not know where its layers "
+            f"are. Supported types are {', '.join(sorted(FAMILY_OF))}.{nearest(model_type, FAMILY_OF)} "
+            "To add one, see CONTRIBUTING.md, 'Add a base family'."
+        )
+    return FAMILY_OF[model_type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sublayer:
+    """One sublayer of one layer of a base, found."""
+
+    input: nn.Module
+    output: nn.Module
+    norm: nn.Module | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sites:
+    """The named places of one base."""
+
+    family: Family
+    embeddings: nn.Module
+    word_embeddings: nn.Embedding
+    layers: tuple[nn.Module, ...]
+    hidden: int
+    """Size of a layer's output (D)."""
+    embedding: int
+    """Size of the embeddings' output (E); equals D in most families."""
+    vocab: int
+    """Number of pieces that the embeddings know (V)."""
+    norm_eps: float
+    """What the base's LayerNorms add to the variance."""
+
+    @property
+    def num_layers(self) -> int:
+        """Count the layers (L)."""
+        return len(self.layers)
+
+    def sublayer(self, layer: int, name: SublayerName) -> Sublayer:
+        """Find one sublayer of the layer with that index, counted from 0."""
+        paths = self.family.attention if name == "attention" else self.family.ffn
+        parent = self.layers[layer]
+        return Sublayer(
+            input=parent.get_submodule(paths.input),
+            output=parent.get_submodule(paths.output),
+            norm=None if paths.norm is None else parent.get_submodule(paths.norm),
+        )
+
+
+def find_sites(model: PreTrainedModel) -> Sites:
+    """Find the places of a bare encoder where grafts attach.
+
+    Raises:
+        BaseModelError: The family is unknown, or the model is not laid out as its row says.
+    """
+    family = find_family(str(model.config.model_type))
+    try:
+        layers = tuple(model.get_submodule(family.layers).children())
+        embeddings = model.get_submodule(family.embeddings)
+        word_embeddings = model.get_input_embeddings()
+    except AttributeError as error:
+        raise BaseModelError(
+            f"A base of the family '{family.name}' is expected to have '{family.layers}' and "
+            f"'{family.embeddings}', and this {type(model).__name__} has not ({error}). Load the bare encoder."
+        ) from None
+    weight = word_embeddings.weight
+    sites = Sites(
+        family=family,
+        embeddings=embeddings,
+        word_embeddings=word_embeddings,
+        layers=layers,
+        hidden=int(model.config.hidden_size),
+        embedding=_embedding_size(model),
+        vocab=int(weight.shape[0]),
+        norm_eps=_find_norm_eps(model),
+    )
+    for index in range(sites.num_layers):
+        sites.sublayer(index, "attention")
+        sites.sublayer(index, "ffn")
+    return sites
+
+
+def _embedding_size(model: PreTrainedModel) -> int:
+    """Size of what the embeddings hand on: ELECTRA projects after them, all others inside."""
+    config = model.config.to_dict()
+    if config["model_type"] == "electra":
+        return int(config["embedding_size"])
+    return int(config["hidden_size"])
+
+
+def _find_norm_eps(model: PreTrainedModel) -> float:
+    """What the LayerNorms add: the families name it differently, and DistilBERT fixes it."""
+    config = model.config.to_dict()
+    keys = ("layer_norm_eps", "norm_eps", "rms_norm_eps")
+    return float(next((config[key] for key in keys if key in config), 1e-12))

@@ -1,0 +1,1 @@
+"""What a graft is made of: one mechanism a file."""

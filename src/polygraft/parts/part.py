@@ -1,0 +1,129 @@
+"""What every part is: options that a user writes, and layers that they build."""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, ClassVar, Self
+
+import torch
+from torch import nn
+
+from polygraft.errors import OptionError, nearest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Dimensions:
+    """The sizes of a base that a part's tensors depend on."""
+
+    num_layers: int
+    """Number of layers (L)."""
+    hidden: int
+    """Size of a layer's output (D)."""
+    embedding: int
+    """Size of the embeddings' output (E)."""
+    vocab: int
+    """Number of pieces (V)."""
+    norm_eps: float = 1e-12
+    """What the base's LayerNorms add to the variance."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part(ABC):
+    """One mechanism inside a graft, as its options.
+
+    A part is a small frozen object that can be written down; `build` makes its tensors for the
+    sizes of one base.
+    """
+
+    kind: ClassVar[str]
+
+    @abstractmethod
+    def build(self, dimensions: Dimensions, *, generator: torch.Generator) -> nn.Module:
+        """Make the part's tensors, drawn from `generator`.
+
+        Raises:
+            OptionError: The options ask for what this base does not have.
+        """
+
+    def to_options(self) -> dict[str, Any]:
+        """Give the options as plain values, as a manifest stores them."""
+        return {field.name: _to_plain(vars(self)[field.name]) for field in dataclasses.fields(self)}
+
+    @classmethod
+    def from_options(cls, options: Mapping[str, Any]) -> Self:
+        """Make the part from plain values.
+
+        Raises:
+            OptionError: A key is unknown, or a value cannot be meant.
+        """
+        known = [field.name for field in dataclasses.fields(cls)]
+        for key in options:
+            if key not in known:
+                raise OptionError(
+                    f"The part '{cls.kind}' has no option '{key}'. Its options are {', '.join(known)}."
+                    f"{nearest(key, known)} Correct the name."
+                )
+        return cls(**{key: _to_frozen(value) for key, value in options.items()})
+
+
+def _to_plain(value: Any) -> Any:
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _to_frozen(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def check_choice(kind: str, option: str, value: object, choices: tuple[str, ...]) -> None:
+    """Refuse a value that is not one of `choices`.
+
+    Raises:
+        OptionError: It is not.
+    """
+    if value not in choices:
+        raise OptionError(
+            f"The part '{kind}' has {option}={value!r}. Expected one of {', '.join(choices)}."
+            f"{nearest(str(value), choices)} Choose one."
+        )
+
+
+def check_width(kind: str, *, size: int, reduction: float) -> int:
+    """Give the width `size / reduction`, rounded down.
+
+    Raises:
+        OptionError: Nothing would be left.
+    """
+    width = int(size // reduction) if reduction > 0 else 0
+    if width < 1:
+        raise OptionError(
+            f"The part '{kind}' has reduction={reduction:g}, which leaves no width of a size of {size}. "
+            f"Expected a number above 0 and at most {size}. Choose a smaller reduction."
+        )
+    return width
+
+
+def make_linear(
+    rows: int, columns: int, *, generator: torch.Generator, std: float | None = None
+) -> nn.Linear:
+    """Make a linear layer from `columns` to `rows` with chosen random values.
+
+    Args:
+        rows: Outputs.
+        columns: Inputs.
+        generator: Where the values are drawn from.
+        std: Standard deviation of the weight; 0 gives zeros, None gives PyTorch's own uniform
+            initialisation (Kaiming with a = sqrt(5)). The bias is zero, or uniform with None.
+    """
+    layer = nn.Linear(columns, rows, device="meta").to_empty(device="cpu")
+    bound = columns**-0.5
+    with torch.no_grad():
+        if std is None:
+            layer.weight.uniform_(-bound, bound, generator=generator)
+            layer.bias.uniform_(-bound, bound, generator=generator)
+        else:
+            layer.weight.normal_(0.0, std, generator=generator) if std else layer.weight.zero_()
+            layer.bias.zero_()
+    return layer

@@ -1,0 +1,35 @@
+"""The table of parts, by the name that manifests and the command line use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from polygraft.errors import OptionError, nearest
+from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.head import Head
+from polygraft.parts.invertible import Invertible
+from polygraft.parts.part import Part
+
+PARTS: Mapping[str, type[Part]] = {
+    "bottleneck": Bottleneck,
+    "invertible": Invertible,
+    "head": Head,
+}
+
+
+def make_part(kind: str, options: Mapping[str, Any]) -> Part:
+    """Make a part from its name and plain options.
+
+    Raises:
+        OptionError: The kind or an option is unknown.
+
+    Example:
+        >>> make_part("bottleneck", {"reduction": 2}).to_options()["reduction"]
+        2
+    """
+    if kind not in PARTS:
+        raise OptionError(
+            f"There is no part '{kind}'. Known are {', '.join(PARTS)}.{nearest(kind, PARTS)} Correct the name."
+        )
+    return PARTS[kind].from_options(options)

@@ -1,0 +1,1 @@
+"""Making a graft: objectives and the one training loop."""
