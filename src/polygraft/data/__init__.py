@@ -1,0 +1,1 @@
+"""Examples in: files are read, turned into token ids, and cut into batches."""

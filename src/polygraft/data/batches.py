@@ -1,0 +1,102 @@
+"""Which rows go together: batches of few padding tokens, the same ones for the same seed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polygraft.errors import OptionError
+
+
+def plan_batches(
+    lengths: NDArray[np.integer], *, token_budget: int, seed: int, epoch: int, window: int = 4096
+) -> list[NDArray[np.int64]]:
+    """Shuffle rows into batches of like lengths for one epoch of training.
+
+    Rows are shuffled and cut into windows, sorted by length inside each window, and cut into batches whose padded size
+    stays within the budget; then the batches are shuffled. A row that is longer than the budget is a batch alone.
+
+    Args:
+        lengths: Number of tokens of each row.
+        token_budget: Largest number of tokens of a batch, padding included.
+        seed: Chooses the order together with `epoch`: equal arguments give equal batches, on every machine.
+        epoch: Number of the pass over the data, counted from 0.
+        window: Rows sorted together. More leave less padding, fewer leave more chance.
+
+    Raises:
+        OptionError: A number is out of range.
+
+    Example:
+        >>> [batch.tolist() for batch in plan_batches(np.array([3, 9, 3]), token_budget=9, seed=0, epoch=0)]
+        [[1], [0, 2]]
+    """
+    _check_budget(token_budget)
+    for name, value, least in (("seed", seed, 0), ("epoch", epoch, 0), ("window", window, 1)):
+        if value < least:
+            raise OptionError(
+                f"{name} is {value}. A whole number of at least {least} was expected. Give such a number."
+            )
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch])))
+    order = rng.permutation(len(lengths))
+    batches: list[NDArray[np.int64]] = []
+    for start in range(0, len(order), window):
+        batches += _cut(lengths, order[start : start + window], token_budget=token_budget)
+    return [batches[index] for index in rng.permutation(len(batches))]
+
+
+def plan_eval_batches(lengths: NDArray[np.integer], *, token_budget: int) -> list[NDArray[np.int64]]:
+    """Sort all rows by length, longest first, and cut them into batches within the budget.
+
+    Args:
+        lengths: Number of tokens of each row.
+        token_budget: Largest number of tokens of a batch, padding included.
+
+    Raises:
+        OptionError: The budget is below 1.
+
+    Example:
+        >>> [batch.tolist() for batch in plan_eval_batches(np.array([3, 9, 3]), token_budget=9)]
+        [[1], [0, 2]]
+    """
+    _check_budget(token_budget)
+    return _cut(lengths, np.arange(len(lengths), dtype=np.int64), token_budget=token_budget)
+
+
+def padding_share(lengths: NDArray[np.integer], batches: Sequence[NDArray[np.integer]]) -> float:
+    """Give the share of padding among all the tokens that the batches hold.
+
+    Args:
+        lengths: Number of tokens of each row.
+        batches: Rows of each batch.
+
+    Example:
+        >>> padding_share(np.array([4, 2]), [np.array([0, 1])])
+        0.25
+    """
+    padded = sum(len(rows) * int(lengths[rows].max()) for rows in batches if len(rows))
+    filled = sum(int(lengths[rows].sum()) for rows in batches)
+    return 1.0 - filled / padded if padded else 0.0
+
+
+def _cut(
+    lengths: NDArray[np.integer], rows: NDArray[np.int64], *, token_budget: int
+) -> list[NDArray[np.int64]]:
+    rows = rows[np.argsort(-lengths[rows].astype(np.int64), kind="stable")]
+    batches: list[NDArray[np.int64]] = []
+    start = 0
+    while start < len(rows):
+        longest = max(1, int(lengths[rows[start]]))
+        end = start + max(1, token_budget // longest)
+        batches.append(rows[start:end])
+        start = end
+    return batches
+
+
+def _check_budget(token_budget: int) -> None:
+    if token_budget < 1:
+        raise OptionError(
+            f"token_budget is {token_budget}. A whole number of at least 1 was expected, padding included. "
+            "Give a larger budget, for example 4096."
+        )

@@ -1,0 +1,143 @@
+"""Sentences with one tag a token, in CoNLL's column format."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import groupby
+from pathlib import Path
+
+from polygraft.data.example import TaggedSentence
+from polygraft.data.open import read_lines, refuse_control_characters, show
+from polygraft.errors import DataError
+
+_BLANKS = re.compile("[ \t]+")
+_EDGES = " \t"
+_DOCUMENT_START = "-DOCSTART-"
+_COMMENT = "# "
+_ADVICE = "Separate token and tag with one space or tab, and sentences with an empty line."
+
+
+def read_conll(path: Path | str, *, token_column: int = 0, tag_column: int = -1) -> list[TaggedSentence]:
+    """Read the tagged sentences of a CoNLL file.
+
+    Columns stand between tabs, or between spaces where a line has no tab; empty lines end sentences. Lines that start
+    with `-DOCSTART-` are skipped, and so are comments: lines that start with `# ` and have not the file's number of
+    columns. Any tag is accepted, with or without `B-` and `I-`.
+
+    Args:
+        path: The file, UTF-8.
+        token_column: Where the token stands, counted from 0; negative numbers count from the last column.
+        tag_column: Where the tag stands. The default is the last column.
+
+    Raises:
+        DataError: The file cannot be read, a line has another number of columns than the first, or no sentence is there.
+    """
+    lines = read_lines(path)
+    sentences: list[TaggedSentence] = []
+    rows = _read_rows(path, lines, token_column=token_column, tag_column=tag_column)
+    for has_token, group in groupby(rows, key=lambda row: row is not None):
+        found = [row for row in group if row is not None]
+        if has_token:
+            tokens, tags = tuple(row[1] for row in found), tuple(row[2] for row in found)
+            sentences.append(TaggedSentence(tokens, tags, found[0][0]))
+    if not sentences:
+        raise DataError(
+            f"{path} has no sentences. Lines with a token and a tag were expected, and an empty line between "
+            "sentences. Check that the file is complete and is the one you meant."
+        )
+    return sentences
+
+
+def write_conll(path: Path | str, sentences: Iterable[TaggedSentence]) -> None:
+    """Write tagged sentences as lines of token, space, tag, so that `read_conll` gives them back.
+
+    Args:
+        path: The file; what it held is replaced.
+        sentences: What to write.
+
+    Raises:
+        DataError: A sentence has no tokens, or a token or tag cannot stand in a column.
+    """
+    blocks = [_write_sentence(sentence) for sentence in sentences]
+    text = "\n".join(blocks)
+    if text.startswith("\ufeff"):
+        text = "\ufeff" + text
+    Path(path).write_text(text, encoding="utf-8", newline="\n")
+
+
+def _read_rows(
+    path: Path | str, lines: Sequence[str], *, token_column: int, tag_column: int
+) -> Iterator[tuple[int, str, str] | None]:
+    """Give (line, token, tag) for a token and None for an empty line."""
+    expected = _count_columns(path, lines, token_column=token_column, tag_column=tag_column)
+    uses_tabs = any("\t" in line.strip(_EDGES) for line in lines)
+    for number, line in enumerate(lines, start=1):
+        content = line.strip(_EDGES)
+        if not content:
+            yield None
+            continue
+        if content.startswith(_DOCUMENT_START) and _split(content)[0] == _DOCUMENT_START:
+            yield None
+            continue
+        columns = _split(content)
+        if line.startswith(_COMMENT) and (len(columns) != expected or (uses_tabs and "\t" not in content)):
+            continue
+        refuse_control_characters(content, path=path, line=number)
+        if len(columns) != expected:
+            raise DataError(
+                f"{path}, line {number}: {_count(len(columns))} where {expected} were expected ({show(content)}). {_ADVICE}"
+            )
+        token, tag = columns[token_column], columns[tag_column]
+        if not token or not tag:
+            raise DataError(
+                f"{path}, line {number}: the {'tag' if token else 'token'} is empty ({show(content)}). {_ADVICE}"
+            )
+        yield number, token, tag
+
+
+def _count_columns(path: Path | str, lines: Sequence[str], *, token_column: int, tag_column: int) -> int:
+    """Give the number of columns of the first line that holds a token."""
+    filled = [
+        (number, line.strip(_EDGES)) for number, line in enumerate(lines, start=1) if line.strip(_EDGES)
+    ]
+    filled = [(number, line) for number, line in filled if _split(line)[0] != _DOCUMENT_START]
+    if not filled:
+        return 0
+    number, first = next(((n, line) for n, line in filled if not line.startswith(_COMMENT)), filled[0])
+    num_columns = len(_split(first))
+    if num_columns < 2:
+        refuse_control_characters(first, path=path, line=number)
+        raise DataError(
+            f"{path}, line {number}: 1 column where at least 2 were expected ({show(first)}). {_ADVICE}"
+        )
+    for name, column in (("token", token_column), ("tag", tag_column)):
+        if not -num_columns <= column < num_columns:
+            raise DataError(
+                f"{path}, line {number}: {_count(num_columns)} ({show(first)}), and the {name} is looked for in column "
+                f"{column}. Columns are counted from 0, or from -1 backwards. Give a {name} column that is there."
+            )
+    return num_columns
+
+
+def _split(content: str) -> list[str]:
+    if "\t" in content:
+        return [column.strip(" ") for column in content.split("\t")]
+    return _BLANKS.split(content)
+
+
+def _count(num_columns: int) -> str:
+    return "1 column" if num_columns == 1 else f"{num_columns} columns"
+
+
+def _write_sentence(sentence: TaggedSentence) -> str:
+    if not sentence.tokens:
+        raise DataError("A sentence has no tokens. A CoNLL file cannot hold an empty sentence. Leave it out.")
+    for word in (*sentence.tokens, *sentence.tags):
+        if not word or _BLANKS.search(word) or word == _DOCUMENT_START:
+            raise DataError(
+                f"The token or tag {show(word)} cannot be written: a column is not empty, holds no space or tab, and is "
+                f"not {_DOCUMENT_START}. Replace it before writing."
+            )
+        refuse_control_characters(word, path="The token or tag", line=sentence.line)
+    return "".join(f"{token} {tag}\n" for token, tag in zip(sentence.tokens, sentence.tags, strict=True))

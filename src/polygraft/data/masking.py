@@ -1,0 +1,144 @@
+"""Which tokens a masked language model has to guess."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Int64
+from torch import Tensor
+
+from polygraft.data.collate import Batch
+from polygraft.data.encode import EncodedText
+from polygraft.errors import DataError, OptionError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Masking:
+    """How many tokens are hidden, and how.
+
+    The defaults are those of BERT (Devlin et al. 2019).
+
+    Args:
+        rate: Share of the tokens that are to be guessed.
+        mask_share: Share of these that become the mask token.
+        random_share: Share of these that become another token by chance; the rest stay as they are.
+
+    Raises:
+        OptionError: A share is not between 0 and 1, or both shares are more than 1 together.
+    """
+
+    rate: float = 0.15
+    mask_share: float = 0.8
+    random_share: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Check the shares."""
+        if not 0 < self.rate <= 1:
+            raise OptionError(
+                f"rate is {self.rate}. A share above 0 and at most 1 was expected. Give such a share; 0.15 is common."
+            )
+        if not (
+            0 <= self.mask_share <= 1
+            and 0 <= self.random_share <= 1
+            and self.mask_share + self.random_share <= 1
+        ):
+            raise OptionError(
+                f"mask_share is {self.mask_share} and random_share is {self.random_share}. Two shares between 0 and 1 "
+                "that are at most 1 together were expected. Lower one of them; 0.8 and 0.1 are common."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedBatch:
+    """A batch with hidden tokens, and what they were.
+
+    Args:
+        input_ids: Token ids with the hidden ones replaced.
+        attention_mask: 1 at tokens, 0 at padding.
+        positions: Where tokens are to be guessed, in the flattened batch, ascending.
+        targets: The tokens that stood there.
+    """
+
+    input_ids: Int64[Tensor, "B T"]
+    attention_mask: Int64[Tensor, "B T"]
+    positions: Int64[Tensor, " N"]
+    targets: Int64[Tensor, " N"]
+
+
+def mask_batch(
+    batch: Batch,
+    *,
+    masking: Masking,
+    seed: int,
+    step: int,
+    mask_id: int,
+    special_ids: Sequence[int],
+    vocabulary: Int64[Tensor, " V"] | None = None,
+) -> MaskedBatch:
+    """Hide some tokens of a batch for a masked language model to guess.
+
+    Equal arguments hide equal tokens, on every machine and whatever the padding: for fixed evaluation masks, give one
+    seed and the batch's number as `step`. Exactly `rate` of the batch's tokens, rounded, and at least one is hidden.
+    Special tokens and padding never are.
+
+    Args:
+        batch: The rows.
+        masking: How many tokens, and how.
+        seed: Chooses the tokens together with `step`; not negative.
+        step: Number of the training step or of the evaluation batch; not negative.
+        mask_id: The tokenizer's mask token.
+        special_ids: The tokenizer's special tokens.
+        vocabulary: Tokens to draw replacements from, special ones left out; without it, they are drawn from the
+            batch's own tokens.
+
+    Raises:
+        DataError: The batch holds special tokens and padding only.
+    """
+    flat = batch.input_ids.reshape(-1)
+    special = torch.as_tensor(list(special_ids), dtype=torch.int64, device=flat.device)
+    usable = torch.nonzero((batch.attention_mask.reshape(-1) != 0) & ~torch.isin(flat, special))[:, 0]
+    if len(usable) == 0:
+        raise DataError(
+            f"A batch of {len(batch.rows)} rows has no token that could be masked, only special tokens and padding. "
+            "At least one other token was expected. Leave such rows out of the text."
+        )
+    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, step])))
+    num_hidden = max(1, round(masking.rate * len(usable)))
+    chosen = np.sort(rng.choice(len(usable), size=num_hidden, replace=False, shuffle=False))
+    positions = usable[torch.from_numpy(chosen).to(flat.device)]
+    targets = flat[positions]
+
+    draw = torch.from_numpy(rng.random(num_hidden)).to(flat.device)
+    to_mask = draw < masking.mask_share
+    to_random = ~to_mask & (draw < masking.mask_share + masking.random_share)
+    choices = flat[usable] if vocabulary is None else vocabulary.to(flat.device)
+    choices = choices[~torch.isin(choices, special)]
+    hidden = torch.where(to_mask, mask_id, targets)
+    if len(choices):
+        picks = torch.from_numpy(rng.integers(len(choices), size=num_hidden)).to(flat.device)
+        hidden = torch.where(to_random, choices[picks], hidden)
+    return MaskedBatch(
+        input_ids=flat.index_copy(0, positions, hidden).reshape(batch.input_ids.shape),
+        attention_mask=batch.attention_mask,
+        positions=positions,
+        targets=targets,
+    )
+
+
+def corpus_vocabulary(encoded: EncodedText, *, special_ids: Sequence[int]) -> Int64[Tensor, " V"]:
+    """Give the token ids that a corpus uses and the special ones, ascending.
+
+    Args:
+        encoded: The corpus.
+        special_ids: The tokenizer's special tokens, which belong to every vocabulary.
+
+    Example:
+        >>> text = EncodedText(ids=np.array([0, 9, 5, 9], dtype=np.int32), starts=np.array([0, 4]))
+        >>> corpus_vocabulary(text, special_ids=[0, 2]).tolist()
+        [0, 2, 5, 9]
+    """
+    used = np.flatnonzero(np.bincount(encoded.ids))
+    return torch.from_numpy(np.union1d(used, np.asarray(list(special_ids), dtype=np.int64)).astype(np.int64))
