@@ -48,5 +48,8 @@ class Base:
         return sum(weight.numel() * weight.element_size() for weight in self.model.parameters())
 
     def compute_fingerprint(self) -> str:
-        """Hash the weights as they are now; equals `fingerprint` as long as nothing changed them."""
+        """Hash the weights as they are now, to see that nothing changed them.
+
+        Equals `fingerprint` where the weights were not rounded to another dtype.
+        """
         return fingerprint_weights(self.model.named_parameters(), self.model.config)

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 BUNDLED = "bundled"
+FASTEST = "fastest"
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -41,7 +42,9 @@ def load_base(name: str, *, device: str = "auto", dtype: str = "auto", revision:
     Args:
         name: A Hugging Face id, a local folder, or "bundled" for the base that the package brings.
         device: "auto" takes a GPU where there is one.
-        dtype: "auto" is float32, in which every check of this project is made.
+        dtype: "auto" is float32, in which every check of this project is made; "fastest" is bfloat16 where the
+            processor multiplies it faster, else float32. Fingerprints are of the values before rounding, so a
+            graft goes with its base in every dtype.
         revision: A commit or tag of the hub's repository; its commit is recorded with the grafts.
 
     Raises:
@@ -54,7 +57,7 @@ def load_base(name: str, *, device: str = "auto", dtype: str = "auto", revision:
         12
     """
     place = _choose_device(device)
-    kind = _choose_dtype(dtype)
+    kind = _choose_dtype(dtype, place)
     head: PretrainedHead | None = None
     commit: str | None = None
     if name == BUNDLED:
@@ -64,7 +67,7 @@ def load_base(name: str, *, device: str = "auto", dtype: str = "auto", revision:
     else:
         model, head, tokenizer, commit = _load_pretrained(name, revision)
     return freeze_base(
-        name=name, model=model.to(dtype=kind), tokenizer=tokenizer, head=head, revision=commit, device=place
+        name=name, model=model, tokenizer=tokenizer, head=head, revision=commit, device=place, dtype=kind
     )
 
 
@@ -76,6 +79,7 @@ def freeze_base(
     head: PretrainedHead | None = None,
     revision: str | None = None,
     device: torch.device | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Base:
     """Make a base of a bare encoder that is already in memory.
 
@@ -86,10 +90,11 @@ def freeze_base(
         head: Its own masked-LM head, if it has one.
         revision: The commit it came from.
         device: Where to put it; None leaves it where it is.
+        dtype: What to round it to; None leaves it as it is.
     """
     sites = find_sites(model)
-    if device is not None:
-        model.to(device)  # pyright: ignore[reportArgumentType]
+    fingerprint = fingerprint_weights(model.named_parameters(), model.config)
+    model.to(device=device, dtype=dtype)  # pyright: ignore[reportCallIssue, reportArgumentType]
     model.eval().requires_grad_(False)
     if head is not None:
         head.to(device=model.device, dtype=model.dtype).eval().requires_grad_(False)
@@ -100,7 +105,7 @@ def freeze_base(
         tokenizer=tokenizer,
         sites=sites,
         head=head,
-        fingerprint=fingerprint_weights(model.named_parameters(), model.config),
+        fingerprint=fingerprint,
         tokenizer_fingerprint=fingerprint_tokenizer(tokenizer),
     )
 
@@ -116,15 +121,24 @@ def _choose_device(device: str) -> torch.device:
         ) from None
 
 
-def _choose_dtype(dtype: str) -> torch.dtype:
+def _choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
     if dtype == "auto":
         return torch.float32
+    if dtype == FASTEST:
+        return torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32
     if dtype not in DTYPES:
         raise BaseModelError(
-            f"'{dtype}' is not a dtype for a base. Expected auto, {', '.join(DTYPES)}."
+            f"'{dtype}' is not a dtype for a base. Expected auto, {FASTEST}, {', '.join(DTYPES)}."
             f"{nearest(dtype, DTYPES)} Pass one of these."
         )
     return DTYPES[dtype]
+
+
+def _multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 products run on units of their own: tensor cores, or a processor's AMX tiles."""
+    if device.type == "cuda":
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16", False))
 
 
 def _load_pretrained(

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from polygraft.errors import OptionError
 from polygraft.parts.activation import find_activation
-from polygraft.parts.part import Dimensions, Part, check_choice, check_width, make_linear
+from polygraft.parts.part import Dimensions, Part, apply_linear, check_choice, check_width, make_linear
 
 PLACEMENTS = ("ffn", "attention+ffn", "parallel")
 SEMANTICS = ("adapterhub", "paper")
@@ -127,7 +127,7 @@ class BottleneckLayer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the correction before scaling."""
-        return self.up(self.activation(self.down(x)))
+        return apply_linear(self.up, self.activation(apply_linear(self.down, x)))
 
 
 class BottleneckLayers(nn.Module):
@@ -163,8 +163,7 @@ class BottleneckLayers(nn.Module):
         else:
             x = state.h if placement == "attention+ffn" else state.inp
         residual = state.origin if self.options.semantics == "paper" else state.h
-        correction = bottleneck(x.to(bottleneck.get_parameter("down.weight").dtype)) * self.options.scale
-        return residual + correction.to(residual.dtype)
+        return residual + bottleneck(x) * self.options.scale
 
 
 def _keys(row: nn.Module) -> list[str]:

@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from polygraft.errors import OptionError
 from polygraft.parts.activation import find_activation
-from polygraft.parts.part import Dimensions, Part, check_width, make_linear
+from polygraft.parts.part import Dimensions, Part, apply_linear, check_width, make_linear
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Coupling(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute what is added to the other half."""
-        return self.up(self.activation(self.down(x)))
+        return apply_linear(self.up, self.activation(apply_linear(self.down, x)))
 
 
 class InvertibleLayers(nn.Module):
@@ -77,17 +77,13 @@ class InvertibleLayers(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Change embeddings [..., E]."""
         x1, x2 = x.chunk(2, dim=-1)
-        y1 = x1 + self._run(self.F, x2)
-        y2 = x2 + self._run(self.G, y1)
+        y1 = x1 + self.F(x2)
+        y2 = x2 + self.G(y1)
         return torch.cat([y1, y2], dim=-1)
 
     def invert(self, y: Tensor) -> Tensor:
         """Undo `forward` on [..., E]."""
         y1, y2 = y.chunk(2, dim=-1)
-        x2 = y2 - self._run(self.G, y1)
-        x1 = y1 - self._run(self.F, x2)
+        x2 = y2 - self.G(y1)
+        x1 = y1 - self.F(x2)
         return torch.cat([x1, x2], dim=-1)
-
-    @staticmethod
-    def _run(coupling: Coupling, x: Tensor) -> Tensor:
-        return coupling(x.to(coupling.down.weight.dtype)).to(x.dtype)

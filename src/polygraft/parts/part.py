@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.nn import functional
 
 from polygraft.errors import OptionError, nearest
 
@@ -127,3 +128,8 @@ def make_linear(
             layer.weight.normal_(0.0, std, generator=generator) if std else layer.weight.zero_()
             layer.bias.zero_()
     return layer
+
+
+def apply_linear(layer: nn.Linear, x: Tensor) -> Tensor:
+    """Apply a linear layer in the dtype of its input: float32 values serve a base in bfloat16."""
+    return functional.linear(x, layer.weight.to(x.dtype), layer.bias.to(x.dtype))
