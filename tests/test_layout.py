@@ -46,6 +46,8 @@ HOOKS = {
     "register_module_forward_pre_hook",
     "register_parametrization",
 }
+WRITES = {"write_text", "write_bytes", "mkdir", "unlink", "rmdir", "rmtree", "touch", "symlink_to"}
+MAY_WRITE = {"store", "data", "interop", "report", "recipe"}
 
 # Each entry has its reason beside it.
 MAY_USE_GETATTR = {
@@ -248,6 +250,28 @@ def test_only_the_console_prints():
         for name, call in calls(file)
         if name == "print" and isinstance(call.func, ast.Name)
     ]
+    assert wrong == []
+
+
+def writes_a_file(name: str, call: ast.Call) -> bool:
+    if name in {"open", "fdopen"}:
+        given = [*call.args, *(keyword.value for keyword in call.keywords if keyword.arg == "mode")]
+        modes = [
+            node.value for node in given if isinstance(node, ast.Constant) and isinstance(node.value, str)
+        ]
+        return any(set(mode) <= set("rwaxbt+") and set(mode) & set("wax+") for mode in modes)
+    return name in WRITES
+
+
+def test_only_the_edges_write_files():
+    wrong = []
+    for file in SOURCES:
+        if layer_of(file) not in MAY_WRITE:
+            wrong += [
+                f"{where(file, call.lineno)}: {name}"
+                for name, call in calls(file)
+                if writes_a_file(name, call)
+            ]
     assert wrong == []
 
 
