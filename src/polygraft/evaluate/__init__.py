@@ -1,0 +1,1 @@
+"""Scores out: spans, labels, perplexity, intervals, and the rows that hold them."""
