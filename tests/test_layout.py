@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -15,8 +15,6 @@ import pytest
 ROOT = Path(__file__).parent.parent
 SRC = ROOT / "src"
 PACKAGE = SRC / "polygraft"
-FILES = sorted(PACKAGE.rglob("*.py"))
-SOURCES = [file for file in FILES if file.name != "__init__.py"]
 
 # Lowest first. A folder imports only from rows above its own, and from itself.
 ARROW: list[set[str]] = [
@@ -63,6 +61,14 @@ class Import(NamedTuple):
     name: str | None
     line: int
     at_module_level: bool
+
+
+def files() -> list[Path]:
+    return sorted(PACKAGE.rglob("*.py"))
+
+
+def sources() -> list[Path]:
+    return [file for file in files() if file.name != "__init__.py"]
 
 
 @cache
@@ -151,13 +157,13 @@ def defined_names(file: Path) -> set[str]:
 
 
 def test_every_file_and_folder_has_a_place_in_the_arrow():
-    entries = {layer_of(file) for file in FILES} - {"__init__"}
+    entries = {layer_of(file) for file in files()} - {"__init__"}
     assert sorted(entries - RANK.keys()) == []
 
 
 def test_no_file_imports_from_the_right_of_the_arrow():
     wrong = []
-    for file in SOURCES:
+    for file in sources():
         rank, layer = RANK[layer_of(file)], layer_of(file)
         for found in own_imports(file):
             target = found.module.split(".")[1] if "." in found.module else ""
@@ -168,7 +174,7 @@ def test_no_file_imports_from_the_right_of_the_arrow():
 
 def test_a_name_is_imported_from_the_file_that_defines_it():
     wrong = []
-    for file in FILES:
+    for file in files():
         for found in own_imports(file):
             target = file_of(found.module)
             if target is None or target.name == "__init__.py" or found.name is None:
@@ -182,7 +188,7 @@ def test_a_name_is_imported_from_the_file_that_defines_it():
 
 def test_nothing_is_defined_in_an_init_file():
     wrong = []
-    for file in FILES:
+    for file in files():
         if file.name != "__init__.py" or file.parent == PACKAGE:
             continue
         body = tree_of(file).body
@@ -192,19 +198,19 @@ def test_nothing_is_defined_in_an_init_file():
 
 
 def test_every_folder_with_code_is_a_package():
-    folders = {file.parent for file in FILES}
+    folders = {file.parent for file in files()}
     assert sorted(str(folder) for folder in folders if not (folder / "__init__.py").is_file()) == []
 
 
 def test_no_file_name_says_nothing():
-    names = [*FILES, *(ROOT / "tests").rglob("*.py")]
+    names = [*files(), *(ROOT / "tests").rglob("*.py")]
     assert [str(file) for file in names if file.stem in SAYS_NOTHING or file.stem.endswith("_mixin")] == []
-    assert [str(file) for file in FILES if file.stem.startswith("base_")] == []
+    assert [str(file) for file in files() if file.stem.startswith("base_")] == []
 
 
 def test_no_file_asks_an_object_what_it_has():
     wrong = []
-    for file in FILES:
+    for file in files():
         if str(file.relative_to(PACKAGE)) in MAY_USE_GETATTR:
             continue
         for name, call in calls(file):
@@ -216,7 +222,7 @@ def test_no_file_asks_an_object_what_it_has():
 
 def test_no_class_changes_what_attributes_or_classes_mean():
     wrong = []
-    for file in SOURCES:
+    for file in sources():
         for node in nodes(file):
             if isinstance(node, ast.FunctionDef) and node.name in {
                 "__getattr__",
@@ -235,7 +241,7 @@ def test_no_class_changes_what_attributes_or_classes_mean():
 
 def test_hooks_are_registered_only_in_attach():
     wrong = []
-    for file in FILES:
+    for file in files():
         if layer_of(file) != "attach":
             wrong += [f"{where(file, call.lineno)}: {name}" for name, call in calls(file) if name in HOOKS]
     assert wrong == []
@@ -245,7 +251,7 @@ def test_only_the_console_prints():
     console = PACKAGE / "cli" / "console.py"
     wrong = [
         where(file, call.lineno)
-        for file in FILES
+        for file in files()
         if file != console
         for name, call in calls(file)
         if name == "print" and isinstance(call.func, ast.Name)
@@ -265,7 +271,7 @@ def writes_a_file(name: str, call: ast.Call) -> bool:
 
 def test_only_the_edges_write_files():
     wrong = []
-    for file in SOURCES:
+    for file in sources():
         if layer_of(file) not in MAY_WRITE:
             wrong += [
                 f"{where(file, call.lineno)}: {name}"
@@ -277,7 +283,7 @@ def test_only_the_edges_write_files():
 
 def test_only_settings_reads_the_environment():
     wrong = []
-    for file in FILES:
+    for file in files():
         if file == PACKAGE / "settings.py":
             continue
         for node in nodes(file):
@@ -292,14 +298,14 @@ def test_only_settings_reads_the_environment():
 
 def test_no_file_is_longer_than_400_lines():
     lengths = {
-        str(file.relative_to(ROOT)): len(file.read_text(encoding="utf-8").splitlines()) for file in FILES
+        str(file.relative_to(ROOT)): len(file.read_text(encoding="utf-8").splitlines()) for file in files()
     }
     assert {name: length for name, length in lengths.items() if length > MAX_LINES} == {}
 
 
 def test_no_function_has_more_than_40_statements():
     wrong = {}
-    for file in FILES:
+    for file in files():
         for node in nodes(file):
             if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
                 has_docstring = ast.get_docstring(node) is not None
@@ -315,7 +321,7 @@ def test_no_function_has_more_than_40_statements():
 def test_nothing_can_unpickle():
     dangerous = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
     wrong = []
-    for file in FILES:
+    for file in files():
         wrong += [
             where(file, found.line) for found in imports(file) if found.module.split(".")[0] in dangerous
         ]
@@ -370,3 +376,55 @@ def test_importing_polygraft_does_not_import_torch():
     script = f"import sys, polygraft; print(sorted({HEAVY!r} & sys.modules.keys()))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("rule", "name", "code"),
+    [
+        (test_every_file_and_folder_has_a_place_in_the_arrow, "extras/new.py", ""),
+        (test_no_file_imports_from_the_right_of_the_arrow, "store/a.py", "from polygraft.attach.b import c"),
+        (
+            test_no_file_imports_from_the_right_of_the_arrow,
+            "store/a.py",
+            "def f():\n    import polygraft.parts.b",
+        ),
+        (
+            test_a_name_is_imported_from_the_file_that_defines_it,
+            "store/a.py",
+            "from polygraft.store import b",
+        ),
+        (
+            test_a_name_is_imported_from_the_file_that_defines_it,
+            "store/a.py",
+            "from polygraft.errors import os",
+        ),
+        (test_nothing_is_defined_in_an_init_file, "store/__init__.py", "X = 1"),
+        (test_every_folder_with_code_is_a_package, "store/a.py", ""),
+        (test_no_file_name_says_nothing, "store/utils.py", ""),
+        (test_no_file_asks_an_object_what_it_has, "store/a.py", "hasattr(1, 'x')"),
+        (test_no_file_asks_an_object_what_it_has, "store/a.py", "getattr(1, 'x', None)"),
+        (test_no_class_changes_what_attributes_or_classes_mean, "store/a.py", "x.__class__ = int"),
+        (test_no_class_changes_what_attributes_or_classes_mean, "store/a.py", "def __getattr__(name): ..."),
+        (test_hooks_are_registered_only_in_attach, "train/a.py", "layer.register_forward_hook(f)"),
+        (test_only_the_console_prints, "cli/a.py", "print(1)"),
+        (test_only_the_edges_write_files, "parts/a.py", "open('x', 'w')"),
+        (test_only_the_edges_write_files, "parts/a.py", "path.write_text('x')"),
+        (test_only_settings_reads_the_environment, "cli/a.py", "os.environ['X']"),
+        (test_no_file_is_longer_than_400_lines, "store/a.py", "x = 1\n" * 401),
+        (test_no_function_has_more_than_40_statements, "store/a.py", "def f():\n" + "    x = 1\n" * 41),
+        (test_nothing_can_unpickle, "store/a.py", "import pickle"),
+        (test_nothing_can_unpickle, "store/a.py", "torch.load(path, weights_only=False)"),
+    ],
+)
+def test_a_rule_refuses_what_it_forbids(
+    rule: Callable[[], None], name: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    package = tmp_path / "src" / "polygraft"
+    for path, text in {"errors.py": "import os", name: code}.items():
+        (package / path).parent.mkdir(parents=True, exist_ok=True)
+        (package / path).write_text(text, encoding="utf-8")
+    monkeypatch.setitem(globals(), "ROOT", tmp_path)
+    monkeypatch.setitem(globals(), "SRC", package.parent)
+    monkeypatch.setitem(globals(), "PACKAGE", package)
+    with pytest.raises(AssertionError):
+        rule()
