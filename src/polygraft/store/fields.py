@@ -10,7 +10,7 @@ from typing import TypeAlias, cast
 
 from polygraft.errors import StoreError, nearest
 
-JsonValue: TypeAlias = "None | bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue]"
+JsonValue: TypeAlias = "bool | int | float | str | Sequence[JsonValue] | Mapping[str, JsonValue] | None"
 
 MAX_JSON_BYTES = 16 * 1024 * 1024
 MAX_DEPTH = 32
@@ -254,7 +254,9 @@ def _check_text(text: str, *, where: str) -> None:
 
 
 def _kind(value: object) -> str:
-    return {list: "a list", str: "text", type(None): "null"}.get(type(value), f"the value {shown(value)}")
+    if value is None:
+        return "null"
+    return "a list" if isinstance(value, list) else f"the value {shown(value)}"
 
 
 def _not_json(where: str, reason: str) -> StoreError:

@@ -7,7 +7,7 @@ import secrets
 import stat
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -23,14 +23,16 @@ _LOCK_PAUSE = 0.02
 if sys.platform == "win32":
     import msvcrt
 
-    _READ_FLAGS = os.O_RDONLY | os.O_BINARY | os.O_NOINHERIT
+    def _open(path: Path) -> int:
+        return os.open(path, os.O_RDONLY | os.O_BINARY | os.O_NOINHERIT)
 
     def _try_lock(descriptor: int) -> None:
         msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
 else:
     import fcntl
 
-    _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    def _open(path: Path) -> int:
+        return os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
 
     def _try_lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -52,7 +54,7 @@ def check_folder(path: Path) -> None:
 
 
 @contextmanager
-def open_plain(path: Path) -> Iterator[BinaryIO]:
+def open_plain(path: Path) -> Generator[BinaryIO]:
     """Open a file for reading if it is a plain file, following no link and waiting for no pipe.
 
     Raises:
@@ -62,8 +64,7 @@ def open_plain(path: Path) -> Iterator[BinaryIO]:
     mode = path.lstat().st_mode
     if not stat.S_ISREG(mode):
         raise _not_plain(path, mode)
-    descriptor = os.open(path, _READ_FLAGS)
-    with os.fdopen(descriptor, "rb") as file:
+    with os.fdopen(_open(path), "rb") as file:
         opened = os.fstat(file.fileno()).st_mode
         if not stat.S_ISREG(opened):
             raise _not_plain(path, opened)
@@ -121,7 +122,7 @@ def leftover(folder: Path) -> Path:
 
 
 @contextmanager
-def locked(folder: Path, *, seconds: float = LOCK_SECONDS) -> Iterator[None]:
+def locked(folder: Path, *, seconds: float = LOCK_SECONDS) -> Generator[None]:
     """Hold a folder's lock, which the system lets go if the process dies.
 
     Args:

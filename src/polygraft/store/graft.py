@@ -64,57 +64,66 @@ def check_manifest(manifest: Manifest, *, where: str) -> Manifest:
     return manifest_from_json(manifest_to_json(manifest), where=where)
 
 
-def read_manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path, *, shown_as: str | None = None) -> Manifest:
     """Read the manifest of a graft's folder.
+
+    Args:
+        folder: The folder.
+        shown_as: What the messages call it, if not its path.
 
     Raises:
         StoreError: It is not there, not a plain file, or not what the schema says.
     """
     check_folder(folder)
-    path = folder / MANIFEST
+    where = f"{shown_as or folder}/{MANIFEST}"
     try:
-        data = read_plain(path, limit=MAX_JSON_BYTES)
+        data = read_plain(folder / MANIFEST, limit=MAX_JSON_BYTES)
     except FileNotFoundError:
-        raise _missing(path) from None
-    manifest = manifest_from_json(data, where=str(path))
+        raise missing(where) from None
+    manifest = manifest_from_json(data, where=where)
     if not manifest.sha256:
         raise StoreError(
-            f"{path} gives no sha256 for {TENSORS}, so nothing can vouch for it. "
+            f"{where} gives no sha256 for {TENSORS}, so nothing can vouch for it. "
             "A digest of 64 hexadecimal digits was expected. Put the graft in again."
         )
     return manifest
 
 
-def read_graft(folder: Path) -> tuple[Manifest, dict[str, Tensor]]:
+def read_graft(folder: Path, *, shown_as: str | None = None) -> tuple[Manifest, dict[str, Tensor]]:
     """Read a graft's folder, everything checked.
+
+    Args:
+        folder: The folder.
+        shown_as: What the messages call it, if not its path.
 
     Raises:
         StoreError: Anything is not as the manifest says.
     """
-    manifest = read_manifest(folder)
-    path = folder / TENSORS
+    manifest = read_manifest(folder, shown_as=shown_as)
+    where = f"{shown_as or folder}/{TENSORS}"
     try:
-        with open_plain(path) as file:
+        with open_plain(folder / TENSORS) as file:
             tensors = read_tensors(
                 file,
-                where=str(path),
+                where=where,
                 expected=manifest.tensors,
                 num_bytes=manifest.num_bytes,
                 sha256=manifest.sha256,
             )
     except FileNotFoundError:
-        raise _missing(path) from None
+        raise missing(where) from None
     if count_parameters(tensors) != manifest.num_parameters:
         raise StoreError(
-            f"{path} holds {count_parameters(tensors)} parameters, its manifest says "
+            f"{where} holds {count_parameters(tensors)} parameters, its manifest says "
             f"{manifest.num_parameters}. The manifest was changed after it was written. "
             "Put the graft in again."
         )
     return manifest, tensors
 
 
-def _missing(path: Path) -> StoreError:
+def missing(where: str) -> StoreError:
+    """Make the error for a graft's file that is not there."""
     return StoreError(
-        f"{path} is not there. A graft is the files {MANIFEST} and {TENSORS} side by side. "
+        f"{where} is not there. A graft is the files {MANIFEST} and {TENSORS} side by side. "
         "Put the graft in again."
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -211,7 +211,7 @@ class Store:
             if new in self._candidates():
                 raise StoreError(
                     f"The graft '{old}' cannot be renamed to '{new}': the store {self.folder} holds a graft "
-                    "of that name. A name that is free was expected. Choose another, or remove that graft first."
+                    "of that name. A free name was expected. Choose another, or remove that graft first."
                 )
             self._check_case(new)
             unfinished = leftover(self.folder)
@@ -234,7 +234,7 @@ class Store:
             _delete(gone)
 
     @contextmanager
-    def _changing(self, *, create: bool = False) -> Iterator[None]:
+    def _changing(self, *, create: bool = False) -> Generator[None]:
         try:
             if create and not self.folder.is_dir():
                 self.folder.mkdir(parents=True, exist_ok=True)
@@ -254,7 +254,7 @@ class Store:
             ) from error
 
     @contextmanager
-    def _reading(self, name: str, version: int | None) -> Iterator[Path]:
+    def _reading(self, name: str, version: int | None) -> Generator[Path]:
         check_name(name)
         try:
             check_folder(self.folder / name)
@@ -306,8 +306,8 @@ class Store:
         for other in self._candidates():
             if other != name and other.casefold() == name.casefold():
                 raise StoreError(
-                    f"The store {self.folder} holds the graft '{other}', which differs from '{name}' in capital "
-                    "letters only. Some file systems take both for one. Choose another name."
+                    f"The store {self.folder} holds the graft '{other}', which differs from '{name}' in "
+                    "capital letters only. Some file systems take both for one. Choose another name."
                 )
 
     def _not_here(self, name: str) -> NotInStoreError:

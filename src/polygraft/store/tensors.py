@@ -102,8 +102,8 @@ def check_tensors(tensors: Mapping[str, Tensor], *, where: str) -> None:
     for name, tensor in tensors.items():
         if not _TENSOR_NAME.fullmatch(name) or name == _METADATA:
             raise StoreError(
-                f"{where} has a tensor named {shown(name)}. A tensor's name has 1 to 512 characters, printable "
-                f"ASCII without spaces, and is not {_METADATA}. Name it otherwise."
+                f"{where} has a tensor named {shown(name)}. A tensor's name has 1 to 512 characters, "
+                f"printable ASCII without spaces, and is not {_METADATA}. Name it otherwise."
             )
         if tensor.layout != torch.strided or tensor.dtype not in _CODES or tensor.is_meta:
             kind = "meta" if tensor.is_meta else f"{dtype_name(tensor.dtype)} ({tensor.layout})"
@@ -135,7 +135,7 @@ def write_tensors(tensors: Mapping[str, Tensor], file: BinaryIO) -> Written:
         digest.update(block)
         file.write(block)
     for _, tensor in ordered:
-        block = memoryview(_bytes_of(tensor.detach().to("cpu").contiguous()).numpy())
+        block = _bytes_of(tensor.detach().to("cpu").contiguous()).numpy().data
         digest.update(block)
         file.write(block)
     return Written(num_bytes=_PREFIX + len(text) + position, sha256=digest.hexdigest())
@@ -170,7 +170,7 @@ def read_tensors(
     tensors: dict[str, Tensor] = {}
     for place in sorted(places, key=lambda place: (place.start, place.end)):
         raw = torch.empty(place.end - place.start, dtype=torch.uint8)
-        view = memoryview(raw.numpy())
+        view = raw.numpy().data
         _fill(file, view, where=where)
         digest.update(view)
         if place.code == "BOOL" and bool((raw > 1).any()):
@@ -245,7 +245,8 @@ def _check_places(places: list[_Place], *, where: str, expected: Mapping[str, Te
         if place.shape != record.shape:
             raise _mismatch(
                 where,
-                f"the tensor '{name}' has the shape {list(place.shape)}, the manifest says {list(record.shape)}",
+                f"the tensor '{name}' has the shape {list(place.shape)}, "
+                f"the manifest says {list(record.shape)}",
             )
         if dtype != record.dtype:
             raise _mismatch(where, f"the tensor '{name}' is {dtype}, the manifest says {shown(record.dtype)}")
@@ -270,9 +271,9 @@ def _check_finite(name: str, tensor: Tensor, *, where: str) -> None:
         wrong = int((~torch.isfinite(tensor)).sum())
         if wrong:
             raise StoreError(
-                f"{where}: {wrong} of the {tensor.numel()} values of the tensor '{name}' are NaN or infinite. "
-                "Finite numbers were expected. Train the graft again, with a lower learning rate if its "
-                "loss went up."
+                f"{where}: {wrong} of the {tensor.numel()} values of the tensor '{name}' are NaN or "
+                "infinite. Finite numbers were expected. Train the graft again, with a lower learning rate "
+                "if its loss went up."
             )
 
 
