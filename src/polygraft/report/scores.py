@@ -1,0 +1,184 @@
+"""Results laid out by language and condition, and how the conditions compare."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from polygraft.evaluate.result import Result
+from polygraft.report.summary import RunSummary
+
+CONDITIONS = {
+    "none": "the task graft, trained over the source language's graft, with no language graft under it",
+    "task alone": "a task graft that was trained and is used without any language graft",
+    "source": "the source language's graft left under the task graft",
+    "target": "the target language's own graft swapped in under the task graft",
+}
+"""The conditions that a transfer run compares, in the order in which they are shown."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GridCell:
+    """The score of one language under one condition, over all seeds."""
+
+    score: float
+    """The mean over the seeds."""
+    low: float | None
+    """The lowest end of the seeds' intervals."""
+    high: float | None
+    """The highest end of the seeds' intervals."""
+    num_seeds: int
+    num_sentences: int
+    num_gold: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Grid:
+    """The scores of one task in one metric, by language and condition."""
+
+    task: str
+    metric: str
+    languages: tuple[str, ...]
+    conditions: tuple[str, ...]
+    cells: Mapping[tuple[str, str], GridCell]
+    source: str | None
+    """The language whose labels the task was learned from, where that is known."""
+
+    @property
+    def targets(self) -> tuple[str, ...]:
+        """The languages that the task was carried over to."""
+        return tuple(language for language in self.languages if language != self.source)
+
+    def better(self, first: float, second: float) -> float:
+        """Give by how much the first score is better; negative where it is worse."""
+        return second - first if self.metric == "loss" else first - second
+
+    def best(self, language: str, *, without: str | None = None) -> str | None:
+        """Name the condition that scores best in a language, the first of equals."""
+        found: str | None = None
+        for condition in self.conditions:
+            cell = self.cells.get((language, condition))
+            if cell is None or condition == without or not math.isfinite(cell.score):
+                continue
+            if found is None or self.better(cell.score, self.cells[language, found].score) > 0:
+                found = condition
+        return found
+
+    def is_best(self, language: str, condition: str) -> bool:
+        """Say whether a condition has a language's best score, alone or with others."""
+        best = self.best(language)
+        cell = self.cells.get((language, condition))
+        return best is not None and cell is not None and cell.score == self.cells[language, best].score
+
+    def mean(self, condition: str, *, languages: Sequence[str]) -> float | None:
+        """Average a condition over languages, or give None where one of them has no score."""
+        cells = [self.cells.get((language, condition)) for language in languages]
+        scores = [cell.score for cell in cells if cell is not None]
+        return sum(scores) / len(scores) if scores and len(scores) == len(cells) else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Comparison:
+    """The target's graft against the best of the other conditions, in one language."""
+
+    language: str
+    other: str
+    gain: float
+    """Above zero where the target's graft is better."""
+    overlap: bool | None
+    """Whether the two intervals overlap; None where one is missing."""
+
+
+def build_grids(summary: RunSummary) -> tuple[Grid, ...]:
+    """Lay out a run's results, one grid for each task and metric, in the order they came."""
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in summary.results:
+        groups.setdefault((result.task, result.metric), []).append(result)
+    return tuple(
+        _build_grid(results, task=task, metric=metric, source=find_source(summary, task=task))
+        for (task, metric), results in groups.items()
+    )
+
+
+def compare_target(grid: Grid) -> tuple[Comparison, ...]:
+    """Compare the target's graft with the best other condition in every target language that has both."""
+    found: list[Comparison] = []
+    for language in grid.targets:
+        target = grid.cells.get((language, "target"))
+        other = grid.best(language, without="target")
+        if target is None or other is None or not math.isfinite(target.score):
+            continue
+        against = grid.cells[language, other]
+        gain = grid.better(target.score, against.score)
+        overlap = intervals_overlap(target, against)
+        found.append(Comparison(language=language, other=other, gain=gain, overlap=overlap))
+    return tuple(found)
+
+
+def intervals_overlap(first: GridCell, second: GridCell) -> bool | None:
+    """Say whether two scores' intervals share a value; None where one has no interval."""
+    if first.low is None or first.high is None or second.low is None or second.high is None:
+        return None
+    return first.low <= second.high and second.low <= first.high
+
+
+def find_source(summary: RunSummary, *, task: str) -> str | None:
+    """Find the language that a task was learned from.
+
+    It is the task graft's own language; else that of the language graft named in the plan it was trained under;
+    else the one language in which the source's and the target's graft are the same plan.
+    """
+    tasks = [graft for graft in summary.grafts if graft.role == "task"]
+    named = [graft for graft in tasks if graft.name == task] or tasks
+    for graft in named:
+        if graft.language is not None:
+            return graft.language
+    for graft in named:
+        words = re.findall(r"[A-Za-z0-9][A-Za-z0-9_.-]*", graft.plan or "")
+        for other in summary.grafts:
+            if other.role == "language" and other.name in words:
+                return other.language
+    plans = {(r.language, r.condition): r.plan for r in summary.results if r.task == task}
+    same = [
+        language
+        for language, condition in plans
+        if condition == "source" and plans.get((language, "target")) == plans[language, "source"]
+    ]
+    return same[0] if len(same) == 1 else None
+
+
+def order_conditions(conditions: Iterable[str]) -> tuple[str, ...]:
+    """Put the known conditions first, in their order, and the others as they came."""
+    seen = tuple(dict.fromkeys(conditions))
+    return (*(c for c in CONDITIONS if c in seen), *(c for c in seen if c not in CONDITIONS))
+
+
+def _build_grid(results: Sequence[Result], *, task: str, metric: str, source: str | None) -> Grid:
+    groups: dict[tuple[str, str], list[Result]] = {}
+    for result in results:
+        groups.setdefault((result.language, result.condition), []).append(result)
+    languages = tuple(dict.fromkeys(result.language for result in results))
+    return Grid(
+        task=task,
+        metric=metric,
+        languages=tuple(sorted(languages, key=lambda language: language != source)),
+        conditions=order_conditions(result.condition for result in results),
+        cells={place: _join(group) for place, group in groups.items()},
+        source=source if source in languages else None,
+    )
+
+
+def _join(results: Sequence[Result]) -> GridCell:
+    lows = [result.low for result in results if result.low is not None and math.isfinite(result.low)]
+    highs = [result.high for result in results if result.high is not None and math.isfinite(result.high)]
+    complete = len(lows) == len(highs) == len(results)
+    return GridCell(
+        score=sum(result.score for result in results) / len(results),
+        low=min(lows) if complete else None,
+        high=max(highs) if complete else None,
+        num_seeds=len({result.seed for result in results}),
+        num_sentences=results[0].num_sentences,
+        num_gold=results[0].num_gold,
+    )
