@@ -15,8 +15,9 @@ def plan_batches(
 ) -> list[NDArray[np.int64]]:
     """Shuffle rows into batches of like lengths for one epoch of training.
 
-    Rows are shuffled and cut into windows, sorted by length inside each window, and cut into batches whose padded size
-    stays within the budget; then the batches are shuffled. A row that is longer than the budget is a batch alone.
+    Rows are shuffled and cut into windows, sorted by length inside each window, and cut into batches whose
+    padded size stays within the budget; then the batches are shuffled. A row that is longer than the budget
+    is a batch alone.
 
     Args:
         lengths: Number of tokens of each row.

@@ -21,15 +21,17 @@ class Batch:
         rows: Which rows of the encoded data these are.
         input_ids: Token ids, padded on the right.
         attention_mask: 1 at tokens, 0 at padding.
-        labels: For tagging, a label a token (`[B, T]`, `IGNORE` where none is); for sequence labels, one a row (`[B]`).
-        word_of: For tagging, the number of the word that a token belongs to, -1 at special tokens and padding.
+        labels: For tagging, a label a token (`[B, T]`, `IGNORE` where none is); for sequence labels, one a
+            row (`[B]`).
+        word_of: For tagging, the number of the word that a token belongs to, -1 at special tokens and
+            padding.
         num_tokens: Tokens without padding.
     """
 
     rows: NDArray[np.int64]
     input_ids: Int64[Tensor, "B T"]
     attention_mask: Int64[Tensor, "B T"]
-    labels: Int64[Tensor, "B *T"] | None = None
+    labels: Int64[Tensor, "B ..."] | None = None
     word_of: Int64[Tensor, "B T"] | None = None
     num_tokens: int
 

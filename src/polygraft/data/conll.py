@@ -21,9 +21,9 @@ _ADVICE = "Separate token and tag with one space or tab, and sentences with an e
 def read_conll(path: Path | str, *, token_column: int = 0, tag_column: int = -1) -> list[TaggedSentence]:
     """Read the tagged sentences of a CoNLL file.
 
-    Columns stand between tabs, or between spaces where a line has no tab; empty lines end sentences. Lines that start
-    with `-DOCSTART-` are skipped, and so are comments: lines that start with `# ` and have not the file's number of
-    columns. Any tag is accepted, with or without `B-` and `I-`.
+    Columns stand between tabs, or between spaces where a line has no tab; empty lines end sentences. Lines
+    that start with `-DOCSTART-` are skipped, and so are comments: lines that start with `# ` and have not the
+    file's number of columns. Any tag is accepted, with or without `B-` and `I-`.
 
     Args:
         path: The file, UTF-8.
@@ -31,7 +31,8 @@ def read_conll(path: Path | str, *, token_column: int = 0, tag_column: int = -1)
         tag_column: Where the tag stands. The default is the last column.
 
     Raises:
-        DataError: The file cannot be read, a line has another number of columns than the first, or no sentence is there.
+        DataError: The file cannot be read, a line has another number of columns than the first, or no
+            sentence is there.
     """
     lines = read_lines(path)
     sentences: list[TaggedSentence] = []
@@ -86,12 +87,14 @@ def _read_rows(
         refuse_control_characters(content, path=path, line=number)
         if len(columns) != expected:
             raise DataError(
-                f"{path}, line {number}: {_count(len(columns))} where {expected} were expected ({show(content)}). {_ADVICE}"
+                f"{path}, line {number}: {_count(len(columns))} where {expected} were expected "
+                f"({show(content)}). {_ADVICE}"
             )
         token, tag = columns[token_column], columns[tag_column]
         if not token or not tag:
             raise DataError(
-                f"{path}, line {number}: the {'tag' if token else 'token'} is empty ({show(content)}). {_ADVICE}"
+                f"{path}, line {number}: the {'tag' if token else 'token'} is empty ({show(content)}). "
+                f"{_ADVICE}"
             )
         yield number, token, tag
 
@@ -114,8 +117,9 @@ def _count_columns(path: Path | str, lines: Sequence[str], *, token_column: int,
     for name, column in (("token", token_column), ("tag", tag_column)):
         if not -num_columns <= column < num_columns:
             raise DataError(
-                f"{path}, line {number}: {_count(num_columns)} ({show(first)}), and the {name} is looked for in column "
-                f"{column}. Columns are counted from 0, or from -1 backwards. Give a {name} column that is there."
+                f"{path}, line {number}: {_count(num_columns)} ({show(first)}), and the {name} is looked for "
+                f"in column {column}. Columns are counted from 0, or from -1 backwards. Give a {name} column "
+                "that is there."
             )
     return num_columns
 
@@ -136,8 +140,8 @@ def _write_sentence(sentence: TaggedSentence) -> str:
     for word in (*sentence.tokens, *sentence.tags):
         if not word or _BLANKS.search(word) or word == _DOCUMENT_START:
             raise DataError(
-                f"The token or tag {show(word)} cannot be written: a column is not empty, holds no space or tab, and is "
-                f"not {_DOCUMENT_START}. Replace it before writing."
+                f"The token or tag {show(word)} cannot be written: a column is not empty, holds no space or "
+                f"tab, and is not {_DOCUMENT_START}. Replace it before writing."
             )
         refuse_control_characters(word, path="The token or tag", line=sentence.line)
     return "".join(f"{token} {tag}\n" for token, tag in zip(sentence.tokens, sentence.tags, strict=True))

@@ -11,15 +11,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polygraft.data.example import LabelledText, TaggedSentence
-from polygraft.errors import DataError, OptionError, nearest
+from polygraft.data.pieces import (
+    add_frame,
+    count_up,
+    row_starts,
+    special_frame,
+    tokenize_texts,
+    tokenize_words,
+)
+from polygraft.errors import DataError, nearest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 IGNORE = -100
 """The label of a position that no loss and no score looks at."""
-
-_CHUNK = 8192
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,8 +100,9 @@ def encode_text(
 ) -> EncodedText:
     """Turn lines of text into rows of token ids.
 
-    A line of more than `max_length` tokens is cut into the fewest rows that hold it, of nearly equal lengths, so
-    that nothing is lost. Rows of special and unknown tokens only are left out: nothing can be learned from them.
+    A line of more than `max_length` tokens is cut into the fewest rows that hold it, of nearly equal lengths,
+    so that nothing is lost. Rows of special and unknown tokens only are left out: nothing can be learned from
+    them.
 
     Args:
         lines: The text.
@@ -106,10 +113,10 @@ def encode_text(
         DataError: No line has a token that the tokenizer knows.
         OptionError: `max_length` leaves no room, or the tokenizer is not a fast one.
     """
-    prefix, suffix, room = _frame(tokenizer, max_length=max_length)
-    pieces, lengths = _tokenize(lines, tokenizer)
+    prefix, suffix, room = special_frame(tokenizer, max_length=max_length)
+    pieces, lengths = tokenize_texts(lines, tokenizer)
     num_parts = -(-lengths // room)
-    part_of_line = _count_up(num_parts)
+    part_of_line = count_up(num_parts)
     whole, parts = np.repeat(lengths, num_parts), np.repeat(num_parts, num_parts)
     sizes = (part_of_line + 1) * whole // parts - part_of_line * whole // parts
     known = ~np.isin(pieces, np.asarray(tokenizer.all_special_ids, dtype=np.int32))
@@ -117,10 +124,10 @@ def encode_text(
     keep = np.bincount(row_of[known], minlength=len(sizes)) > 0
     if not keep.any():
         raise DataError(
-            f"None of the {len(lines)} lines has a token that the tokenizer knows. Text in the tokenizer's script was "
-            "expected. Check the file, or take a base that was trained on this script."
+            f"None of the {len(lines)} lines has a token that the tokenizer knows. Text in the tokenizer's "
+            "script was expected. Check the file, or take a base that was trained on this script."
         )
-    ids, starts, _ = _add_frame(pieces[keep[row_of]], sizes[keep], prefix=prefix, suffix=suffix)
+    ids, starts, _ = add_frame(pieces[keep[row_of]], sizes[keep], prefix=prefix, suffix=suffix)
     return EncodedText(ids=ids, starts=starts, num_cut_rows=int((num_parts > 1).sum()))
 
 
@@ -135,15 +142,17 @@ def encode_tags(
 ) -> EncodedTags:
     """Turn tagged sentences into rows of token ids, with the tag at each word's first piece.
 
-    A word that the tokenizer turns into nothing gets the unknown token, so that every word has a place for its tag.
+    A word that the tokenizer turns into nothing gets the unknown token, so that every word has a place for
+    its tag.
 
     Args:
         sentences: What to encode; row i is sentence i.
         tokenizer: The base's fast tokenizer.
         labels: The tags in the order of their numbers.
-        max_length: Largest number of tokens of a row, special tokens included. Words past it are cut and counted.
-        unknown: What to do with a tag that is not in `labels`: an error in training; "ignore" gives it no label, which
-            is what an evaluation wants.
+        max_length: Largest number of tokens of a row, special tokens included. Words past it are cut and
+            counted.
+        unknown: What to do with a tag that is not in `labels`: an error in training; "ignore" gives it no
+            label, which is what an evaluation wants.
         source: The file's name, for messages.
 
     Raises:
@@ -156,24 +165,24 @@ def encode_tags(
         )
     if unknown == "error":
         _refuse_unknown_tags(sentences, labels, source=source)
-    prefix, suffix, room = _frame(tokenizer, max_length=max_length)
+    prefix, suffix, room = special_frame(tokenizer, max_length=max_length)
     numbers = {label: number for number, label in enumerate(labels)}
     tags = np.fromiter(
         (numbers.get(tag, IGNORE) for sentence in sentences for tag in sentence.tags), dtype=np.int32
     )
     num_words = np.fromiter((len(sentence.tokens) for sentence in sentences), dtype=np.int64)
-    pieces, word_sizes = _tokenize_words(chain.from_iterable(s.tokens for s in sentences), tokenizer)
+    pieces, word_sizes = tokenize_words(chain.from_iterable(s.tokens for s in sentences), tokenizer)
 
-    word_starts = _starts(word_sizes)
-    sentence_starts = word_starts[_starts(num_words)]
-    place = _count_up(np.diff(sentence_starts))
+    word_starts = row_starts(word_sizes)
+    sentence_starts = word_starts[row_starts(num_words)]
+    place = count_up(np.diff(sentence_starts))
     kept = place < room
     word_row = np.repeat(np.arange(len(sentences)), num_words)
     cut_words = word_starts[:-1] - sentence_starts[word_row] >= room
     first_labels = np.full(len(pieces), IGNORE, dtype=np.int32)
     first_labels[word_starts[:-1]] = tags
-    piece_words = np.repeat(_count_up(num_words), word_sizes)
-    ids, starts, inside = _add_frame(
+    piece_words = np.repeat(count_up(num_words), word_sizes)
+    ids, starts, inside = add_frame(
         pieces[kept], np.minimum(np.diff(sentence_starts), room), prefix=prefix, suffix=suffix
     )
     return EncodedTags(
@@ -196,7 +205,8 @@ def encode_labelled(
     unknown: Literal["error", "ignore"] = "error",
     source: str = "the data",
 ) -> EncodedLabels:
-    """Turn labelled texts into rows of token ids, one row a text; what is past `max_length` is cut and counted.
+    """Turn labelled texts into rows of token ids, one row a text; what is past `max_length` is cut and
+    counted.
 
     Args:
         texts: What to encode; row i is text i.
@@ -218,12 +228,10 @@ def encode_labelled(
     for text in texts:
         if unknown == "error" and text.label not in numbers:
             raise DataError(_describe_unknown("label", text.label, labels, source=source, line=text.line))
-    prefix, suffix, room = _frame(tokenizer, max_length=max_length)
-    pieces, lengths = _tokenize([text.text for text in texts], tokenizer)
+    prefix, suffix, room = special_frame(tokenizer, max_length=max_length)
+    pieces, lengths = tokenize_texts([text.text for text in texts], tokenizer)
     cut = np.maximum(lengths - room, 0)
-    ids, starts, _ = _add_frame(
-        pieces[_count_up(lengths) < room], lengths - cut, prefix=prefix, suffix=suffix
-    )
+    ids, starts, _ = add_frame(pieces[count_up(lengths) < room], lengths - cut, prefix=prefix, suffix=suffix)
     return EncodedLabels(
         ids=ids,
         starts=starts,
@@ -280,112 +288,9 @@ def _describe_unknown(what: str, found: str, labels: Sequence[str], *, source: s
     )
 
 
-def _frame(
-    tokenizer: PreTrainedTokenizerBase, *, max_length: int
-) -> tuple[NDArray[np.int32], NDArray[np.int32], int]:
-    """Give the special tokens before and after a sentence, and the room that they leave in a row."""
-    if not tokenizer.is_fast:
-        raise OptionError(
-            f"The tokenizer {type(tokenizer).__name__} is not a fast one. Tokenizers with a tokenizer.json are "
-            "supported. Load the base with its fast tokenizer."
-        )
-    for probe in ("a", "0", ".", str(tokenizer.unk_token)):
-        inner: list[int] = tokenizer(probe, add_special_tokens=False)["input_ids"]
-        framed: list[int] = tokenizer(probe, add_special_tokens=True)["input_ids"]
-        places = [at for at in range(len(framed)) if inner and framed[at : at + len(inner)] == inner]
-        if places:
-            at, end = places[0], places[0] + len(inner)
-            room = max_length - len(framed) + len(inner)
-            break
-    else:
-        raise OptionError(
-            "The tokenizer gives no tokens for 'a', '0' and '.'. A tokenizer with a vocabulary was expected. "
-            "Check the base's tokenizer files."
-        )
-    if room < 1:
-        least = max_length - room + 1
-        raise OptionError(
-            f"max_length is {max_length}, which leaves no room beside {least - 1} special tokens. "
-            f"At least {least} was expected. Give a larger one, for example 128."
-        )
-    return np.asarray(framed[:at], dtype=np.int32), np.asarray(framed[end:], dtype=np.int32), room
-
-
-def _tokenize(
-    texts: Sequence[str] | Sequence[list[str]], tokenizer: PreTrainedTokenizerBase, *, split: bool = False
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Give all pieces of all texts in one array, and the number of pieces of each text."""
-    pieces: list[NDArray[np.int32]] = [np.empty(0, dtype=np.int32)]
-    sizes: list[NDArray[np.int64]] = [np.empty(0, dtype=np.int64)]
-    for start in range(0, len(texts), _CHUNK):
-        rows: list[list[int]] = tokenizer(
-            list(texts[start : start + _CHUNK]),
-            is_split_into_words=split,
-            add_special_tokens=False,
-            return_attention_mask=False,
-            return_token_type_ids=False,
-            verbose=False,
-        )["input_ids"]
-        size = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-        pieces.append(np.fromiter(chain.from_iterable(rows), dtype=np.int32, count=int(size.sum())))
-        sizes.append(size)
-    return np.concatenate(pieces), np.concatenate(sizes)
-
-
-def _tokenize_words(
-    words: Iterable[str], tokenizer: PreTrainedTokenizerBase
-) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
-    """Tokenize each different word once: a word that stands alone has the same pieces wherever it stands."""
-    table: dict[str, int] = {}
-    which = np.fromiter((table.setdefault(word, len(table)) for word in words), dtype=np.int64)
-    pieces, sizes = _tokenize([[word] for word in table], tokenizer, split=True)
-    if not sizes.all():
-        unknown_id = tokenizer.unk_token_id
-        if not isinstance(unknown_id, int):
-            word = list(table)[int(np.argmin(sizes))]
-            raise DataError(
-                f"The tokenizer turns the word {word!r} into no token and has no unknown token. Every word needs at "
-                "least one token for its tag. Remove the word or take another base."
-            )
-        pieces = np.insert(pieces, _starts(sizes)[:-1][sizes == 0], unknown_id)
-        sizes = np.maximum(sizes, 1)
-    word_sizes = sizes[which]
-    return pieces[np.repeat(_starts(sizes)[which], word_sizes) + _count_up(word_sizes)], word_sizes
-
-
-def _add_frame(
-    pieces: NDArray[np.int32],
-    sizes: NDArray[np.int64],
-    *,
-    prefix: NDArray[np.int32],
-    suffix: NDArray[np.int32],
-) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.int64]]:
-    """Put the special tokens around each row; give ids, starts and the places of the pieces."""
-    starts = _starts(sizes + len(prefix) + len(suffix))
-    inside = np.repeat(starts[:-1] + len(prefix), sizes) + _count_up(sizes)
-    ids = np.empty(int(starts[-1]), dtype=np.int32)
-    ids[inside] = pieces
-    ids[starts[:-1, None] + np.arange(len(prefix))] = prefix
-    ids[starts[1:, None] - len(suffix) + np.arange(len(suffix))] = suffix
-    return ids, starts, inside
-
-
 def _spread(
     values: NDArray[np.integer], places: NDArray[np.int64], *, size: int, fill: int
 ) -> NDArray[np.int32]:
     spread = np.full(size, fill, dtype=np.int32)
     spread[places] = values
     return spread
-
-
-def _starts(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give 0 and the running sums of the sizes."""
-    starts = np.zeros(len(sizes) + 1, dtype=np.int64)
-    np.cumsum(sizes, out=starts[1:])
-    return starts
-
-
-def _count_up(sizes: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Give 0, 1, ... for each of the sizes, one run after the other."""
-    starts = _starts(sizes)
-    return np.arange(int(starts[-1]), dtype=np.int64) - np.repeat(starts[:-1], sizes)

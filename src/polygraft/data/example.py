@@ -14,7 +14,8 @@ class TaggedSentence:
     Args:
         tokens: The words as the file spells them.
         tags: One tag a token: `B-PER`, `O`, `NOUN` ...
-        line: The line of the file that holds the first token, counted from 1; 0 for a sentence that comes from no file.
+        line: The line of the file that holds the first token, counted from 1; 0 for a sentence that comes
+            from no file.
 
     Raises:
         DataError: The numbers of tokens and tags differ.

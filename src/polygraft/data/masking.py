@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from jaxtyping import Int64
+from numpy.typing import NDArray
 from torch import Tensor
 
 from polygraft.data.collate import Batch
@@ -38,7 +39,8 @@ class Masking:
         """Check the shares."""
         if not 0 < self.rate <= 1:
             raise OptionError(
-                f"rate is {self.rate}. A share above 0 and at most 1 was expected. Give such a share; 0.15 is common."
+                f"rate is {self.rate}. A share above 0 and at most 1 was expected. Give such a share; 0.15 "
+                "is common."
             )
         if not (
             0 <= self.mask_share <= 1
@@ -46,8 +48,9 @@ class Masking:
             and self.mask_share + self.random_share <= 1
         ):
             raise OptionError(
-                f"mask_share is {self.mask_share} and random_share is {self.random_share}. Two shares between 0 and 1 "
-                "that are at most 1 together were expected. Lower one of them; 0.8 and 0.1 are common."
+                f"mask_share is {self.mask_share} and random_share is {self.random_share}. Two shares "
+                "between 0 and 1 that are at most 1 together were expected. Lower one of them; 0.8 and 0.1 "
+                "are common."
             )
 
 
@@ -80,9 +83,9 @@ def mask_batch(
 ) -> MaskedBatch:
     """Hide some tokens of a batch for a masked language model to guess.
 
-    Equal arguments hide equal tokens, on every machine and whatever the padding: for fixed evaluation masks, give one
-    seed and the batch's number as `step`. Exactly `rate` of the batch's tokens, rounded, and at least one is hidden.
-    Special tokens and padding never are.
+    Equal arguments hide equal tokens, on every machine and whatever the padding: for fixed evaluation masks,
+    give one seed and the batch's number as `step`. Exactly `rate` of the batch's tokens, rounded, and at
+    least one is hidden. Special tokens and padding never are.
 
     Args:
         batch: The rows.
@@ -91,40 +94,39 @@ def mask_batch(
         step: Number of the training step or of the evaluation batch; not negative.
         mask_id: The tokenizer's mask token.
         special_ids: The tokenizer's special tokens.
-        vocabulary: Tokens to draw replacements from, special ones left out; without it, they are drawn from the
-            batch's own tokens.
+        vocabulary: Tokens to draw replacements from, special ones left out; without it, they are drawn from
+            the batch's own tokens.
 
     Raises:
         DataError: The batch holds special tokens and padding only.
     """
-    flat = batch.input_ids.reshape(-1)
-    special = torch.as_tensor(list(special_ids), dtype=torch.int64, device=flat.device)
-    usable = torch.nonzero((batch.attention_mask.reshape(-1) != 0) & ~torch.isin(flat, special))[:, 0]
+    device = batch.input_ids.device
+    special = np.asarray(list(special_ids), dtype=np.int64)
+    flat: NDArray[np.int64] = batch.input_ids.cpu().numpy().reshape(-1).copy()
+    usable = np.flatnonzero(batch.attention_mask.cpu().numpy().reshape(-1) & ~np.isin(flat, special))
     if len(usable) == 0:
         raise DataError(
-            f"A batch of {len(batch.rows)} rows has no token that could be masked, only special tokens and padding. "
-            "At least one other token was expected. Leave such rows out of the text."
+            f"A batch of {len(batch.rows)} rows has no token that could be masked, only special tokens and "
+            "padding. At least one other token was expected. Leave such rows out of the text."
         )
     rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, step])))
     num_hidden = max(1, round(masking.rate * len(usable)))
-    chosen = np.sort(rng.choice(len(usable), size=num_hidden, replace=False, shuffle=False))
-    positions = usable[torch.from_numpy(chosen).to(flat.device)]
+    positions = usable[np.sort(rng.choice(len(usable), size=num_hidden, replace=False, shuffle=False))]
     targets = flat[positions]
 
-    draw = torch.from_numpy(rng.random(num_hidden)).to(flat.device)
-    to_mask = draw < masking.mask_share
-    to_random = ~to_mask & (draw < masking.mask_share + masking.random_share)
-    choices = flat[usable] if vocabulary is None else vocabulary.to(flat.device)
-    choices = choices[~torch.isin(choices, special)]
-    hidden = torch.where(to_mask, mask_id, targets)
+    choices: NDArray[np.int64] = flat[usable] if vocabulary is None else vocabulary.cpu().numpy()
+    choices = choices[~np.isin(choices, special)]
+    draw = rng.random(num_hidden)
+    to_random = (draw >= masking.mask_share) & (draw < masking.mask_share + masking.random_share)
+    hidden = np.where(draw < masking.mask_share, mask_id, targets)
     if len(choices):
-        picks = torch.from_numpy(rng.integers(len(choices), size=num_hidden)).to(flat.device)
-        hidden = torch.where(to_random, choices[picks], hidden)
+        hidden = np.where(to_random, choices[rng.integers(len(choices), size=num_hidden)], hidden)
+    flat[positions] = hidden
     return MaskedBatch(
-        input_ids=flat.index_copy(0, positions, hidden).reshape(batch.input_ids.shape),
+        input_ids=torch.from_numpy(flat.reshape(batch.input_ids.shape)).to(device),
         attention_mask=batch.attention_mask,
-        positions=positions,
-        targets=targets,
+        positions=torch.from_numpy(positions).to(device),
+        targets=torch.from_numpy(targets).to(device),
     )
 
 

@@ -24,8 +24,8 @@ def read_text(path: Path | str) -> list[str]:
     for number, line in enumerate(lines, start=1):
         if "\0" in line:
             raise DataError(
-                f"{path}, line {number}: the line holds a NUL character ({show(line)}). Plain text was expected, one "
-                "sentence or paragraph a line. Check that the file is not binary or UTF-16."
+                f"{path}, line {number}: the line holds a NUL character ({show(line)}). Plain text was "
+                "expected, one sentence or paragraph a line. Check that the file is not binary or UTF-16."
             )
     texts = unicodedata.normalize("NFC", "\n".join(lines)).split("\n")
     texts = [text for text in map(str.strip, texts) if text]

@@ -15,7 +15,8 @@ _HEADER = ("label", "text")
 def read_labelled(path: Path | str) -> list[LabelledText]:
     """Read labelled texts: a label, a tab, and the text in each line.
 
-    Empty lines and a first line `label<TAB>text` are skipped. Text is brought into Unicode's composed form (NFC).
+    Empty lines and a first line `label<TAB>text` are skipped. Text is brought into Unicode's composed form
+    (NFC).
 
     Args:
         path: The file, UTF-8.
@@ -34,8 +35,9 @@ def read_labelled(path: Path | str) -> list[LabelledText]:
         if len(columns) != 2 or not all(columns):
             num_filled = sum(map(bool, columns))
             raise DataError(
-                f"{path}, line {number}: {num_filled} filled column{'s' * (num_filled != 1)} of {len(columns)} where a "
-                f"label and a text were expected ({show(line)}). Write the label, one tab, and the text."
+                f"{path}, line {number}: {num_filled} filled column{'s' * (num_filled != 1)} of "
+                f"{len(columns)} where a label and a text were expected ({show(line)}). Write the label, one "
+                "tab, and the text."
             )
         texts.append(LabelledText(unicodedata.normalize("NFC", columns[1]), columns[0], number))
     if not texts:

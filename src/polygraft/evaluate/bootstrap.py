@@ -59,7 +59,8 @@ def bootstrap_interval(
     Args:
         per_item_counts: One row of counts an item, such as a sentence's correct, predicted and gold entities.
         score: Turns the sums of such rows, on the last axis, into the score.
-        num_samples: How often all items are drawn. 1000 give ends that are stable to about a tenth of the width.
+        num_samples: How often all items are drawn. 1000 give ends that are stable to about a tenth of the
+            width.
         seed: Chooses the draws; equal seeds give equal intervals.
         level: Share of the resampled scores that lie inside.
 
@@ -109,8 +110,8 @@ def paired_bootstrap(
     _check(num_samples=num_samples, level=level)
     if counts_a.shape != counts_b.shape:
         raise DataError(
-            f"The first system has counts of the shape {counts_a.shape}, the second {counts_b.shape}. The same items "
-            "were expected for both. Score both systems on one test set."
+            f"The first system has counts of the shape {counts_a.shape}, the second {counts_b.shape}. The "
+            "same items were expected for both. Score both systems on one test set."
         )
     both = np.concatenate([counts_a, counts_b], axis=1)
     sums = _resample(both, num_samples=num_samples, seed=seed)
@@ -131,8 +132,8 @@ def _resample(counts: NDArray[np.number], *, num_samples: int, seed: int) -> NDA
     num_items = len(counts)
     if counts.ndim != 2 or num_items == 0:
         raise DataError(
-            f"Counts have the shape {counts.shape}. A row of counts for each of at least one item was expected. "
-            "Check that the test set is not empty."
+            f"Counts have the shape {counts.shape}. A row of counts for each of at least one item was "
+            "expected. Check that the test set is not empty."
         )
     rng = np.random.default_rng(seed)
     values = counts.astype(np.float64)

@@ -108,12 +108,12 @@ def accuracy_of_counts(counts: NDArray[np.number]) -> NDArray[np.float64]:
         >>> float(accuracy_of_counts(np.array([1, 2])))
         0.5
     """
-    return counts[..., 0] / np.maximum(counts[..., 1], 1)
+    return counts[..., 0].astype(np.float64) / np.maximum(counts[..., 1], 1).astype(np.float64)
 
 
 def _check_counts(num_gold: int, num_predicted: int, *, what: str) -> None:
     if num_gold != num_predicted:
         raise DataError(
-            f"There are {num_gold} gold {what} and {num_predicted} predicted ones. Equally many were expected. "
-            "Predict every item once."
+            f"There are {num_gold} gold {what} and {num_predicted} predicted ones. Equally many were "
+            "expected. Predict every item once."
         )

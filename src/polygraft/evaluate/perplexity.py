@@ -11,7 +11,8 @@ def perplexity(mean_loss: float) -> float:
     """Give the number of equally likely tokens that a mean loss (in nats) stands for.
 
     Args:
-        mean_loss: Mean cross-entropy a token; infinity gives infinity, and so does a loss too large for a number.
+        mean_loss: Mean cross-entropy a token; infinity gives infinity, and so does a loss too large for a
+            number.
 
     Raises:
         OptionError: The loss is negative or not a number.

@@ -67,7 +67,8 @@ def results_to_json(results: Iterable[Result]) -> str:
 def results_to_csv(results: Iterable[Result]) -> str:
     """Write results as comma-separated values under a line of names, in their order.
 
-    What is absent is an empty cell; the F1 of each type stands as `LOC=0.5 PER=0.75`, and notes after one another.
+    What is absent is an empty cell; the F1 of each type stands as `LOC=0.5 PER=0.75`, and notes after one
+    another.
 
     Args:
         results: The rows.

@@ -109,8 +109,8 @@ class SpanScore:
 def read_spans(tags: Sequence[str]) -> list[Span]:
     """Read the entities of one sentence, in the lenient way of conlleval and of seqeval's default mode.
 
-    A tag is a letter and, after a hyphen, a type. `B` and `S` open an entity; `I` and `E` open one where none is open.
-    Another type ends the open entity and opens the next. `E` and `S` end theirs.
+    A tag is a letter and, after a hyphen, a type. `B` and `S` open an entity; `I` and `E` open one where none
+    is open. Another type ends the open entity and opens the next. `E` and `S` end theirs.
 
     Args:
         tags: The tags of one sentence, in IOB1, IOB2, IOBES, or a mixture.
@@ -130,7 +130,8 @@ def read_spans(tags: Sequence[str]) -> list[Span]:
             continue
         if not tag:
             raise DataError(
-                f"The tag of token {place} is empty. A letter such as O, B or I was expected. Give the token a tag."
+                f"The tag of token {place} is empty. A letter such as O, B or I was expected. Give the token "
+                "a tag."
             )
         letter, kind = tag[0], _read_type(tag)
         changes = kind != type_before
@@ -245,15 +246,15 @@ def _pair_spans(
 ) -> list[tuple[set[Span], set[Span]]]:
     if len(gold) != len(predicted):
         raise DataError(
-            f"There are {len(gold)} gold sentences and {len(predicted)} predicted ones. Equally many were expected. "
-            "Predict every sentence once."
+            f"There are {len(gold)} gold sentences and {len(predicted)} predicted ones. Equally many were "
+            "expected. Predict every sentence once."
         )
     pairs: list[tuple[set[Span], set[Span]]] = []
     for number, (expected, found) in enumerate(zip(gold, predicted, strict=True)):
         if len(expected) != len(found):
             raise DataError(
-                f"Sentence {number} has {len(expected)} gold tags and {len(found)} predicted ones. Equally many were "
-                "expected. Predict one tag for every word, cut-off words included."
+                f"Sentence {number} has {len(expected)} gold tags and {len(found)} predicted ones. Equally "
+                "many were expected. Predict one tag for every word, cut-off words included."
             )
         pairs.append((set(read_spans(expected)), set(read_spans(found))))
     return pairs
