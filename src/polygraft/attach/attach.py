@@ -10,7 +10,7 @@ from polygraft.attach.graft import Graft, rebuild_graft
 from polygraft.attach.hooks import Hooks, LayerReached, Pass
 from polygraft.attach.parse import parse_plan
 from polygraft.attach.plan import Named, Plan, list_names
-from polygraft.errors import GraftError, PlanError, nearest
+from polygraft.errors import GraftError, OptionError, PlanError, nearest
 from polygraft.parts.head import HeadLayers, MaskedLmLayers
 
 if TYPE_CHECKING:
@@ -79,8 +79,15 @@ class Attachment:
             [B, T, D]; what stands at padding has no meaning.
 
         Raises:
+            OptionError: The base has no such layer.
             GraftError: The pass never came by a place where a graft stands.
         """
+        num_layers = self.base.sites.num_layers
+        if layer != -1 and not 1 <= layer <= num_layers:
+            raise OptionError(
+                f"A pass was to stop after {layer} layers, and the base '{self.base.name}' has {num_layers}. Expected "
+                f"-1 for all, or 1 to {num_layers}. Correct `layer`."
+            )
         stop_after = None if layer == -1 else layer
         self.hooks.current = Pass(stop_after=stop_after)
         try:
@@ -143,6 +150,11 @@ class Attachment:
             "graft with one below the language graft, as in stack(mlm, qu). Train one first."
         )
 
+    def find_decoder_weight(self) -> Tensor:
+        """Give the weight [V, E] by which the masked-LM head in force scores pieces."""
+        head, _ = self.find_masked_lm_head()
+        return self.base.sites.word_embeddings.weight if isinstance(head, MaskedLmLayers) else head.weight
+
     def prepare_decoding(self, selected: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Take hidden states to the decoder: transform them, and undo the invertible parts.
 
@@ -158,8 +170,7 @@ class Attachment:
             invertible = graft.find_invertible()
             if invertible is not None:
                 x = invertible.invert(x)
-        weight = self.base.sites.word_embeddings.weight if isinstance(head, MaskedLmLayers) else head.weight
-        return x, weight, head.bias
+        return x, self.find_decoder_weight(), head.bias
 
     def _check_reached(self, stop_after: int | None) -> None:
         limit = self.base.sites.num_layers if stop_after is None else stop_after

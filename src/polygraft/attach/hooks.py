@@ -55,6 +55,19 @@ class Hooks:
         self.current = Pass()
         self.places: dict[Place, list[BottleneckLayers]] = {}
         self.handles: list[RemovableHandle] = []
+        try:
+            self._hook_all(base, grafts)
+        except BaseException:
+            self.remove()
+            raise
+
+    def remove(self) -> None:
+        """Take every hook off the base."""
+        for handle in self.handles:
+            handle.remove()
+        self.handles.clear()
+
+    def _hook_all(self, base: Base, grafts: Sequence[Graft]) -> None:
         self._hook_embeddings(base, grafts)
         for graft in grafts:
             for layers in graft.layers.children():
@@ -63,14 +76,13 @@ class Hooks:
                         self.places.setdefault(place, []).append(layers)
         for place, stacked in self.places.items():
             self._hook_sublayer(base, place, stacked)
-        for index, layer in enumerate(base.sites.layers):
-            self.handles.append(layer.register_forward_hook(self._make_stop(index + 1)))
-
-    def remove(self) -> None:
-        """Take every hook off the base."""
-        for handle in self.handles:
-            handle.remove()
-        self.handles.clear()
+        # A pass stops where the next layer would begin, because a base may do something between two
+        # layers (DeBERTa's convolution). Nothing comes after the last one but a pre-norm base's last norm.
+        for count, layer in enumerate(base.sites.layers[1:], start=1):
+            self.handles.append(layer.register_forward_pre_hook(self._make_stop_before(count)))
+        if base.sites.has_last_norm:
+            last = base.sites.layers[-1]
+            self.handles.append(last.register_forward_hook(self._make_stop_after(base.sites.num_layers)))
 
     def _hook_embeddings(self, base: Base, grafts: Sequence[Graft]) -> None:
         for graft in grafts:
@@ -104,13 +116,22 @@ class Hooks:
         self.current.reached.add(place)
         return h
 
-    def _make_stop(self, count: int) -> Callable[..., None]:
-        def stop(_: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
-            if self.current.stop_after == count:
-                self.current.stopped = output if isinstance(output, torch.Tensor) else output[0]
-                raise LayerReached
+    def _make_stop_before(self, count: int) -> Callable[..., None]:
+        def stop(_: nn.Module, arguments: tuple[Any, ...]) -> None:
+            self._stop(count, arguments[0])
 
         return stop
+
+    def _make_stop_after(self, count: int) -> Callable[..., None]:
+        def stop(_: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
+            self._stop(count, output if isinstance(output, torch.Tensor) else output[0])
+
+        return stop
+
+    def _stop(self, count: int, hidden: Tensor) -> None:
+        if self.current.stop_after == count:
+            self.current.stopped = hidden
+            raise LayerReached
 
 
 def _make_embeddings_hook(invertible: nn.Module) -> Callable[..., Tensor]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from polygraft.base.sites import find_family
+
 if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PretrainedConfig, PreTrainedTokenizerFast
@@ -24,7 +26,8 @@ RELEVANT_KEYS = (
     "layer_norm_eps",
     "vocab_size",
 )
-"""What of a configuration changes the outputs without changing a weight's shape, and what names the shape."""
+"""What of a configuration changes the outputs without changing a weight's shape, and what names the shape,
+in every family; `Family.config_keys` has the rest."""
 
 
 def fingerprint_weights(tensors: Iterable[tuple[str, Tensor]], config: PretrainedConfig) -> str:
@@ -36,7 +39,8 @@ def fingerprint_weights(tensors: Iterable[tuple[str, Tensor]], config: Pretraine
     """
     digest = hashlib.sha256()
     known = config.to_dict()
-    relevant = {key: known[key] for key in RELEVANT_KEYS if key in known}
+    keys = (*RELEVANT_KEYS, *find_family(str(known["model_type"])).config_keys)
+    relevant = {key: known[key] for key in keys if key in known}
     digest.update(json.dumps(relevant, sort_keys=True, default=str).encode())
     for name, tensor in sorted(tensors, key=lambda item: item[0]):
         digest.update(f"\n{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())

@@ -58,6 +58,11 @@ class Family:
     heads: tuple[HeadPaths, ...]
     """Where a masked-LM head may be; the first whose decoder exists is taken."""
     has_pooler: bool = False
+    """Whether the bare encoder of this family brings a pooler, which is always left out."""
+    last_norm: bool = False
+    """Whether a norm follows the last layer: then the last hidden state is not the last layer's output."""
+    config_keys: tuple[str, ...] = ()
+    """What of the family's configuration changes its outputs and no weight's shape, beside the usual."""
 
 
 _BERT_ATTENTION = SublayerPaths(
@@ -98,6 +103,7 @@ FAMILIES: tuple[Family, ...] = (
             ),
         ),
         has_pooler=True,
+        config_keys=("pad_token_id",),
     ),
     Family(
         name="electra",
@@ -130,12 +136,14 @@ FAMILIES: tuple[Family, ...] = (
                 decoder="vocab_projector",
             ),
         ),
+        config_keys=("n_heads", "activation"),
     ),
     Family(
         name="deberta-v2",
         model_types=("deberta-v2",),
         layers="encoder.layer",
-        embeddings="embeddings",
+        # Before the padding is set to zero, which the convolution behind the first layer looks at.
+        embeddings="embeddings.LayerNorm",
         attention=SublayerPaths(
             input="attention.self.value_proj",
             output="attention.output.dropout",
@@ -151,6 +159,17 @@ FAMILIES: tuple[Family, ...] = (
                 decoder="lm_predictions.lm_head",
             ),
         ),
+        config_keys=(
+            "relative_attention",
+            "max_relative_positions",
+            "max_position_embeddings",
+            "position_buckets",
+            "position_biased_input",
+            "pos_att_type",
+            "share_att_key",
+            "norm_rel_ebd",
+            "conv_act",
+        ),
     ),
     Family(
         name="modernbert",
@@ -164,6 +183,8 @@ FAMILIES: tuple[Family, ...] = (
                 dense="head.dense", norm="head.norm", activation="classifier_activation", decoder="decoder"
             ),
         ),
+        last_norm=True,
+        config_keys=("hidden_activation", "norm_eps", "layer_types", "local_attention", "rope_parameters"),
     ),
     Family(
         name="eurobert",
@@ -173,6 +194,8 @@ FAMILIES: tuple[Family, ...] = (
         attention=SublayerPaths(input="input_layernorm", output="self_attn.o_proj"),
         ffn=SublayerPaths(input="post_attention_layernorm", output="mlp"),
         heads=(HeadPaths(decoder="lm_head"),),
+        last_norm=True,
+        config_keys=("rms_norm_eps", "num_key_value_heads", "head_dim", "rope_parameters"),
     ),
 )
 
@@ -221,6 +244,11 @@ class Sites:
     """What the base's LayerNorms add to the variance."""
 
     @property
+    def has_last_norm(self) -> bool:
+        """Whether a norm follows the last layer."""
+        return self.family.last_norm
+
+    @property
     def num_layers(self) -> int:
         """Count the layers (L)."""
         return len(self.layers)
@@ -253,13 +281,20 @@ def find_sites(model: PreTrainedModel) -> Sites:
             f"'{family.embeddings}', and this {type(model).__name__} has not ({error}). Load the bare encoder."
         ) from None
     weight = word_embeddings.weight
+    embedding = _embedding_size(model)
+    if weight.shape[1] != embedding:
+        raise BaseModelError(
+            f"The base has word embeddings of size {weight.shape[1]} that are projected to {embedding} before their "
+            f"LayerNorm, so nothing can be undone before its decoder. In the family '{family.name}' both sizes are "
+            "expected to be equal. Take another base of the family."
+        )
     sites = Sites(
         family=family,
         embeddings=embeddings,
         word_embeddings=word_embeddings,
         layers=layers,
         hidden=int(model.config.hidden_size),
-        embedding=_embedding_size(model),
+        embedding=embedding,
         vocab=int(weight.shape[0]),
         norm_eps=_find_norm_eps(model),
     )
