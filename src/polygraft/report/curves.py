@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 
 from markupsafe import Markup
 
-from polygraft.report.numbers import format_count, format_score
+from polygraft.report.numbers import format_score
 from polygraft.report.summary import GraftSummary
 from polygraft.report.svg import Scale, choose_ticks, element, picture, thin_out
 
 MOST_POINTS = 120
 """More points of a curve than this are thinned out: they would fall on the same pixels."""
 
-_WIDTH = 340
-_LEFT = 44.0
-_RIGHT = 52.0
+_WIDTH = 284
+_LEFT = 36.0
+_RIGHT = 60.0
 
 
 def plot_curve(graft: GraftSummary, *, ident: str) -> Markup | None:
@@ -92,7 +92,7 @@ def _panel(
         y += 14 if any(abs(y - other) < 14 and y >= other for other in used) else 0
         y -= 14 if any(abs(y - other) < 14 for other in used) else 0
         used.append(y)
-        last = format_score(points[-1][1], metric=metric)
+        last = format_score(points[-1][1], metric=metric) if percent else f"{points[-1][1]:.3g}"
         words = last if len(curves) == 1 or name == "loss" else f"dev {last}"
         parts.append(element("text", words, x=across(points[-1][0]) + 7, y=y + 4, class_=f"value {name}"))
     return element("g", *parts)
@@ -108,9 +108,9 @@ def _line(points: Sequence[tuple[float, float]], *, name: str, across: Scale, do
 
 
 def _step_axis(across: Scale, *, y: float) -> Markup:
-    ticks = [tick for tick in choose_ticks(across.low, across.high, count=4) if tick <= across.high]
+    ticks = [tick for tick in choose_ticks(across.low, across.high, count=3) if tick <= across.high]
     texts = [
-        element("text", format_count(tick), x=across(tick), y=y, class_="tick", text_anchor="middle")
+        element("text", _tick_text(tick), x=across(tick), y=y, class_="tick", text_anchor="middle")
         for tick in ticks
     ]
     return element("g", *texts, element("text", "steps", x=_WIDTH, y=y, class_="axis", text_anchor="end"))
@@ -124,7 +124,10 @@ def _describe(
         if points:
             first, last = (format_score(points[i][1], metric=metric) for i in (0, -1))
             called = name if name == "loss" else "dev score" if is_score else "dev loss"
-            words.append(
-                f"The {called} goes from {first} at step {points[0][0]:.0f} to {last} at step {points[-1][0]:.0f}."
-            )
+            begin, end = (f"{points[i][0]:.0f}" for i in (0, -1))
+            words.append(f"The {called} goes from {first} at step {begin} to {last} at step {end}.")
     return " ".join(words)
+
+
+def _tick_text(tick: float) -> str:
+    return f"{tick:,.0f}" if tick < 100_000 else f"{tick / 1000:,g}k"

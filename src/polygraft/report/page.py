@@ -7,6 +7,7 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -15,14 +16,23 @@ import jinja2
 from markupsafe import Markup
 
 from polygraft.report.curves import plot_curve
+from polygraft.report.details import graft_table, result_table, type_table
 from polygraft.report.examples import build_examples
 from polygraft.report.languages import language_name
-from polygraft.report.numbers import format_bytes, format_count, format_seconds
-from polygraft.report.plots import NARROW, WIDE, draw_marker, plot_heat_map, plot_intervals, series_of
+from polygraft.report.numbers import format_bytes, format_count, format_score, format_seconds
+from polygraft.report.plots import (
+    NARROW,
+    WIDE,
+    draw_marker,
+    heat_range,
+    plot_heat_map,
+    plot_intervals,
+    series_of,
+)
 from polygraft.report.scores import CONDITIONS, Grid, build_grids, order_conditions
 from polygraft.report.summary import RunSummary
 from polygraft.report.svg import element
-from polygraft.report.tables import cost_table, graft_table, result_table, storage_table, transfer_table
+from polygraft.report.tables import cost_table, storage_table, transfer_table
 from polygraft.report.words import write_headline, write_paragraph
 
 _ROLE_ORDER = ("head", "shared", "language", "task")
@@ -85,6 +95,7 @@ def _collect(summary: RunSummary) -> dict[str, Any]:
     grafts = sorted(summary.grafts, key=lambda graft: _role_rank(graft.role))
     curves = [(graft, plot_curve(graft, ident=f"curve-{index}")) for index, graft in enumerate(grafts)]
     return {
+        "created": _format_time(summary.created),
         "headline": write_headline(summary),
         "paragraph": write_paragraph(summary),
         "transfers": [_collect_transfer(grid, number=number) for number, grid in enumerate(grids)],
@@ -92,7 +103,10 @@ def _collect(summary: RunSummary) -> dict[str, Any]:
         "curves": [(graft, curve) for graft, curve in curves if curve is not None],
         "cost": cost_table(grafts, base=summary.base),
         "storage": storage_table(grafts, base=summary.base),
-        "results": result_table(summary),
+        "results": result_table(summary.results),
+        "types": [
+            type_table(grid, results=summary.results, ident=f"types-{n}") for n, grid in enumerate(grids)
+        ],
         "grafts": graft_table(grafts),
         "examples": build_examples(summary.examples),
         "facts": _list_facts(summary),
@@ -102,6 +116,7 @@ def _collect(summary: RunSummary) -> dict[str, Any]:
 def _collect_transfer(grid: Grid, *, number: int) -> dict[str, Any]:
     return {
         "grid": grid,
+        "range": [format_score(end, metric=grid.metric) for end in heat_range(grid)],
         "table": transfer_table(grid, ident=f"transfer-{number}"),
         "dots": [
             plot_intervals(grid, ident=f"dots-{number}-{width}", width=width) for width in (WIDE, NARROW)
@@ -150,6 +165,16 @@ def _list_facts(summary: RunSummary) -> list[tuple[str, str]]:
 
 def _pairs(summary: RunSummary) -> Sequence[tuple[str, object]]:
     return tuple(summary.machine.items())
+
+
+def _format_time(created: str) -> str:
+    try:
+        moment = datetime.fromisoformat(created)
+    except ValueError:
+        return created
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC)
+    return f"{moment.day} {moment:%B %Y, %H:%M}{'' if moment.tzinfo is None else ' UTC'}"
 
 
 def _role_rank(role: str) -> int:

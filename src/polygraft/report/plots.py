@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 from markupsafe import Markup
@@ -11,7 +12,7 @@ from polygraft.report.numbers import format_score
 from polygraft.report.scores import CONDITIONS, Grid, GridCell
 from polygraft.report.svg import Scale, choose_ticks, element, picture
 
-WIDE = 720
+WIDE = 912
 """Width in pixels of a plot on a desk."""
 NARROW = 340
 """Width in pixels of a plot on a phone."""
@@ -31,7 +32,7 @@ def plot_intervals(grid: Grid, *, ident: str, width: int = WIDE) -> Markup:
     wide = width >= 600
     left, right = (264, 128) if wide else (92, 42)
     scale = _score_scale(grid, start=left, end=width - right)
-    ticks = choose_ticks(scale.low, scale.high, count=6 if wide else 3)
+    ticks = choose_ticks(scale.low, scale.high, count=6 if wide else 5)
     rows: list[Markup] = []
     y = 8.0
     for language in grid.languages:
@@ -82,12 +83,14 @@ def plot_heat_map(grid: Grid, *, ident: str, width: int = WIDE) -> Markup:
     """
     wide = width >= 600
     left, height, top = (116.0, 46.0, 28.0) if wide else (84.0, 42.0, 28.0)
-    column = min(max((width - left) / max(len(grid.languages), 1), 48.0), 120.0)
-    scale = _score_scale(grid, start=0.06, end=0.62)
+    column = min(max((width - left) / max(len(grid.languages), 1), 48.0), 132.0)
+    low, high = heat_range(grid)
+    scale = Scale(low=low, high=high, start=0.06, end=0.62)
+    names_fit = all(len(language_name(language)) * 7.4 <= column - 6 for language in grid.languages)
     heads = [
         element(
             "text",
-            _short(language, room=column - 6),
+            language_name(language) if names_fit else language,
             x=left + (index + 0.5) * column,
             y=top - 10,
             class_="label",
@@ -114,6 +117,19 @@ def plot_heat_map(grid: Grid, *, ident: str, width: int = WIDE) -> Markup:
         ident=ident,
         class_="plot heat",
     )
+
+
+def heat_range(grid: Grid) -> tuple[float, float]:
+    """Give the scores between which the heat map's colour changes: those of the target languages."""
+    values = [
+        cell.score
+        for (language, _), cell in grid.cells.items()
+        if math.isfinite(cell.score) and (language in grid.targets or not grid.targets)
+    ]
+    ticks = choose_ticks(min(values, default=0.0), max(values, default=1.0), count=5)
+    if grid.metric != "loss":
+        ticks = [min(max(tick, 0.0), 1.0) for tick in ticks]
+    return ticks[0], ticks[-1]
 
 
 def describe_grid(grid: Grid) -> str:
@@ -184,7 +200,7 @@ def _heat_cell(
     x, y, width, height = box
     cell = grid.cells.get((language, condition))
     best = " best" if grid.is_best(language, condition) else ""
-    share = 0.0 if cell is None or cell.score != cell.score else scale(cell.score)
+    share = 0.0 if cell is None or not math.isfinite(cell.score) else scale(cell.score)
     if grid.metric == "loss" and share:
         share = scale.start + scale.end - share
     text = "\u2013" if cell is None else format_score(cell.score, metric=grid.metric)
@@ -213,23 +229,19 @@ def _score_scale(grid: Grid, *, start: float, end: float) -> Scale:
         value
         for cell in grid.cells.values()
         for value in (cell.score, cell.low, cell.high)
-        if value is not None and abs(value) < float("inf")
+        if value is not None and math.isfinite(value)
     ]
     low, high = min(values, default=0.0), max(values, default=1.0)
-    ticks = choose_ticks(low, high, count=5)
+    room = 0.04 * (high - low) or 0.1
+    low, high = low - room, high + room
     if grid.metric != "loss":
-        ticks = [min(max(tick, 0.0), 1.0) for tick in ticks]
-    return Scale(low=ticks[0], high=ticks[-1], start=start, end=end)
+        low, high = max(low, 0.0), min(high, 1.0)
+    return Scale(low=low, high=high, start=start, end=end)
 
 
 def _heading(grid: Grid, language: str) -> str:
     name = language_name(language)
     return f"{name} (source)" if language == grid.source else name
-
-
-def _short(language: str, *, room: float) -> str:
-    name = language_name(language)
-    return name if len(name) * 7.2 <= room else language
 
 
 def _value_text(cell: GridCell, *, metric: str) -> str:

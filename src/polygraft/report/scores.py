@@ -11,10 +11,10 @@ from polygraft.evaluate.result import Result
 from polygraft.report.summary import RunSummary
 
 CONDITIONS = {
-    "none": "the task graft, trained over the source language's graft, with no language graft under it",
+    "none": "the task graft, trained over the source language\u2019s graft, with no language graft under it",
     "task alone": "a task graft that was trained and is used without any language graft",
-    "source": "the source language's graft left under the task graft",
-    "target": "the target language's own graft swapped in under the task graft",
+    "source": "the source language\u2019s graft left under the task graft",
+    "target": "the target language\u2019s own graft swapped in under the task graft",
 }
 """The conditions that a transfer run compares, in the order in which they are shown."""
 
@@ -127,8 +127,8 @@ def intervals_overlap(first: GridCell, second: GridCell) -> bool | None:
 def find_source(summary: RunSummary, *, task: str) -> str | None:
     """Find the language that a task was learned from.
 
-    It is the task graft's own language; else that of the language graft named in the plan it was trained under;
-    else the one language in which the source's and the target's graft are the same plan.
+    It is the task graft's own language; else that of the language graft in the plan it was trained
+    under; else the one language in which the source's and the target's graft are the same plan.
     """
     tasks = [graft for graft in summary.grafts if graft.role == "task"]
     named = [graft for graft in tasks if graft.name == task] or tasks

@@ -1,71 +1,43 @@
-"""The tables of a report, as values: what stands in each cell, and what it is sorted by."""
+"""The tables of a report: scores by language and condition, and what grafts cost."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
-from polygraft.report.languages import language_name
-from polygraft.report.numbers import (
-    format_bytes,
-    format_count,
-    format_score,
-    format_seconds,
-    format_share,
+from polygraft.report.cells import (
+    DASH,
+    Cell,
+    Table,
+    bytes_cell,
+    count_cell,
+    format_interval,
+    seconds_cell,
+    share_cell,
 )
-from polygraft.report.scores import Grid, GridCell, compare_target
-from polygraft.report.summary import BaseSummary, GraftSummary, RunSummary
-from polygraft.report.words import describe_comparison
-
-DASH = "\u2013"
-"""Stands where there is no value."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cell:
-    """One cell: its text, a smaller second line, and its value for sorting."""
-
-    text: str
-    value: float | str | None = None
-    """What the column is sorted by; None sorts last."""
-    note: str | None = None
-    best: bool = False
-    code: bool = False
-    """Whether it is set in a fixed-width face."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Table:
-    """A table with a caption; the first cell of each row is its head."""
-
-    ident: str
-    caption: str
-    columns: tuple[str, ...]
-    numeric: tuple[bool, ...]
-    """Which columns hold numbers: set flush right, first sorted from large to small."""
-    rows: tuple[tuple[Cell, ...], ...]
-    foot: tuple[Cell, ...] | None = None
+from polygraft.report.languages import language_name
+from polygraft.report.numbers import format_difference, format_score
+from polygraft.report.scores import Comparison, Grid, GridCell, compare_target
+from polygraft.report.summary import BaseSummary, GraftSummary
 
 
 def transfer_table(grid: Grid, *, ident: str) -> Table:
     """Lay out a grid with each language's best score marked."""
     gains = {comparison.language: comparison for comparison in compare_target(grid)}
-    columns = ["Language", *grid.conditions, *(["target against the best other"] if gains else [])]
+    columns = ["Language", *grid.conditions, *(["Gain of target"] if gains else [])]
     rows: list[tuple[Cell, ...]] = []
     for language in grid.languages:
         cells = [_language_cell(language, grid)]
         cells += [_score_cell(grid, language, condition) for condition in grid.conditions]
         gain = gains.get(language)
         if gain is not None:
-            words, _, note = describe_comparison(gain, metric=grid.metric).partition(", ")
-            cells.append(Cell(text=words, value=gain.gain, note=note or None))
+            cells.append(_gain_cell(gain, metric=grid.metric))
         elif gains:
             cells.append(Cell(text=DASH, note="source" if language == grid.source else None))
         present = [grid.cells[language, c] for c in grid.conditions if (language, c) in grid.cells]
-        cells.append(_count_cell(max(cell.num_sentences for cell in present)))
-        cells.append(_count_cell(max(cell.num_gold for cell in present)))
+        cells.append(count_cell(max(cell.num_sentences for cell in present)))
+        cells.append(count_cell(max(cell.num_gold for cell in present)))
         rows.append(tuple(cells))
-    names = (*columns, "sentences", "gold items")
+    names = (*columns, "Sentences", "Gold items")
     return Table(
         ident=ident,
         caption=f"{grid.task}: {_metric_words(grid.metric)} by language and condition",
@@ -80,34 +52,32 @@ def cost_table(grafts: Sequence[GraftSummary], *, base: BaseSummary) -> Table:
     """Lay out what each graft cost to train and costs to keep."""
     columns = (
         "Graft",
-        "role",
-        "parts",
-        "trained parameters",
-        "bytes stored",
-        "of a full copy",
-        "steps",
-        "time",
-        "tokens/s",
-        "peak memory",
+        "Parts",
+        "Trained parameters",
+        "Bytes stored",
+        "Of a full copy",
+        "Steps",
+        "Time",
+        "Tokens/s",
+        "Peak memory",
     )
     rows = tuple(_cost_row(graft, base=base) for graft in grafts)
     foot = (
         Cell(text="All"),
         Cell(text=""),
+        count_cell(sum(graft.num_parameters for graft in grafts)),
+        bytes_cell(sum(graft.num_bytes for graft in grafts)),
+        share_cell(sum(graft.num_bytes for graft in grafts), base.num_bytes),
+        count_cell(sum(graft.steps for graft in grafts)),
+        seconds_cell(sum(graft.seconds for graft in grafts)),
         Cell(text=""),
-        _count_cell(sum(graft.num_parameters for graft in grafts)),
-        _bytes_cell(sum(graft.num_bytes for graft in grafts)),
-        _share_cell(sum(graft.num_bytes for graft in grafts), base.num_bytes),
-        _count_cell(sum(graft.steps for graft in grafts)),
-        _seconds_cell(sum(graft.seconds for graft in grafts)),
-        Cell(text=""),
-        _bytes_cell(max((graft.peak_memory_bytes for graft in grafts), default=0)),
+        bytes_cell(max((graft.peak_memory_bytes for graft in grafts), default=0)),
     )
     return Table(
         ident="cost",
         caption="What each graft cost to train and costs to keep",
         columns=columns,
-        numeric=(False, False, False, *(True for _ in columns[3:])),
+        numeric=(False, False, *(True for _ in columns[2:])),
         rows=rows,
         foot=foot if len(rows) > 1 else None,
     )
@@ -127,101 +97,36 @@ def storage_table(grafts: Sequence[GraftSummary], *, base: BaseSummary) -> Table
         rows.append(
             (
                 Cell(text=f"{count:,}", value=count),
-                _bytes_cell(with_grafts),
-                _bytes_cell(copies),
-                _share_cell(with_grafts, copies),
+                bytes_cell(with_grafts),
+                bytes_cell(copies),
+                share_cell(with_grafts, copies),
             )
         )
     return Table(
         ident="storage",
         caption="N tasks as grafts on one base, and as N full copies",
-        columns=("Tasks", "one base and its grafts", "full copies", "grafts against copies"),
+        columns=("Tasks", "One base and its grafts", "Full copies", "Grafts against copies"),
         numeric=(True, True, True, True),
         rows=tuple(rows),
     )
 
 
-def result_table(summary: RunSummary) -> Table:
-    """List every result with all its numbers."""
-    columns = (
-        "Language",
-        "task",
-        "condition",
-        "plan",
-        "metric",
-        "score",
-        "95 % interval",
-        "precision",
-        "recall",
-        "sentences",
-        "gold items",
-        "tokens/s",
-        "seed",
-        "notes",
-    )
-    rows = tuple(
-        (
-            Cell(text=f"{language_name(r.language)}", value=language_name(r.language)),
-            Cell(text=r.task),
-            Cell(text=r.condition),
-            Cell(text=r.plan, code=True),
-            Cell(text=r.metric),
-            Cell(text=format_score(r.score, metric=r.metric), value=r.score),
-            Cell(text=_interval(r.low, r.high, metric=r.metric) or DASH, value=r.low),
-            _plain_score(r.precision),
-            _plain_score(r.recall),
-            _count_cell(r.num_sentences),
-            _count_cell(r.num_gold),
-            _count_cell(r.tokens_per_second),
-            Cell(text=str(r.seed), value=r.seed),
-            Cell(text=" ".join(r.notes)),
-        )
-        for r in summary.results
-    )
-    numeric = (*(False for _ in range(5)), *(True for _ in range(8)), False)
-    return Table(ident="results", caption="Every result", columns=columns, numeric=numeric, rows=rows)
-
-
-def graft_table(grafts: Sequence[GraftSummary]) -> Table:
-    """List the grafts with the version and digest by which they can be found again."""
-    rows = tuple(
-        (
-            Cell(text=graft.name, code=True),
-            Cell(text=str(graft.version), value=graft.version),
-            Cell(text=language_name(graft.language) if graft.language else DASH),
-            Cell(text=graft.plan or DASH, code=graft.plan is not None),
-            Cell(text=_scores(graft) or DASH),
-            Cell(text=graft.sha256 or DASH, code=graft.sha256 is not None),
-        )
-        for graft in grafts
-    )
-    return Table(
-        ident="grafts",
-        caption="The grafts, as they stand in the store",
-        columns=("Graft", "version", "language", "trained under", "scores", "sha256"),
-        numeric=(False, True, False, False, False, False),
-        rows=rows,
-    )
-
-
 def _cost_row(graft: GraftSummary, *, base: BaseSummary) -> tuple[Cell, ...]:
-    share = format_share(graft.num_parameters / base.num_parameters) if base.num_parameters else None
     return (
-        Cell(text=graft.name, code=True, note=language_name(graft.language) if graft.language else None),
-        Cell(text=graft.role),
+        Cell(text=graft.name, code=True, note=_describe_graft(graft)),
         Cell(text=", ".join(graft.kinds)),
-        Cell(
-            text=format_count(graft.num_parameters),
-            value=graft.num_parameters,
-            note=f"{share} of the base" if share else None,
-        ),
-        _bytes_cell(graft.num_bytes),
-        _share_cell(graft.num_bytes, base.num_bytes),
-        _count_cell(graft.steps),
-        _seconds_cell(graft.seconds),
-        _count_cell(graft.tokens_per_second),
-        _bytes_cell(graft.peak_memory_bytes),
+        count_cell(graft.num_parameters),
+        bytes_cell(graft.num_bytes),
+        share_cell(graft.num_bytes, base.num_bytes),
+        count_cell(graft.steps),
+        seconds_cell(graft.seconds),
+        count_cell(graft.tokens_per_second),
+        bytes_cell(graft.peak_memory_bytes),
     )
+
+
+def _describe_graft(graft: GraftSummary) -> str:
+    return f"{graft.role}, {language_name(graft.language)}" if graft.language else graft.role
 
 
 def _language_cell(language: str, grid: Grid) -> Cell:
@@ -241,16 +146,16 @@ def _score_cell(grid: Grid, language: str, condition: str) -> Cell:
     )
 
 
+def _gain_cell(gain: Comparison, *, metric: str) -> Cell:
+    words = {None: "", True: ", intervals overlap", False: ", intervals apart"}[gain.overlap]
+    text = format_difference(gain.gain, metric=metric)
+    return Cell(text=text, value=gain.gain, note=f"against {gain.other}{words}")
+
+
 def _cell_note(cell: GridCell, *, metric: str) -> str | None:
     seeds = f"{cell.num_seeds} seeds" if cell.num_seeds > 1 else None
-    words = [word for word in (_interval(cell.low, cell.high, metric=metric), seeds) if word]
+    words = [word for word in (format_interval(cell.low, cell.high, metric=metric), seeds) if word]
     return ", ".join(words) or None
-
-
-def _interval(low: float | None, high: float | None, *, metric: str) -> str | None:
-    if low is None or high is None:
-        return None
-    return f"{format_score(low, metric=metric)}\u2013{format_score(high, metric=metric)}"
 
 
 def _mean_row(grid: Grid, *, num_columns: int) -> tuple[Cell, ...] | None:
@@ -270,27 +175,3 @@ def _metric_words(metric: str) -> str:
         "loss": "loss (lower is better)",
     }
     return words.get(metric, metric)
-
-
-def _scores(graft: GraftSummary) -> str:
-    return ", ".join(f"{name} {value:.4g}" for name, value in graft.scores.items())
-
-
-def _plain_score(score: float | None) -> Cell:
-    return Cell(text=DASH) if score is None else Cell(text=format_score(score, metric="f1"), value=score)
-
-
-def _count_cell(count: float) -> Cell:
-    return Cell(text=format_count(count) if count else DASH, value=count)
-
-
-def _bytes_cell(num_bytes: float) -> Cell:
-    return Cell(text=format_bytes(num_bytes) if num_bytes else DASH, value=num_bytes)
-
-
-def _seconds_cell(seconds: float) -> Cell:
-    return Cell(text=format_seconds(seconds) if seconds else DASH, value=seconds)
-
-
-def _share_cell(part: float, whole: float) -> Cell:
-    return Cell(text=format_share(part / whole), value=part / whole) if whole else Cell(text=DASH)

@@ -19,21 +19,48 @@ from polygraft.report.summary import GraftSummary, RunSummary
 METRICS = {"f1": "F1", "accuracy": "accuracy", "loss": "loss"}
 """How a metric is called in a sentence."""
 
-_ROLES = {"head": "head", "shared": "shared graft", "language": "language graft", "task": "task graft"}
+CONDITION_WORDS = {
+    "none": "no language graft",
+    "task alone": "the task graft alone",
+    "source": "the source\u2019s graft",
+    "target": "the target\u2019s graft",
+}
+"""How a known condition is called in a sentence."""
+
+_ROLES = {
+    "head": ("head", "heads"),
+    "shared": ("shared graft", "shared grafts"),
+    "language": ("language graft", "language grafts"),
+    "task": ("task graft", "task grafts"),
+}
+_SMALL = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
 
 
 def write_headline(summary: RunSummary) -> str:
     """Say the one thing to remember about a run."""
     grids = build_grids(summary)
-    compared = [comparison for grid in grids for comparison in compare_target(grid)]
+    by_grid = [compare_target(grid) for grid in grids]
+    compared = [comparison for comparisons in by_grid for comparison in comparisons]
     if not compared:
-        return "What was run and what came out" if grids else "No results were recorded"
-    num_helped = sum(comparison.gain > 0 for comparison in compared)
-    if num_helped == 0:
-        return f"The target language's graft did not help in {_all_of(len(compared))}"
-    if num_helped == len(compared):
-        return f"The target language's graft helped in {_all_of(len(compared), every=True)}"
-    return f"The target language's graft helped in {num_helped} of {len(compared)} languages"
+        return "What was run and what came out" if grids else "No scores were recorded"
+    unit = ("language", "languages") if sum(map(bool, by_grid)) == 1 else ("test", "tests")
+    helped = [comparison for comparison in compared if comparison.gain > 0]
+    worse = sum(comparison.overlap is False and comparison.gain < 0 for comparison in compared)
+    subject = "The target language\u2019s graft"
+    if not helped:
+        where = (
+            f"the one {unit[0]} tried" if len(compared) == 1 else f"any of {spell(len(compared))} {unit[1]}"
+        )
+        clearly = f", and was clearly worse in {spell(worse)}" if worse and len(compared) > 1 else ""
+        return f"{subject} did not help in {where}{clearly}"
+    clear = sum(comparison.overlap is False for comparison in helped)
+    sure = all(comparison.overlap is not None for comparison in compared)
+    if len(compared) == 1:
+        return f"{subject} scored best{'' if clear or not sure else ', but not clearly'}"
+    words = f"{subject} scored best in {spell(len(helped))} of {spell(len(compared))} {unit[1]}"
+    if sure and clear < len(helped):
+        words += f", clearly in {spell(clear) if clear else 'none'}"
+    return f"{words}; it was clearly worse in {spell(worse)}" if worse else words
 
 
 def write_paragraph(summary: RunSummary) -> tuple[str, ...]:
@@ -58,38 +85,30 @@ def join_words(words: Sequence[str]) -> str:
     return " and ".join(([", ".join(words[:-1])] if len(words) > 1 else []) + list(words[-1:]))
 
 
-def describe_comparison(comparison: Comparison, *, metric: str) -> str:
-    """Write one comparison of the target's graft as a few words.
+def spell(count: int) -> str:
+    """Spell a small number and write a large one in figures.
 
     Example:
-        >>> c = Comparison(language="hau", other="source", gain=0.031, overlap=False)
-        >>> describe_comparison(c, metric="f1")
-        "+3.1 against 'source', intervals apart"
+        >>> spell(4), spell(23)
+        ('four', '23')
     """
-    words = f"{format_difference(comparison.gain, metric=metric)} against '{comparison.other}'"
-    if comparison.overlap is None:
-        return words
-    return f"{words}, intervals {'overlap' if comparison.overlap else 'apart'}"
+    return _SMALL[count] if count < len(_SMALL) else f"{count:,}"
 
 
 def _what_was_run(summary: RunSummary) -> str:
-    base = (
-        f"The base {summary.base.name} ({format_count(summary.base.num_parameters)} parameters) stayed frozen"
-    )
+    base = f"{summary.base.name} ({format_count(summary.base.num_parameters)} parameters)"
     if not summary.grafts:
-        return f"{base}, and no graft was trained."
-    counts = [
-        _count_role(summary.grafts, role) for role in dict.fromkeys(graft.role for graft in summary.grafts)
-    ]
-    return f"{base}; {join_words(counts)} changed what it does, in {format_seconds(summary.seconds)} for the whole run."
+        return f"The base {base} stayed as it is: no graft was trained."
+    roles = dict.fromkeys(graft.role for graft in summary.grafts)
+    counts = [_count_role(summary.grafts, role) for role in roles]
+    time = format_seconds(summary.seconds)
+    return f"On the frozen base {base}, this run had {join_words(counts)}; it took {time}."
 
 
 def _count_role(grafts: Sequence[GraftSummary], role: str) -> str:
-    found = [graft for graft in grafts if graft.role == role]
-    word = _ROLES.get(role, f"graft of the role '{role}'")
-    if len(found) == 1:
-        return f"one {word}"
-    return f"{len(found)} {word.replace('graft', 'grafts') if 'graft' in word else word + 's'}"
+    count = sum(graft.role == role for graft in grafts)
+    one, many = _ROLES.get(role, (f"graft as \u2018{role}\u2019", f"grafts as \u2018{role}\u2019"))
+    return f"{spell(count)} {one if count == 1 else many}"
 
 
 def _what_came_out(grid: Grid) -> list[str]:
@@ -97,70 +116,72 @@ def _what_came_out(grid: Grid) -> list[str]:
     sentences: list[str] = []
     if grid.source is not None and grid.targets:
         names = join_words([language_name(language) for language in grid.targets])
-        sentences.append(
-            f"{grid.task} was learned from {language_name(grid.source)} labels and tried on {names}."
-        )
+        source = language_name(grid.source)
+        sentences.append(f"The task {grid.task} was learned from {source} labels and tried on {names}.")
     means = _means(grid)
-    if len(means) > 1:
-        sentences.append(f"Mean {metric} over {_targets(grid)}: {join_words(means)}.")
+    if len(means) > 1 and len(grid.targets) > 1:
+        over = f"the {spell(len(grid.targets))} {'target ' if grid.source else ''}languages"
+        sentences.append(f"Mean {metric} over {over}: {join_words(means)}.")
     compared = compare_target(grid)
     if not compared:
         return [*sentences, *_without_target(grid, metric=metric)]
     helped = [comparison for comparison in compared if comparison.gain > 0]
     other = [comparison for comparison in compared if comparison.gain <= 0]
     if helped:
-        sentences.append(
-            f"Swapping in the target's own graft gave the best {metric} in {_list(helped, grid)}."
-        )
+        sentences.append(f"The target\u2019s graft gave the best {metric} in {_list(helped, grid)}.")
     if other:
-        sentences.append(f"It did not help in {_list(other, grid)}." if helped else _no_help(other, grid))
+        subject = "It" if helped else "Swapping in the target\u2019s graft"
+        sentences.append(f"{subject} did not help in {_list(other, grid)}.")
     return [*sentences, *_how_sure(compared)]
 
 
 def _means(grid: Grid) -> list[str]:
     means = [(condition, grid.mean(condition, languages=grid.targets)) for condition in grid.conditions]
     return [
-        f"{format_score(mean, metric=grid.metric)} under '{condition}'"
+        f"{format_score(mean, metric=grid.metric)} with {_call(condition)}"
         for condition, mean in means
         if mean is not None
     ]
 
 
-def _no_help(compared: Sequence[Comparison], grid: Grid) -> str:
-    return f"Swapping in the target's own graft did not help in {_list(compared, grid)}."
-
-
 def _list(compared: Sequence[Comparison], grid: Grid) -> str:
-    return join_words(
-        [
-            f"{language_name(comparison.language)} ({describe_comparison(comparison, metric=grid.metric)})"
-            for comparison in compared
-        ]
-    )
+    words: list[str] = []
+    said = ""
+    for comparison in compared:
+        gain = format_difference(comparison.gain, metric=grid.metric)
+        against = "" if comparison.other == said else f" against {_call(comparison.other)}"
+        words.append(f"{language_name(comparison.language)} ({gain}{against})")
+        said = comparison.other
+    return join_words(words)
 
 
 def _how_sure(compared: Sequence[Comparison]) -> list[str]:
+    apart = [language_name(comparison.language) for comparison in compared if comparison.overlap is False]
     unsure = [language_name(comparison.language) for comparison in compared if comparison.overlap]
     unknown = [language_name(comparison.language) for comparison in compared if comparison.overlap is None]
     sentences: list[str] = []
     if unsure:
-        sentences.append(
-            f"In {join_words(unsure)} the 95 % intervals overlap: "
-            "these test sentences alone do not settle which is better."
+        where = (
+            f"in {join_words(unsure)} they overlap"
+            if apart
+            else f"The 95 % intervals overlap in {join_words(unsure)}"
         )
+        begin = f"The 95 % intervals are apart in {join_words(apart)}; " if apart else ""
+        sentences.append(f"{begin}{where}, so these test sentences alone do not settle which is better.")
+    elif apart:
+        sentences.append(f"The 95 % intervals are apart in {join_words(apart)}.")
     if unknown:
-        sentences.append(f"For {join_words(unknown)} there are no intervals, so chance cannot be ruled out.")
+        sentences.append(f"For {join_words(unknown)} there are no intervals: chance cannot be ruled out.")
     return sentences
 
 
 def _without_target(grid: Grid, *, metric: str) -> list[str]:
-    best = [(language, grid.best(language)) for language in grid.languages]
-    words = [
-        f"{format_score(grid.cells[language, condition].score, metric=grid.metric)} in {language_name(language)}"
-        f" ('{condition}')"
-        for language, condition in best
-        if condition is not None
-    ]
+    words: list[str] = []
+    for language in grid.languages:
+        condition = grid.best(language)
+        if condition is not None:
+            score = format_score(grid.cells[language, condition].score, metric=grid.metric)
+            words.append(f"{score} in {language_name(language)} (with {_call(condition)})")
     if not words:
         return [f"No {metric} of {grid.task} is a number."]
     return [f"The best {metric} of {grid.task} is {join_words(words)}."]
@@ -174,18 +195,12 @@ def _what_it_cost(summary: RunSummary) -> list[str]:
         f"{format_bytes(total)}, {format_share(total / summary.base.num_bytes)} of a full copy of the base"
     )
     tasks = [graft for graft in summary.grafts if graft.role == "task"]
-    if not tasks or len(tasks) == len(summary.grafts):
-        return [f"All grafts together take {stored}."]
+    if not tasks:
+        return [f"The grafts take {stored}."]
     each = sum(graft.num_bytes for graft in tasks) / len(tasks)
     share = format_share(each / summary.base.num_bytes)
-    return [f"All grafts together take {stored}; one more task adds {format_bytes(each)} ({share})."]
+    return [f"The grafts take {stored}; one more task adds {format_bytes(each)} ({share})."]
 
 
-def _targets(grid: Grid) -> str:
-    return "the language tried" if len(grid.targets) == 1 else f"the {len(grid.targets)} target languages"
-
-
-def _all_of(count: int, *, every: bool = False) -> str:
-    if count == 1:
-        return "the one language tried"
-    return f"all {count} languages" if every else f"any of {count} languages"
+def _call(condition: str) -> str:
+    return CONDITION_WORDS.get(condition, f"\u2018{condition}\u2019")
