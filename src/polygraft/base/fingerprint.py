@@ -51,9 +51,9 @@ def fingerprint_weights(tensors: Iterable[tuple[str, Tensor]], config: Pretraine
 
 def fingerprint_tokenizer(tokenizer: PreTrainedTokenizerFast) -> str:
     """Hash the tokenizer's whole definition: pieces, scores, normalisation and special pieces."""
-    definition = json.loads(tokenizer.backend_tokenizer.to_str())
-    # Truncation and padding are how a tokenizer was last called, not what it is.
-    definition["truncation"] = definition["padding"] = None
+    # What stands before the added pieces, truncation and padding, is how a tokenizer was last called.
+    definition = tokenizer.backend_tokenizer.to_str()
+    definition = definition[definition.index('"added_tokens":') :]
     special = {name: str(piece) for name, piece in tokenizer.special_tokens_map.items()}
-    text = json.dumps([definition, special], sort_keys=True, ensure_ascii=False)
+    text = definition + json.dumps(special, sort_keys=True, ensure_ascii=False)
     return hashlib.sha256(text.encode()).hexdigest()[:NUM_CHARACTERS]

@@ -17,12 +17,7 @@ from transformers import (
 )
 
 from polygraft.base.base import Base
-from polygraft.base.bundled import (
-    build_bundled_model,
-    build_bundled_tokenizer,
-    find_bundled_file,
-    read_bundled_file,
-)
+from polygraft.base.bundled import find_bundled_file, load_bundled
 from polygraft.base.fingerprint import fingerprint_tokenizer, fingerprint_weights
 from polygraft.base.masked_lm_head import PretrainedHead, find_head
 from polygraft.base.sites import Family, find_family, find_sites
@@ -61,9 +56,8 @@ def load_base(name: str, *, device: str = "auto", dtype: str = "auto", revision:
     head: PretrainedHead | None = None
     commit: str | None = None
     if name == BUNDLED:
-        file = read_bundled_file(find_bundled_file())
-        model: PreTrainedModel = build_bundled_model(file)
-        tokenizer = build_bundled_tokenizer(file)
+        model: PreTrainedModel
+        model, tokenizer = load_bundled(find_bundled_file())
     else:
         model, head, tokenizer, commit = _load_pretrained(name, revision)
     return freeze_base(
