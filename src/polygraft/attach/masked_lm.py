@@ -1,0 +1,84 @@
+"""The masked-LM loss under an attachment: at the masked positions only, over a chosen vocabulary."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+from torch.utils.checkpoint import checkpoint
+
+from polygraft.errors import DataError
+
+if TYPE_CHECKING:
+    from polygraft.attach.attach import Attachment
+    from polygraft.data.masking import MaskedBatch
+
+ROWS_PER_CHUNK = 256
+"""Masked positions scored at once over the full vocabulary: 256 x 250,002 float32 scores are 256 MB."""
+
+
+class Decoder:
+    """The rows of the decoder that a run scores: a corpus' vocabulary, or all pieces.
+
+    Args:
+        attachment: The plan whose masked-LM head is asked.
+        vocabulary: Sorted ids of the pieces that are scored [V'], or None for all (exact).
+    """
+
+    def __init__(self, attachment: Attachment, vocabulary: Tensor | None) -> None:
+        head, _ = attachment.find_masked_lm_head()
+        self.vocabulary = None if vocabulary is None else vocabulary.to(attachment.base.device)
+        weight = attachment.find_decoder_weight()
+        self.weight = weight if self.vocabulary is None else weight.detach()[self.vocabulary]
+        self.head = head
+
+    def number_targets(self, targets: Tensor) -> Tensor:
+        """Turn ids of pieces [N] into rows of the decoder [N].
+
+        Raises:
+            DataError: A piece is not in the vocabulary.
+        """
+        if self.vocabulary is None:
+            return targets
+        rows = torch.searchsorted(self.vocabulary, targets).clamp(max=len(self.vocabulary) - 1)
+        outside = self.vocabulary[rows] != targets
+        if bool(outside.any()):
+            raise DataError(
+                f"The piece {int(targets[outside][0])} is to be guessed, and the vocabulary of "
+                f"{len(self.vocabulary)} pieces that is scored does not have it. Score all pieces instead "
+                "(vocabulary = 'full')."
+            )
+        return rows
+
+    def score(self, x: Tensor) -> Tensor:
+        """Score the decoder's input [N, E] against its rows, [N, V'] in float32."""
+        bias = self.head.bias
+        if bias is not None and self.vocabulary is not None:
+            bias = bias[self.vocabulary]
+        scores = functional.linear(x.to(self.weight.dtype), self.weight).float()
+        return scores if bias is None else scores + bias
+
+
+def sum_masked_lm_loss(attachment: Attachment, batch: MaskedBatch, decoder: Decoder) -> Tensor:
+    """Sum the cross entropy at the masked positions of a batch, in nats.
+
+    Only the masked positions go through the head, and no matrix of all tokens and all pieces exists.
+    Over the full vocabulary they are scored in chunks whose scores are computed again for the
+    gradient; the sum is exact.
+    """
+    _, layer = attachment.find_masked_lm_head()
+    hidden = attachment.run(batch.input_ids, batch.attention_mask, layer=layer)
+    selected = hidden.flatten(0, 1)[batch.positions]
+    x, _, _ = attachment.prepare_decoding(selected)
+    targets = decoder.number_targets(batch.targets)
+    if decoder.vocabulary is not None:
+        return functional.cross_entropy(decoder.score(x), targets, reduction="sum")
+
+    def sum_chunk(rows: Tensor, wanted: Tensor) -> Tensor:
+        return functional.cross_entropy(decoder.score(rows), wanted, reduction="sum")
+
+    chunks = zip(x.split(ROWS_PER_CHUNK), targets.split(ROWS_PER_CHUNK), strict=True)
+    losses = [checkpoint(sum_chunk, rows, wanted, use_reentrant=False) for rows, wanted in chunks]
+    return torch.stack([loss for loss in losses if isinstance(loss, Tensor)]).sum()

@@ -1,0 +1,257 @@
+"""The one training loop: a generator of steps.
+
+Every random choice is a function of the seed and the step's number, so that a training that goes on
+from a checkpoint ends with the same bytes as one that was never interrupted (CPU, fixed threads).
+"""
+
+from __future__ import annotations
+
+import math
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from polygraft.attach.attach import Attachment, attach
+from polygraft.errors import TrainError
+from polygraft.train.settings import TrainSettings, compute_lr
+from polygraft.train.step import Step
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from polygraft.attach.graft import Graft
+    from polygraft.attach.plan import Plan
+    from polygraft.base.base import Base
+    from polygraft.train.checkpoint import Checkpoints
+    from polygraft.train.objective import Objective
+
+NUM_EVALUATIONS = 10
+
+
+class Interrupted(TrainError):
+    """Training was asked to stop; a checkpoint holds everything so far."""
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """Where a training is; with the tensors, all that a checkpoint holds."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    best: float | None = None
+    since_best: int = 0
+    curve: list[dict[str, float]] = field(default_factory=list)
+
+
+@dataclass(kw_only=True)
+class Training:
+    """One graft to be trained.
+
+    Args:
+        base: The frozen base.
+        graft: What is trained: all its values.
+        plans: What is in force while it is trained. With several, each step takes one by chance, so that the graft
+            learns to stand on each of them.
+        grafts: The grafts that the plans name, by name.
+        objective: What is minimised.
+        settings: How.
+        evaluate: Scores an attachment of the first plan on held-out data; larger is better. The best values are kept.
+        checkpoints: Where to save what is done so far.
+        should_stop: Asked after every step; when true, a checkpoint is written and `Interrupted` raised.
+        notify: Told sentences that a user should see.
+    """
+
+    base: Base
+    graft: Graft
+    plans: Sequence[Plan]
+    grafts: Mapping[str, Graft]
+    objective: Objective
+    settings: TrainSettings
+    evaluate: Callable[[Attachment], float] | None = None
+    checkpoints: Checkpoints | None = None
+    should_stop: Callable[[], bool] = lambda: False
+    notify: Callable[[str], None] = lambda sentence: None
+
+    def __post_init__(self) -> None:
+        """Freeze all but the graft, and plan the epochs."""
+        for graft in self.grafts.values():
+            graft.layers.requires_grad_(graft is self.graft)
+        self.parameters = dict(self.graft.layers.named_parameters())
+        self.optimiser = torch.optim.AdamW(
+            self.parameters.values(),
+            lr=self.settings.lr,
+            weight_decay=self.settings.weight_decay,
+            fused=True,
+        )
+        self.progress = Progress()
+        self.best_tensors: dict[str, Tensor] = {}
+        self.batches = self._plan()
+
+    @property
+    def total(self) -> int:
+        """Number of steps."""
+        return len(self.batches)
+
+    def _plan(self) -> list[NDArray[np.int64]]:
+        settings, batches, epoch = self.settings, list[Any](), 0
+        while epoch < settings.epochs if settings.epochs is not None else len(batches) < (settings.steps or 0):
+            batches += self.objective.plan_epoch(
+                batch_tokens=settings.batch_tokens, seed=settings.seed, epoch=epoch
+            )
+            epoch += 1
+        return batches if settings.steps is None else batches[: settings.steps]
+
+    def run(self) -> Iterator[Step]:
+        """Train, step by step; afterwards the graft holds its best values.
+
+        Raises:
+            Interrupted: `should_stop` said so.
+            TrainError: The loss is not a number, or a value of the graft gets no gradient.
+        """
+        self._resume()
+        for number in range(self.progress.step, self.total):
+            if self._is_done():
+                break
+            started = time.perf_counter()
+            step = self._take(number, started)
+            yield step
+            if self.should_stop():
+                self._save()
+                raise Interrupted(
+                    f"Training of '{self.graft.name}' was stopped after step {step.number} of {self.total}, and all of "
+                    "it is saved. Give the same command again to go on."
+                )
+            if step.number % self.settings.checkpoint_every == 0:
+                self._save()
+        if self.best_tensors:
+            self.graft.layers.load_state_dict(self.best_tensors)
+        self.graft.layers.requires_grad_(False)
+
+    def _take(self, number: int, started: float) -> Step:
+        plan = self.plans[self._choose(number)]
+        lr = compute_lr(self.settings, step=number, total=self.total)
+        with attach(self.base, plan, grafts=self.grafts) as attachment:
+            loss = self.objective.compute_loss(
+                attachment, self.batches[number], seed=self.settings.seed, step=number
+            )
+            mean = loss.mean
+            value = float(mean.detach())
+            if not math.isfinite(value):
+                raise TrainError(
+                    f"The loss of '{self.graft.name}' is {value} at step {number + 1} of {self.total}. Expected a number. "
+                    f"Lower the learning rate (it is {lr:g}), and train again."
+                )
+            self.optimiser.zero_grad(set_to_none=True)
+            mean.backward()
+        if number == 0:
+            self._check_gradients()
+        self._update(lr)
+        progress = self.progress
+        progress.step = number + 1
+        progress.tokens += loss.num_tokens
+        held_out = self._evaluate()
+        progress.seconds += time.perf_counter() - started
+        self._note_curve(value, held_out)
+        return Step(
+            number=number + 1,
+            total=self.total,
+            loss=value,
+            lr=lr,
+            plan=str(plan),
+            num_tokens=loss.num_tokens,
+            seconds=progress.seconds,
+            tokens=progress.tokens,
+            held_out=held_out,
+            is_best=held_out is not None and progress.since_best == 0,
+            peak_memory_bytes=read_peak_memory(),
+        )
+
+    def _choose(self, number: int) -> int:
+        if len(self.plans) == 1:
+            return 0
+        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.settings.seed, number, 1])))
+        return int(rng.integers(len(self.plans)))
+
+    def _update(self, lr: float) -> None:
+        if self.settings.clip:
+            torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip)
+        for group in self.optimiser.param_groups:
+            group["lr"] = lr
+        self.optimiser.step()
+
+    def _check_gradients(self) -> None:
+        without = [name for name, tensor in self.parameters.items() if tensor.grad is None]
+        if without:
+            raise TrainError(
+                f"The value '{without[0]}' of '{self.graft.name}' gets no gradient ({len(without)} of "
+                f"{len(self.parameters)} such): nothing that the loss reads depends on it. Leave its layer out with "
+                "skip_layers, or read the masked-LM head further up."
+            )
+
+    def _evaluate(self) -> float | None:
+        step, every = self.progress.step, self.settings.evaluate_every
+        every = every or max(1, math.ceil(self.total / NUM_EVALUATIONS))
+        if self.evaluate is None or (step % every and step != self.total):
+            return None
+        with torch.no_grad(), attach(self.base, self.plans[0], grafts=self.grafts) as attachment:
+            score = self.evaluate(attachment)
+        if self.progress.best is None or score > self.progress.best:
+            self.progress.best, self.progress.since_best = score, 0
+            self.best_tensors = {name: tensor.clone() for name, tensor in self.graft.tensors().items()}
+        else:
+            self.progress.since_best += 1
+        return score
+
+    def _is_done(self) -> bool:
+        patience = self.settings.patience
+        return patience is not None and self.progress.since_best >= patience
+
+    def _note_curve(self, loss: float, held_out: float | None) -> None:
+        step = self.progress.step
+        every = max(1, self.total // 200)
+        if held_out is not None or step % every == 0 or step in (1, self.total):
+            point = {"step": float(step), "loss": loss}
+            self.progress.curve.append(point if held_out is None else {**point, "dev": held_out})
+
+    def _save(self) -> None:
+        if self.checkpoints is None:
+            return
+        tensors = {f"graft/{name}": tensor for name, tensor in self.graft.tensors().items()}
+        tensors |= {f"best/{name}": tensor for name, tensor in self.best_tensors.items()}
+        for name, parameter in self.parameters.items():
+            for key, value in self.optimiser.state[parameter].items():
+                tensors[f"optimiser/{key}/{name}"] = value
+        self.checkpoints.save(self.progress.step, tensors, vars(self.progress))
+
+    def _resume(self) -> None:
+        state = None if self.checkpoints is None else self.checkpoints.load()
+        if state is None:
+            return
+        for sentence in state.damaged:
+            self.notify(sentence)
+        facts = {name: state.facts[name] for name in vars(self.progress)}
+        self.progress = Progress(**facts)
+        self.graft.layers.load_state_dict(_select(state.tensors, "graft/"))
+        self.best_tensors = _select(state.tensors, "best/")
+        for name, parameter in self.parameters.items():
+            for key in ("step", "exp_avg", "exp_avg_sq"):
+                value = state.tensors[f"optimiser/{key}/{name}"]
+                self.optimiser.state[parameter][key] = value.to(parameter.device)
+
+
+def _select(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def read_peak_memory() -> int:
+    """Give the largest resident size of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024

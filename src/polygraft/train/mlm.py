@@ -1,0 +1,70 @@
+"""Masked language modelling on plain text."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+from typing_extensions import override
+
+from polygraft.attach.masked_lm import Decoder, sum_masked_lm_loss
+from polygraft.data.collate import collate
+from polygraft.data.masking import Masking, mask_batch
+from polygraft.train.objective import Loss, Objective
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+    from transformers import PreTrainedTokenizerFast
+
+    from polygraft.attach.attach import Attachment
+    from polygraft.data.encode import EncodedText
+
+
+class MaskedLm(Objective):
+    """Guess hidden pieces of a text (Devlin et al. 2019).
+
+    Args:
+        text: The encoded text.
+        tokenizer: The base's, for its special pieces.
+        vocabulary: Sorted ids of the pieces that are scored, or None for all of them (exact).
+        masking: How many pieces are hidden, and how.
+    """
+
+    name: ClassVar[str] = "mlm"
+
+    def __init__(
+        self,
+        text: EncodedText,
+        *,
+        tokenizer: PreTrainedTokenizerFast,
+        vocabulary: Tensor | None,
+        masking: Masking,
+    ) -> None:
+        self.text = text
+        self.tokenizer = tokenizer
+        self.vocabulary = vocabulary
+        self.masking = masking
+        self._decoder: Decoder | None = None
+
+    @override
+    def lengths(self) -> NDArray[np.int64]:
+        return self.text.lengths
+
+    @override
+    def compute_loss(self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int) -> Loss:
+        batch = collate(self.text, rows, pad_id=self.tokenizer.pad_token_id)
+        masked = mask_batch(
+            batch.to(attachment.base.device),
+            masking=self.masking,
+            seed=seed,
+            step=step,
+            mask_id=self.tokenizer.mask_token_id,
+            special_ids=self.tokenizer.all_special_ids,
+            vocabulary=self.vocabulary,
+        )
+        head, _ = attachment.find_masked_lm_head()
+        if self._decoder is None or self._decoder.head is not head:
+            self._decoder = Decoder(attachment, self.vocabulary)
+        total = sum_masked_lm_loss(attachment, masked, self._decoder)
+        return Loss(total=total, num_targets=len(masked.targets), num_tokens=batch.num_tokens)

@@ -1,0 +1,51 @@
+"""What training minimises: the form that every objective has."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, ClassVar
+
+from polygraft.data.batches import plan_batches
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from polygraft.attach.attach import Attachment
+
+
+@dataclass(frozen=True, kw_only=True)
+class Loss:
+    """The loss of one batch."""
+
+    total: Tensor
+    """Sum over the targets, in nats, a scalar with a gradient."""
+    num_targets: int
+    """What was guessed: masked pieces, words, or texts."""
+    num_tokens: int
+    """Tokens that went through the base, without padding."""
+
+    @property
+    def mean(self) -> Tensor:
+        """The loss a target."""
+        return self.total / max(1, self.num_targets)
+
+
+class Objective(ABC):
+    """Data and a loss over it."""
+
+    name: ClassVar[str]
+
+    @abstractmethod
+    def lengths(self) -> NDArray[np.int64]:
+        """Give the number of tokens of each row of the training data."""
+
+    @abstractmethod
+    def compute_loss(self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int) -> Loss:
+        """Compute the loss of some rows; equal arguments give equal numbers."""
+
+    def plan_epoch(self, *, batch_tokens: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+        """Put the rows into batches for one pass over the data."""
+        return plan_batches(self.lengths(), token_budget=batch_tokens, seed=seed, epoch=epoch)

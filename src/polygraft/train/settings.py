@@ -1,0 +1,68 @@
+"""How a graft is trained."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from polygraft.errors import OptionError
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """Steps, learning rate and the rest, with the defaults of MAD-X where it names them."""
+
+    steps: int | None = None
+    """Number of updates; give this or `epochs`."""
+    epochs: int | None = None
+    """Passes over the data; give this or `steps`."""
+    batch_tokens: int = 2048
+    """Most tokens in a batch, padding included."""
+    lr: float = 1e-4
+    """Peak learning rate of AdamW."""
+    warmup: float = 0.06
+    """Share of the steps over which the learning rate rises from 0; it falls linearly to 0 afterwards."""
+    weight_decay: float = 0.0
+    """AdamW's decoupled weight decay of the graft's values."""
+    clip: float = 1.0
+    """Largest norm of the gradient; 0 leaves it as it is."""
+    seed: int = 0
+    """Where every random choice comes from."""
+    evaluate_every: int | None = None
+    """Steps between scores on held-out data; None scores ten times a run."""
+    patience: int | None = None
+    """Stop after so many held-out scores without a better one; None never stops early."""
+    checkpoint_every: int = 200
+    """Steps between checkpoints."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if (self.steps is None) == (self.epochs is None):
+            raise OptionError(
+                f"Training has steps={self.steps} and epochs={self.epochs}. Expected one of the two. "
+                "Give a number of steps or a number of epochs."
+            )
+        least = {"steps": 1, "epochs": 1, "batch_tokens": 8, "evaluate_every": 1, "patience": 1, "checkpoint_every": 1}
+        for name, bound in least.items():
+            value = vars(self)[name]
+            if value is not None and value < bound:
+                raise OptionError(f"Training has {name}={value}. Expected {bound} or more. Give a larger number.")
+        if self.lr <= 0 or self.weight_decay < 0 or self.clip < 0 or not 0 <= self.warmup < 1:
+            raise OptionError(
+                f"Training has lr={self.lr}, weight_decay={self.weight_decay}, clip={self.clip}, "
+                f"warmup={self.warmup}. Expected lr above 0, weight_decay and clip not below 0, and warmup from 0 "
+                "up to (but not) 1. Correct the number."
+            )
+
+
+def compute_lr(settings: TrainSettings, *, step: int, total: int) -> float:
+    """Give the learning rate of a step, counted from 0: a linear rise, then a linear fall to 0.
+
+    Example:
+        >>> settings = TrainSettings(steps=10, lr=1.0, warmup=0.2)
+        >>> [compute_lr(settings, step=step, total=10) for step in (0, 1, 2, 9)]
+        [0.5, 1.0, 1.0, 0.125]
+    """
+    rise = round(settings.warmup * total)
+    if step < rise:
+        return settings.lr * (step + 1) / rise
+    return settings.lr * (total - step) / (total - rise)
