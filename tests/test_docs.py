@@ -62,6 +62,13 @@ def commands() -> list[tuple[str, list[str]]]:
     return found
 
 
+def test_every_note_of_a_change_has_a_word_and_a_known_kind():
+    options = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    kinds = "|".join(kind["directory"] for kind in options["tool"]["towncrier"]["type"])
+    notes = [path.name for path in (ROOT / "changes").iterdir() if path.name != "README.md"]
+    assert [name for name in notes if not re.fullmatch(rf"[a-z0-9-]+\.({kinds})\.md", name)] == []
+
+
 def test_every_block_says_what_it_is():
     assert [str(block) for block in blocks() if block.language not in LANGUAGES] == []
 
