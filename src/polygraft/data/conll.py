@@ -75,10 +75,7 @@ def _read_rows(
     uses_tabs = any("\t" in line.strip(_EDGES) for line in lines)
     for number, line in enumerate(lines, start=1):
         content = line.strip(_EDGES)
-        if not content:
-            yield None
-            continue
-        if content.startswith(_DOCUMENT_START) and _split(content)[0] == _DOCUMENT_START:
+        if not content or _split(content)[0] == _DOCUMENT_START:
             yield None
             continue
         columns = _split(content)
@@ -100,14 +97,15 @@ def _read_rows(
 
 
 def _count_columns(path: Path | str, lines: Sequence[str], *, token_column: int, tag_column: int) -> int:
-    """Give the number of columns of the first line that holds a token."""
-    filled = [
-        (number, line.strip(_EDGES)) for number, line in enumerate(lines, start=1) if line.strip(_EDGES)
-    ]
-    filled = [(number, line) for number, line in filled if _split(line)[0] != _DOCUMENT_START]
-    if not filled:
-        return 0
-    number, first = next(((n, line) for n, line in filled if not line.startswith(_COMMENT)), filled[0])
+    """Give the number of columns of the first line that surely holds a token."""
+    number, first = next(
+        (
+            (number, line.strip(_EDGES))
+            for number, line in enumerate(lines, start=1)
+            if line.strip(_EDGES) and not line.startswith((_COMMENT, _DOCUMENT_START))
+        ),
+        (1, "token tag"),
+    )
     num_columns = len(_split(first))
     if num_columns < 2:
         refuse_control_characters(first, path=path, line=number)
