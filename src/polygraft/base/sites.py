@@ -306,10 +306,9 @@ def find_sites(model: PreTrainedModel) -> Sites:
 
 def _embedding_size(model: PreTrainedModel) -> int:
     """Size of what the embeddings hand on: ELECTRA projects after them, all others inside."""
-    config = model.config.to_dict()
-    if config["model_type"] == "electra":
-        return int(config["embedding_size"])
-    return int(config["hidden_size"])
+    config = model.config
+    # Read as an attribute: in DistilBERT's configuration the size is called `dim`, and this is its alias.
+    return int(config.embedding_size if config.model_type == "electra" else config.hidden_size)
 
 
 def _find_norm_eps(model: PreTrainedModel) -> float:
