@@ -88,10 +88,11 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def tiny_bundled_base(monkeypatch: pytest.MonkeyPatch) -> None:
     """`load_base` gives a tiny base, so that a page takes seconds."""
+    tiny = import_module("tests.tiny")
 
     def load_tiny_base(name: str, **_: object) -> object:
         assert name == "bundled"
-        return import_module("tests.tiny").make_base("bert")
+        return tiny.make_base("bert")
 
     monkeypatch.setattr("polygraft.base.load.load_base", load_tiny_base)
 
