@@ -21,8 +21,10 @@ _SHOWN = 60
 
 def shown(value: object) -> str:
     """Give a value as a message may print it: quoted, without control characters, cut at 60."""
+    if isinstance(value, str):
+        return repr(value if len(value) <= _SHOWN else value[: _SHOWN - 3] + "...")
     try:
-        text = ascii(value) if not isinstance(value, str) else repr(value)
+        text = ascii(value)
     except (RecursionError, ValueError):
         return f"a {type(value).__name__}"
     return text if len(text) <= _SHOWN else text[: _SHOWN - 3] + "..."

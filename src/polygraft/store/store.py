@@ -66,8 +66,8 @@ class Store:
             folder = self.folder / name
             unfinished = leftover(self.folder)
             try:
-                existing = self._versions(name)
-                version = max(existing, default=0) + 1
+                taken = [entry.name for entry in _entries(folder) if _VERSION.fullmatch(entry.name)]
+                version = max(map(int, taken), default=0) + 1
                 full = write_graft(unfinished, replace(manifest, version=version), tensors)
                 if not os.path.lexists(folder):
                     folder.mkdir()
@@ -123,7 +123,10 @@ class Store:
         Raises:
             NotInStoreError: The store does not hold the graft.
         """
-        found = self._versions(check_name(name))
+        for entry in _entries(self.folder / check_name(name)):
+            if _VERSION.fullmatch(entry.name):
+                check_folder(Path(entry))
+        found = self._versions(name)
         if not found:
             raise self._not_here(name)
         return found
@@ -325,11 +328,20 @@ class Store:
 
 
 def _folders(path: Path) -> list[str]:
+    return [entry.name for entry in _entries(path) if entry.is_dir(follow_symlinks=False)]
+
+
+def _entries(path: Path) -> list[os.DirEntry[str]]:
     try:
         with os.scandir(path) as entries:
-            return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            return list(entries)
     except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise StoreError(
+            f"The folder {path} cannot be read: {error.strerror or error}. "
+            "A folder that may be read was expected. Change its permissions or choose another store."
+        ) from error
 
 
 def _is_name(name: str) -> bool:
