@@ -371,11 +371,25 @@ def test_a_cheap_file_reaches_no_heavy_import(file: Path):
                 chains.append((target, (*chain, str(target.relative_to(PACKAGE)))))
 
 
-@pytest.mark.skipif(not (PACKAGE / "__init__.py").is_file(), reason="There is no polygraft/__init__.py yet.")
+def modules_after(*words: str) -> set[str]:
+    """The modules that a fresh interpreter has imported after `python words...`."""
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", *words], capture_output=True, text=True, check=True, timeout=60
+    )
+    return {
+        line.rsplit("|", 1)[-1].strip()
+        for line in done.stderr.splitlines()
+        if line.startswith("import time:")
+    }
+
+
 def test_importing_polygraft_does_not_import_torch():
-    script = f"import sys, polygraft; print(sorted({HEAVY!r} & sys.modules.keys()))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    assert modules_after("-c", "import polygraft") & (HEAVY | {"polygraft"}) == {"polygraft"}
+
+
+@pytest.mark.skipif(not (PACKAGE / "__main__.py").is_file(), reason="There is no command line yet.")
+def test_asking_for_help_does_not_import_torch():
+    assert modules_after("-m", "polygraft", "--help") & (HEAVY | {"polygraft"}) == {"polygraft"}
 
 
 @pytest.mark.parametrize(
