@@ -1,0 +1,323 @@
+"""Predictions of an attachment, and their scores."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from polygraft.attach.masked_lm import Decoder, sum_masked_lm_loss
+from polygraft.data.batches import plan_eval_batches
+from polygraft.data.collate import collate
+from polygraft.data.encode import encode_labelled, encode_tags
+from polygraft.data.example import LabelledText, TaggedSentence
+from polygraft.data.masking import Masking, mask_batch
+from polygraft.evaluate.bootstrap import bootstrap_interval
+from polygraft.evaluate.labels import score_labels
+from polygraft.evaluate.result import Result
+from polygraft.evaluate.spans import TypeScore, f1_of_counts, score_spans, span_counts_per_sentence
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from polygraft.attach.attach import Attachment
+    from polygraft.data.encode import EncodedText
+
+MAX_LENGTH = 512
+BATCH_TOKENS = 4096
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predictions:
+    """Labels of some sentences or texts, in their order."""
+
+    labels: tuple[tuple[str, ...], ...]
+    """One label a word; for texts, one label each."""
+    num_cut_words: int
+    """Words past the base's longest input, which got the first label."""
+    seconds: float
+    num_tokens: int
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Tokens without padding that went through the base in a second."""
+        return self.num_tokens / self.seconds if self.seconds > 0 else 0.0
+
+
+def predict_tags(
+    attachment: Attachment, sentences: Sequence[Sequence[str]], *, batch_tokens: int = BATCH_TOKENS
+) -> Predictions:
+    """Label every word of some sentences with the plan's head.
+
+    Args:
+        attachment: A plan whose head scores tokens.
+        sentences: The words of each; an empty sentence gets no labels.
+        batch_tokens: Most tokens computed at once, padding included.
+
+    Raises:
+        PlanError: The plan has no head for labels.
+    """
+    names = attachment.find_labels()
+    started = time.perf_counter()
+    places = [place for place, words in enumerate(sentences) if words]
+    labels: list[tuple[str, ...]] = [() for _ in sentences]
+    if not places:
+        return Predictions(labels=tuple(labels), num_cut_words=0, seconds=0.0, num_tokens=0)
+    tagged = [
+        TaggedSentence(tuple(sentences[place]), (names[0],) * len(sentences[place]), 0) for place in places
+    ]
+    encoded = encode_tags(tagged, attachment.base.tokenizer, labels=names, max_length=_find_max_length(attachment))
+    best, num_tokens = _score_rows(attachment, encoded, batch_tokens=batch_tokens)
+    first = encoded.first_pieces
+    row_of = np.repeat(np.arange(encoded.num_rows), encoded.lengths)
+    found = [np.zeros(len(sentence.tokens), dtype=np.int64) for sentence in tagged]
+    starts = np.searchsorted(row_of[first], np.arange(encoded.num_rows + 1))
+    for row, numbers in enumerate(found):
+        span = slice(starts[row], starts[row + 1])
+        numbers[encoded.word_of[first][span]] = best[first][span]
+        labels[places[row]] = tuple(names[number] for number in numbers)
+    num_cut = sum(len(sentence.tokens) for sentence in tagged) - int(first.sum())
+    return Predictions(
+        labels=tuple(labels),
+        num_cut_words=num_cut,
+        seconds=time.perf_counter() - started,
+        num_tokens=num_tokens,
+    )
+
+
+def predict_texts(
+    attachment: Attachment, texts: Sequence[str], *, batch_tokens: int = BATCH_TOKENS
+) -> Predictions:
+    """Give each text one label with the plan's head.
+
+    Args:
+        attachment: A plan whose head scores sequences.
+        texts: The texts.
+        batch_tokens: Most tokens computed at once, padding included.
+    """
+    names = attachment.find_labels()
+    started = time.perf_counter()
+    if not texts:
+        return Predictions(labels=(), num_cut_words=0, seconds=0.0, num_tokens=0)
+    examples = [LabelledText(text, names[0], 0) for text in texts]
+    encoded = encode_labelled(
+        examples, attachment.base.tokenizer, labels=names, max_length=_find_max_length(attachment)
+    )
+    best: list[tuple[str, ...]] = [() for _ in texts]
+    num_tokens = 0
+    with torch.inference_mode():
+        for rows in plan_eval_batches(encoded.lengths, token_budget=batch_tokens):
+            batch = collate(encoded, rows, pad_id=attachment.base.tokenizer.pad_token_id)
+            batch = batch.to(attachment.base.device)
+            scores = attachment.score(batch.input_ids, batch.attention_mask)
+            num_tokens += batch.num_tokens
+            for row, number in zip(rows.tolist(), scores.argmax(-1).tolist(), strict=True):
+                best[row] = (names[number],)
+    return Predictions(
+        labels=tuple(best), num_cut_words=0, seconds=time.perf_counter() - started, num_tokens=num_tokens
+    )
+
+
+def _score_rows(
+    attachment: Attachment, encoded: EncodedText, *, batch_tokens: int
+) -> tuple[np.ndarray, int]:
+    """Give the number of the best label at every token of the flat data."""
+    best = np.zeros(encoded.num_tokens, dtype=np.int64)
+    num_tokens = 0
+    with torch.inference_mode():
+        for rows in plan_eval_batches(encoded.lengths, token_budget=batch_tokens):
+            batch = collate(encoded, rows, pad_id=attachment.base.tokenizer.pad_token_id)
+            batch = batch.to(attachment.base.device)
+            numbers = attachment.score(batch.input_ids, batch.attention_mask).argmax(-1).cpu().numpy()
+            num_tokens += batch.num_tokens
+            for row, values in zip(rows, numbers, strict=True):
+                start, end = int(encoded.starts[row]), int(encoded.starts[row + 1])
+                best[start:end] = values[: end - start]
+    return best, num_tokens
+
+
+def _find_max_length(attachment: Attachment) -> int:
+    return min(MAX_LENGTH, int(attachment.base.tokenizer.model_max_length))
+
+
+def is_span_labelling(labels: Sequence[str]) -> bool:
+    """Whether labels mark spans (`B-LOC`, `I-LOC`, `O`) and are scored by entities.
+
+    Example:
+        >>> is_span_labelling(["O", "B-LOC"]), is_span_labelling(["NOUN", "VERB"])
+        (True, False)
+    """
+    return any(label[:2] in ("B-", "I-") for label in labels)
+
+
+def score_tags(
+    attachment: Attachment,
+    sentences: Sequence[TaggedSentence],
+    *,
+    task: str,
+    language: str,
+    condition: str,
+    seed: int = 0,
+) -> tuple[Result, Predictions]:
+    """Score a plan on tagged sentences: entity F1 where the labels mark spans, else accuracy.
+
+    The interval is a bootstrap over sentences (1,000 samples, 95 %).
+
+    Args:
+        attachment: A plan whose head scores tokens.
+        sentences: The test set.
+        task: Name of the task, for the result.
+        language: Language of the test set.
+        condition: Which grafts are there, for the result.
+        seed: Seed of the training, for the result.
+    """
+    predictions = predict_tags(attachment, [sentence.tokens for sentence in sentences])
+    gold = [sentence.tags for sentence in sentences]
+    notes = _note_cuts(predictions, attachment, gold)
+    spans = is_span_labelling(attachment.find_labels())
+    return (
+        make_result(
+            gold,
+            predictions,
+            spans=spans,
+            task=task,
+            language=language,
+            condition=condition,
+            plan=str(attachment),
+            seed=seed,
+            notes=notes,
+        ),
+        predictions,
+    )
+
+
+def score_texts(
+    attachment: Attachment,
+    texts: Sequence[LabelledText],
+    *,
+    task: str,
+    language: str,
+    condition: str,
+    seed: int = 0,
+) -> tuple[Result, Predictions]:
+    """Score a plan on labelled texts by accuracy; the arguments are those of `score_tags`."""
+    predictions = predict_texts(attachment, [text.text for text in texts])
+    gold = [(text.label,) for text in texts]
+    result = make_result(
+        gold,
+        predictions,
+        spans=False,
+        task=task,
+        language=language,
+        condition=condition,
+        plan=str(attachment),
+        seed=seed,
+        notes=_note_cuts(predictions, attachment, gold),
+    )
+    return result, predictions
+
+
+def make_result(
+    gold: Sequence[Sequence[str]],
+    predictions: Predictions,
+    *,
+    spans: bool,
+    task: str,
+    language: str,
+    condition: str,
+    plan: str,
+    seed: int,
+    notes: tuple[str, ...],
+) -> Result:
+    """Make the row of scores for some predictions."""
+    predicted = predictions.labels
+    by_type: dict[str, TypeScore]
+    precision = recall = None
+    if spans:
+        score = score_spans(gold, predicted)
+        value, precision, recall, num_gold = score.f1, score.precision, score.recall, score.num_gold
+        by_type = dict(score.by_type)
+        interval = bootstrap_interval(span_counts_per_sentence(gold, predicted), f1_of_counts)
+    else:
+        flat_gold = [label for labels in gold for label in labels]
+        labels = score_labels(flat_gold, [label for row in predicted for label in row])
+        value, num_gold, by_type = labels.accuracy, labels.num_gold, dict(labels.by_label)
+        counts = [
+            (sum(a == b for a, b in zip(one, other, strict=True)), len(one))
+            for one, other in zip(gold, predicted, strict=True)
+        ]
+        interval = bootstrap_interval(np.array(counts), _accuracy_of_counts)
+    return Result(
+        task=task,
+        language=language,
+        condition=condition,
+        plan=plan,
+        metric="f1" if spans else "accuracy",
+        score=value,
+        low=interval.low,
+        high=interval.high,
+        precision=precision,
+        recall=recall,
+        by_type=by_type,
+        num_sentences=len(gold),
+        num_gold=num_gold,
+        seconds=predictions.seconds,
+        tokens_per_second=predictions.tokens_per_second,
+        seed=seed,
+        notes=notes,
+    )
+
+
+def _accuracy_of_counts(counts: np.ndarray) -> np.ndarray:
+    return counts[..., 0] / np.maximum(counts[..., 1], 1)
+
+
+def _note_cuts(
+    predictions: Predictions, attachment: Attachment, gold: Sequence[Sequence[str]]
+) -> tuple[str, ...]:
+    notes: list[str] = []
+    if predictions.num_cut_words:
+        notes.append(
+            f"{predictions.num_cut_words} words lie past the base's longest input and got the label "
+            f"'{attachment.find_labels()[0]}'."
+        )
+    unknown = sorted({label for labels in gold for label in labels} - set(attachment.find_labels()))
+    if unknown:
+        notes.append(f"The test file has labels that training never saw: {', '.join(unknown)}.")
+    return tuple(notes)
+
+
+def measure_masked_lm(
+    attachment: Attachment, text: EncodedText, *, vocabulary: Tensor | None, masking: Masking, seed: int = 0
+) -> float:
+    """Measure the masked-LM loss on held-out text, in nats a masked piece; the masks are fixed by the seed.
+
+    Args:
+        attachment: A plan with a masked-LM head.
+        text: The held-out text.
+        vocabulary: Sorted ids of the pieces that are scored, or None for all.
+        masking: How many pieces are hidden, and how.
+        seed: Which pieces are hidden.
+    """
+    tokenizer = attachment.base.tokenizer
+    decoder = Decoder(attachment, vocabulary)
+    total, count = 0.0, 0
+    with torch.inference_mode():
+        for number, rows in enumerate(plan_eval_batches(text.lengths, token_budget=BATCH_TOKENS)):
+            batch = collate(text, rows, pad_id=tokenizer.pad_token_id).to(attachment.base.device)
+            masked = mask_batch(
+                batch,
+                masking=masking,
+                seed=seed,
+                step=number,
+                mask_id=tokenizer.mask_token_id,
+                special_ids=tokenizer.all_special_ids,
+                vocabulary=vocabulary,
+            )
+            total += float(sum_masked_lm_loss(attachment, masked, decoder))
+            count += len(masked.targets)
+    return total / max(1, count)
