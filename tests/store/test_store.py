@@ -195,9 +195,23 @@ def test_renaming_to_a_taken_or_bad_name_changes_nothing(store: Store):
     assert [store.verify(name).name for name in store.names()] == ["en", "ner"]
 
 
+def test_an_empty_folder_that_a_crash_left_does_not_take_a_name(store: Store):
+    store.put(MANIFEST, tensors())
+    (store.folder / "pos").mkdir()
+    store.rename("ner", "pos")
+    assert store.names() == ["pos"]
+
+
+def test_a_version_that_is_a_link_is_skipped_by_the_next_put(store: Store, tmp_path: Path):
+    store.put(MANIFEST, tensors())
+    (store.folder / "ner" / "2").symlink_to(tmp_path)
+    assert store.put(MANIFEST, tensors()).version == 3
+    assert store.verify("ner", version=3).version == 3
+
+
 def test_a_step_is_found_by_its_digest_and_the_newest_wins(store: Store):
     store.put(manifest(name="a", step="s1", created="2026-01-01T00:00:00+00:00"), tensors())
-    store.put(manifest(name="b", step="s1", created="2026-01-02T00:00:00+00:00"), tensors())
+    store.put(manifest(name="b", step="s1", created="2026-01-01T00:00:00.5Z"), tensors())
     store.put(manifest(name="c", step="s2"), tensors())
     found = store.find_step("s1")
     assert found is not None

@@ -3,6 +3,7 @@ from __future__ import annotations
 import io
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 import safetensors.torch
@@ -134,11 +135,14 @@ def test_a_file_that_shrinks_while_it_is_read_gets_a_sentence(tmp_path: Path):
         result = write_tensors(tensors, file)
 
     class Shrinking(io.FileIO):
-        def read(self, size: int | None = -1, /) -> bytes:
+        def readinto(self, buffer: Any, /) -> int | None:
             os.truncate(path, 100_000)
-            return super().read(size) or b""
+            return super().readinto(buffer)
 
-    with Shrinking(path) as file, pytest.raises(StoreError, match="it ended while it was read"):
+    with (
+        io.BufferedReader(Shrinking(path)) as file,
+        pytest.raises(StoreError, match="it ended while it was read"),
+    ):
         read_tensors(
             file,
             where="x",

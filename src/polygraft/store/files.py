@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -54,7 +55,7 @@ def check_folder(path: Path) -> None:
 
 
 @contextmanager
-def open_plain(path: Path) -> Generator[BinaryIO]:
+def open_plain(path: Path) -> Generator[BufferedReader]:
     """Open a file for reading if it is a plain file, following no link and waiting for no pipe.
 
     Raises:

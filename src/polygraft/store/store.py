@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 from torch import Tensor
@@ -167,7 +168,7 @@ class Store:
                 manifest = self._read_or_none(name, version)
                 if manifest is not None and manifest.step == digest:
                     found.append(manifest)
-        for manifest in sorted(found, key=lambda item: (item.created, item.version), reverse=True):
+        for manifest in sorted(found, key=_age, reverse=True):
             try:
                 return self.verify(manifest.name, version=manifest.version)
             except StoreError:
@@ -211,7 +212,7 @@ class Store:
         check_name(new)
         with self._changing():
             found, latest = self.versions(old), self.latest(old)
-            if new in self._candidates():
+            if self._versions(new):
                 raise StoreError(
                     f"The graft '{old}' cannot be renamed to '{new}': the store {self.folder} holds a graft "
                     "of that name. A free name was expected. Choose another, or remove that graft first."
@@ -342,6 +343,10 @@ def _entries(path: Path) -> list[os.DirEntry[str]]:
             f"The folder {path} cannot be read: {error.strerror or error}. "
             "A folder that may be read was expected. Change its permissions or choose another store."
         ) from error
+
+
+def _age(manifest: Manifest) -> tuple[datetime, int]:
+    return datetime.fromisoformat(manifest.created), manifest.version
 
 
 def _is_name(name: str) -> bool:

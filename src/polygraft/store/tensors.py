@@ -12,8 +12,9 @@ import json
 import math
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from io import BufferedReader
 from typing import BinaryIO
 
 import torch
@@ -42,6 +43,7 @@ MAX_AXES = 16
 MAX_VALUES = 2**40
 _CODES = {dtype: code for code, dtype in DTYPES.items()}
 _PREFIX = 8
+_BLOCK = 1 << 20
 _TENSOR_NAME = re.compile(r"[!-~]{1,512}")
 _METADATA = "__metadata__"
 _AGAIN = "Put the graft in again."
@@ -142,7 +144,7 @@ def write_tensors(tensors: Mapping[str, Tensor], file: BinaryIO) -> Written:
 
 
 def read_tensors(
-    file: BinaryIO,
+    file: BufferedReader,
     *,
     where: str,
     expected: Mapping[str, TensorRecord],
@@ -171,8 +173,8 @@ def read_tensors(
     for place in sorted(places, key=lambda place: (place.start, place.end)):
         raw = torch.empty(place.end - place.start, dtype=torch.uint8)
         view = raw.numpy().data
-        _fill(file, view, where=where)
-        digest.update(view)
+        for block in _blocks(file, view, where=where):
+            digest.update(block)
         if place.code == "BOOL" and bool((raw > 1).any()):
             raise _damaged(where, f"the truth values of '{place.name}' hold bytes other than 0 and 1")
         tensors[place.name] = raw.view(DTYPES[place.code]).reshape(place.shape)
@@ -183,7 +185,7 @@ def read_tensors(
     return {name: tensors[name] for name in expected}
 
 
-def _read_header(file: BinaryIO, *, size: int, where: str) -> tuple[bytes, list[_Place]]:
+def _read_header(file: BufferedReader, *, size: int, where: str) -> tuple[bytes, list[_Place]]:
     prefix = file.read(_PREFIX)
     length = int.from_bytes(prefix, "little")
     largest = min(MAX_HEADER_BYTES, size - _PREFIX)
@@ -252,14 +254,14 @@ def _check_places(places: list[_Place], *, where: str, expected: Mapping[str, Te
             raise _mismatch(where, f"the tensor '{name}' is {dtype}, the manifest says {shown(record.dtype)}")
 
 
-def _fill(file: BinaryIO, view: memoryview, *, where: str) -> None:
+def _blocks(file: BufferedReader, view: memoryview, *, where: str) -> Iterator[memoryview]:
     done = 0
     while done < len(view):
-        block = file.read(min(len(view) - done, 1 << 24))
-        if not block:
+        num_bytes = file.readinto(view[done : done + _BLOCK])
+        if not num_bytes:
             raise _damaged(where, "it ended while it was read")
-        view[done : done + len(block)] = block
-        done += len(block)
+        yield view[done : done + num_bytes]
+        done += num_bytes
 
 
 def _bytes_of(tensor: Tensor) -> Tensor:
