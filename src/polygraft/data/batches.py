@@ -31,7 +31,7 @@ def plan_batches(
 
     Example:
         >>> [batch.tolist() for batch in plan_batches(np.array([3, 9, 3]), token_budget=9, seed=0, epoch=0)]
-        [[1], [0, 2]]
+        [[1], [2, 0]]
     """
     _check_budget(token_budget)
     for name, value, least in (("seed", seed, 0), ("epoch", epoch, 0), ("window", window, 1)):
