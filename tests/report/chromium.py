@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -25,6 +26,15 @@ FLAGS = (
     "--remote-debugging-pipe",
 )
 
+# The browser reads commands from its file 3 and answers on its file 4.
+START = """
+import fcntl, os, sys
+high = [fcntl.fcntl(int(end), fcntl.F_DUPFD, 10) for end in sys.argv[1:3]]
+os.dup2(high[0], 3)
+os.dup2(high[1], 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
 
 def find_chromium() -> str | None:
     """Find a chromium on the path."""
@@ -39,11 +49,10 @@ class Chromium:
         inner_read, self._write = os.pipe()
         self._read, inner_write = os.pipe()
 
-        # The browser reads commands from its file 3 and answers on its file 4.
-        shell = f'exec "$0" "$@" 3<&{inner_read} 4>&{inner_write}'
-        command = ["/bin/sh", "-c", shell, program, *FLAGS, f"--user-data-dir={folder}", "about:blank"]
+        ends = (str(inner_read), str(inner_write))
+        command = [sys.executable, "-c", START, *ends, program, *FLAGS, f"--user-data-dir={folder}"]
         self._process = subprocess.Popen(
-            command,
+            [*command, "about:blank"],
             pass_fds=(inner_read, inner_write),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -54,15 +63,19 @@ class Chromium:
         self._number = 0
         self._buffer = b""
         self.events: list[dict[str, Any]] = []
-        targets = self.call("Target.getTargets")["targetInfos"]
-        page = next(target["targetId"] for target in targets if target["type"] == "page")
         self._session: str | None = None
-        self._session = self.call("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
-        for domain in ("Page", "Runtime", "Log", "Network"):
-            self.call(f"{domain}.enable")
 
     def __enter__(self) -> Chromium:
-        """Give the browser."""
+        """Find the page; a browser that does not answer is ended."""
+        try:
+            targets = self.call("Target.getTargets")["targetInfos"]
+            page = next(target["targetId"] for target in targets if target["type"] == "page")
+            self._session = self.call("Target.attachToTarget", targetId=page, flatten=True)["sessionId"]
+            for domain in ("Page", "Runtime", "Log", "Network"):
+                self.call(f"{domain}.enable")
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
         return self
 
     def __exit__(
@@ -78,7 +91,7 @@ class Chromium:
         """Send one command and wait for its answer; events on the way are kept."""
         self._number += 1
         message: dict[str, object] = {"id": self._number, "method": method, "params": parameters}
-        if self.__dict__.get("_session") is not None:
+        if self._session is not None:
             message["sessionId"] = self._session
         os.write(self._write, json.dumps(message).encode() + b"\0")
         while True:
@@ -96,7 +109,7 @@ class Chromium:
         self.call(
             "Emulation.setDeviceMetricsOverride",
             width=width,
-            height=800,
+            height=height,
             deviceScaleFactor=1,
             mobile=width < 600,
         )

@@ -94,7 +94,7 @@ def _panel(
         used.append(y)
         last = format_score(points[-1][1], metric=metric) if percent else f"{points[-1][1]:.3g}"
         words = last if len(curves) == 1 or name == "loss" else f"dev {last}"
-        parts.append(element("text", words, x=across(points[-1][0]) + 7, y=y + 4, class_=f"value {name}"))
+        parts.append(element("text", words, x=_WIDTH - _RIGHT + 7, y=y + 4, class_=f"value {name}"))
     return element("g", *parts)
 
 

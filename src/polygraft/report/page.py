@@ -6,7 +6,6 @@ import base64
 import hashlib
 import os
 import tempfile
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib.resources import files
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from polygraft.report.cells import DASH
 from polygraft.report.curves import plot_curve
 from polygraft.report.details import graft_table, result_table, type_table
 from polygraft.report.examples import build_examples
@@ -50,7 +50,7 @@ def write_report(summary: RunSummary, path: Path | str) -> Path:
     """
     place = Path(path)
     place.parent.mkdir(parents=True, exist_ok=True)
-    content = render_report(summary).encode()
+    content = render_report(summary).encode(errors="replace")
     handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.", suffix=".part")
     part = Path(name)
     try:
@@ -154,17 +154,16 @@ def _list_facts(summary: RunSummary) -> list[tuple[str, str]]:
         ),
         ("Fingerprint of the base", base.fingerprint),
         ("Time", took),
-        ("Written", summary.created),
-        *((f"Version of {name}", version) for name, version in summary.versions.items()),
-        *(
-            (f"Machine: {name}", "unknown" if value is None else str(value))
-            for name, value in _pairs(summary)
-        ),
+        ("Written", _format_time(summary.created)),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in summary.versions.items()) or DASH),
+        *((f"Machine: {name}", _say(value)) for name, value in summary.machine.items()),
     ]
 
 
-def _pairs(summary: RunSummary) -> Sequence[tuple[str, object]]:
-    return tuple(summary.machine.items())
+def _say(value: str | int | float | bool | None) -> str:
+    if value is None or isinstance(value, bool):
+        return "yes" if value else "none" if value is None else "no"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 def _format_time(created: str) -> str:

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+from tests.report.sample import make_result, make_summary
+
+from polygraft.report.scores import build_grids, compare_target, find_source, order_conditions
+from polygraft.report.summary import RunSummary
+
+
+def with_results(*results: object) -> RunSummary:
+    return dataclasses.replace(make_summary(), results=results)
+
+
+def test_a_grid_has_the_source_first_and_knows_its_targets():
+    grid = build_grids(dataclasses.replace(make_summary(), results=make_summary().results[::-1]))[0]
+    assert grid.languages == ("en", "yor", "swa", "hau", "qu")
+    assert grid.targets == ("yor", "swa", "hau", "qu")
+    assert grid.conditions == ("task alone", "source", "target")
+
+
+def test_the_target_is_compared_with_the_best_other_condition():
+    compared = {c.language: c for c in compare_target(build_grids(make_summary())[0])}
+    assert set(compared) == {"qu", "hau", "swa", "yor"}
+    assert (compared["qu"].other, compared["yor"].other) == ("source", "task alone")
+    assert compared["hau"].gain == pytest.approx(0.062)
+    assert [compared[code].overlap for code in ("qu", "hau", "swa", "yor")] == [True, False, True, True]
+
+
+def test_a_missing_interval_leaves_the_overlap_unknown():
+    summary = with_results(
+        make_result("hau", "source", score=0.4, half=None), make_result("hau", "target", score=0.5, half=0.01)
+    )
+    assert compare_target(build_grids(summary)[0])[0].overlap is None
+
+
+def test_intervals_that_touch_overlap():
+    summary = with_results(
+        make_result("hau", "source", score=0.25, half=0.125),
+        make_result("hau", "target", score=0.5, half=0.125),
+    )
+    assert compare_target(build_grids(summary)[0])[0].overlap is True
+
+
+def test_a_lower_loss_is_better():
+    results = [make_result("hau", c, score=s, half=0.1) for c, s in (("source", 4.5), ("target", 4.2))]
+    grid = build_grids(with_results(*(dataclasses.replace(r, metric="loss") for r in results)))[0]
+    assert grid.best("hau") == "target"
+    assert compare_target(grid)[0].gain == pytest.approx(0.3)
+
+
+def test_seeds_are_averaged_and_their_intervals_joined():
+    seeds = [make_result("hau", "target", score=s, half=0.02, seed=n) for n, s in enumerate((0.5, 0.6))]
+    cell = build_grids(with_results(*seeds))[0].cells["hau", "target"]
+    assert (cell.score, cell.num_seeds) == (pytest.approx(0.55), 2)
+    assert (cell.low, cell.high) == (pytest.approx(0.48), pytest.approx(0.62))
+
+
+def test_a_score_that_is_no_number_is_never_best():
+    results = [
+        make_result("hau", c, score=s, half=None) for c, s in (("source", float("nan")), ("target", 0.1))
+    ]
+    grid = build_grids(with_results(*results))[0]
+    assert grid.best("hau") == "target"
+    assert compare_target(grid) == ()
+
+
+def test_equal_scores_are_best_together():
+    grid = build_grids(make_summary())[0]
+    assert [c for c in grid.conditions if grid.is_best("en", c)] == ["source", "target"]
+
+
+def test_the_source_is_found_in_the_plan_when_the_task_graft_has_no_language():
+    summary = make_summary()
+    grafts = tuple(dataclasses.replace(g, language=None) if g.role == "task" else g for g in summary.grafts)
+    assert find_source(dataclasses.replace(summary, grafts=grafts), task="ner") == "en"
+
+
+def test_the_source_is_found_in_the_results_when_there_are_no_grafts():
+    assert find_source(dataclasses.replace(make_summary(), grafts=()), task="ner") == "en"
+
+
+def test_unknown_conditions_follow_the_known_ones():
+    assert order_conditions(["random", "target", "wrong", "none"]) == ("none", "target", "random", "wrong")

@@ -1,0 +1,103 @@
+from __future__ import annotations
+
+import dataclasses
+
+from tests.report.sample import make_graft, make_result, make_summary
+
+from polygraft.report.scores import build_grids
+from polygraft.report.tables import cost_table, storage_table, transfer_table
+
+SUMMARY = make_summary()
+
+
+def test_the_transfer_table_marks_the_best_of_each_language():
+    table = transfer_table(build_grids(SUMMARY)[0], ident="t")
+    best = {row[0].text: [table.columns[i] for i, cell in enumerate(row) if cell.best] for row in table.rows}
+    assert best == {
+        "English": ["source", "target"],
+        "Quechua": ["source"],
+        "Hausa": ["target"],
+        "Swahili": ["target"],
+        "Yoruba": ["task alone"],
+    }
+
+
+def test_the_transfer_table_has_intervals_and_the_targets_gain():
+    table = transfer_table(build_grids(SUMMARY)[0], ident="t")
+    quechua = table.rows[1]
+    assert [(cell.text, cell.note) for cell in quechua] == [
+        ("Quechua", "qu"),
+        ("30.7", "26.6–34.8"),
+        ("33.2", "29.0–37.4"),
+        ("27.4", "23.5–31.3"),
+        ("−5.8", "against source, intervals overlap"),
+        ("310", None),
+        ("402", None),
+    ]
+
+
+def test_the_last_row_is_the_mean_of_the_targets_without_the_source():
+    foot = transfer_table(build_grids(SUMMARY)[0], ident="t").foot
+    assert foot is not None
+    assert [cell.text for cell in foot[:4]] == ["Mean of the targets", "38.1", "39.4", "39.7"]
+
+
+def test_a_mean_over_a_gap_is_not_given():
+    results = (
+        make_result("hau", "source", score=0.4, half=None),
+        make_result("hau", "target", score=0.5, half=None),
+        make_result("yor", "source", score=0.2, half=None),
+    )
+    table = transfer_table(build_grids(dataclasses.replace(SUMMARY, results=results))[0], ident="t")
+    assert table.foot is not None
+    assert [cell.text for cell in table.foot[1:3]] == ["30.0", "–"]
+    assert [cell.text for cell in table.rows[1]] == ["Yoruba", "20.0", "–", "–", "1,004", "1,893"]
+
+
+def test_every_row_is_as_long_as_the_head():
+    table = transfer_table(build_grids(SUMMARY)[0], ident="t")
+    cost = cost_table(SUMMARY.grafts, base=SUMMARY.base)
+    for each in (table, cost):
+        lengths = {len(row) for row in (*each.rows, each.foot or each.columns)}
+        assert lengths == {len(each.columns)} == {len(each.numeric)}
+
+
+def test_the_cost_table_gives_each_share_of_a_full_copy_and_the_sum():
+    table = cost_table(SUMMARY.grafts, base=SUMMARY.base)
+    assert table.foot is not None
+    assert [cell.text for cell in table.rows[-2]] == [
+        "ner",
+        "bottleneck, head",
+        "301,833",
+        "1.21 MB",
+        "0.26 %",
+        "450",
+        "10 min 55 s",
+        "1,410",
+        "2.31 GB",
+    ]
+    assert [cell.text for cell in table.foot[2:5]] == ["6,682,666", "26.7 MB", "5.7 %"]
+
+
+def test_n_tasks_as_grafts_are_compared_with_n_full_copies():
+    table = storage_table(SUMMARY.grafts, base=SUMMARY.base)
+    assert table is not None
+    assert [[cell.text for cell in row] for row in table.rows] == [
+        ["1", "496 MB", "471 MB", "105 %"],
+        ["2", "497 MB", "941 MB", "53 %"],
+        ["10", "507 MB", "4.71 GB", "11 %"],
+        ["100", "616 MB", "47.1 GB", "1.3 %"],
+    ]
+    each = SUMMARY.grafts[-1].num_bytes
+    shared = sum(graft.num_bytes for graft in SUMMARY.grafts[:-2])
+    assert table.rows[2][1].value == SUMMARY.base.num_bytes + shared + 10 * each
+
+
+def test_without_a_task_graft_there_is_nothing_to_compare():
+    assert storage_table((make_graft("en", role="language"),), base=SUMMARY.base) is None
+
+
+def test_a_base_of_unknown_size_gives_dashes():
+    base = dataclasses.replace(SUMMARY.base, num_bytes=0, num_parameters=0)
+    assert cost_table(SUMMARY.grafts, base=base).rows[0][4].text == "–"
+    assert storage_table(SUMMARY.grafts, base=base) is None
