@@ -134,13 +134,13 @@ def test_a_file_that_shrinks_while_it_is_read_gets_a_sentence(tmp_path: Path):
     with path.open("wb") as file:
         result = write_tensors(tensors, file)
 
-    class Shrinking(io.FileIO):
-        def readinto(self, buffer: Any, /) -> int | None:
+    class Shrinking(io.BufferedReader):
+        def readinto(self, buffer: Any, /) -> int:
             os.truncate(path, 100_000)
             return super().readinto(buffer)
 
     with (
-        io.BufferedReader(Shrinking(path)) as file,
+        Shrinking(io.FileIO(path)) as file,
         pytest.raises(StoreError, match="it ended while it was read"),
     ):
         read_tensors(
