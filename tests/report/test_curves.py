@@ -25,7 +25,7 @@ def num_points(root: ET.Element) -> list[int]:
 def test_a_task_graft_has_a_panel_for_loss_and_one_for_the_dev_score():
     root = draw(make_curve(num_points=45, start=1.4, end=0.06, dev=(0.4, 0.828)))
     assert num_points(root) == [45, 5]
-    assert "The dev score goes from 65.5 at step 90 to 82.5 at step 450." in (root[1].text or "")
+    assert "The dev score goes from 65.6 at step 90 to 82.5 at step 450." in (root[1].text or "")
 
 
 def test_a_language_grafts_dev_loss_stands_beside_its_loss():

@@ -14,7 +14,7 @@ from polygraft.report.svg import Scale, choose_ticks, element, picture
 
 WIDE = 912
 """Width in pixels of a plot on a desk."""
-NARROW = 340
+NARROW = 328
 """Width in pixels of a plot on a phone."""
 
 _ROW = 24
