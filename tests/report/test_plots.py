@@ -100,3 +100,10 @@ def test_many_languages_make_the_heat_map_wider():
     results = [make_result(f"l{n}", "target", score=n / 40, half=None) for n in range(30)]
     width = float(ET.fromstring(plot_heat_map(grid_of(*results), ident="a", width=NARROW)).get("width", "0"))
     assert width == 84 + 30 * 48
+
+
+def test_a_name_that_is_too_long_is_cut_in_the_plot_and_whole_in_the_description():
+    name = "the graft of another language"
+    svg = plot_intervals(grid_of(make_result("hau", name, score=0.3, half=None)), ident="a", width=NARROW)
+    assert [item.text for item in of_class(svg, "label")] == ["the graft o\u2026"]
+    assert name in (ET.fromstring(svg)[1].text or "")

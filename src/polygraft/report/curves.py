@@ -16,7 +16,7 @@ MOST_POINTS = 120
 
 _WIDTH = 284
 _LEFT = 36.0
-_RIGHT = 60.0
+_RIGHT = 64.0
 
 
 def plot_curve(graft: GraftSummary, *, ident: str) -> Markup | None:

@@ -37,7 +37,15 @@ def plot_intervals(grid: Grid, *, ident: str, width: int = WIDE) -> Markup:
     y = 8.0
     for language in grid.languages:
         present = [c for c in grid.conditions if (language, c) in grid.cells]
-        rows.append(element("text", _heading(grid, language), x=0, y=y + 16, class_="group"))
+        rows.append(
+            element(
+                "text",
+                _cut(_heading(grid, language), room=124 if wide else width),
+                x=0,
+                y=y + 16,
+                class_="group",
+            )
+        )
         y += 0 if wide else _ROW
         for condition in present:
             rows.append(_interval_row(grid, language, condition, scale=scale, y=y + _ROW / 2, width=width))
@@ -101,7 +109,9 @@ def plot_heat_map(grid: Grid, *, ident: str, width: int = WIDE) -> Markup:
     body: list[Markup] = []
     for line, condition in enumerate(grid.conditions):
         y = top + line * height
-        body.append(element("text", condition, x=0, y=y + height / 2 + 4, class_="label"))
+        body.append(
+            element("text", _cut(condition, room=left - 6), x=0, y=y + height / 2 + 4, class_="label")
+        )
         for index, language in enumerate(grid.languages):
             x = left + index * column
             body.append(
@@ -180,7 +190,8 @@ def _interval_row(grid: Grid, language: str, condition: str, *, scale: Scale, y:
     wide = width >= 600
     value = _value_text(cell, metric=grid.metric) if wide else format_score(cell.score, metric=grid.metric)
     weight = " best" if best else ""
-    parts = [element("text", condition, x=130 if wide else 0, y=y + 4, class_=f"label{weight}")]
+    name = _cut(condition, room=124 if wide else 88)
+    parts = [element("text", name, x=130 if wide else 0, y=y + 4, class_=f"label{weight}")]
     if cell.low is not None and cell.high is not None:
         ends = (scale(cell.low), scale(cell.high))
         parts.append(element("line", x1=ends[0], x2=ends[1], y1=y, y2=y, class_=f"interval series-{series}"))
@@ -237,6 +248,11 @@ def _score_scale(grid: Grid, *, start: float, end: float) -> Scale:
     if grid.metric != "loss":
         low, high = max(low, 0.0), min(high, 1.0)
     return Scale(low=low, high=high, start=start, end=end)
+
+
+def _cut(text: str, *, room: float) -> str:
+    most = int(room / 7.2)
+    return text if len(text) <= most else text[: most - 1] + "\u2026"
 
 
 def _heading(grid: Grid, language: str) -> str:
