@@ -46,7 +46,7 @@ def test_seed_and_epoch_each_change_the_order():
 
 def test_the_order_is_the_same_on_every_machine():
     batches = plan_batches(np.array([5, 9, 2, 7, 7, 3, 1, 8]), token_budget=16, seed=3, epoch=1)
-    assert [batch.tolist() for batch in batches] == [[5, 2, 6], [1], [4, 0], [7, 3]]
+    assert [batch.tolist() for batch in batches] == [[7, 3], [1], [4, 0], [5, 2, 6]]
 
 
 def test_a_row_longer_than_the_budget_is_alone():
@@ -83,6 +83,10 @@ def test_numbers_out_of_range_are_refused():
         "token_budget is 0. A whole number of at least 1 was expected, padding included. "
         "Give a larger budget, for example 4096."
     )
+    with pytest.raises(OptionError, match=r"^window is 0\."):
+        plan_batches(sizes, token_budget=9, seed=0, epoch=0, window=0)
     with pytest.raises(OptionError) as caught:
         plan_batches(sizes, token_budget=9, seed=-1, epoch=0)
-    assert str(caught.value) == "seed is -1. A whole number of at least 0 was expected. Give such a number."
+    assert (
+        str(caught.value) == "The seed is -1. A whole number of at least 0 was expected. Give such a number."
+    )

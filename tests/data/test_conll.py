@@ -166,6 +166,16 @@ def test_a_line_feed_in_a_word_is_not_written(tmp_path: Path):
         write_conll(tmp_path / "out.conll", [TaggedSentence(("a\nb",), ("O",), 0)])
 
 
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path):
+    path = tmp_path / "absent" / "out.conll"
+    with pytest.raises(DataError) as caught:
+        write_conll(path, [TaggedSentence(("a",), ("O",), 0)])
+    assert str(caught.value) == (
+        f"{path} cannot be written: No such file or directory. A file in a folder that exists was expected. "
+        "Check its path and permissions."
+    )
+
+
 @pytest.mark.skipif(not FOLDER.is_dir(), reason=f"POLYGRAFT_DATA names no folder: {FOLDER} is absent.")
 @pytest.mark.parametrize("task", ["ner", "pos"])
 def test_every_tagged_file_of_the_data_folder_is_read(task: str):

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from polygraft.data.chance import ORDER, make_generator
 from polygraft.errors import OptionError
 
 
@@ -31,15 +32,12 @@ def plan_batches(
 
     Example:
         >>> [batch.tolist() for batch in plan_batches(np.array([3, 9, 3]), token_budget=9, seed=0, epoch=0)]
-        [[1], [2, 0]]
+        [[0, 2], [1]]
     """
     _check_budget(token_budget)
-    for name, value, least in (("seed", seed, 0), ("epoch", epoch, 0), ("window", window, 1)):
-        if value < least:
-            raise OptionError(
-                f"{name} is {value}. A whole number of at least {least} was expected. Give such a number."
-            )
-    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, epoch])))
+    if window < 1:
+        raise OptionError(f"window is {window}. A whole number of at least 1 was expected. 4096 is common.")
+    rng = make_generator(ORDER, seed=seed, place=epoch)
     order = rng.permutation(len(lengths))
     batches: list[NDArray[np.int64]] = []
     for start in range(0, len(order), window):

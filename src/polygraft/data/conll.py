@@ -58,13 +58,20 @@ def write_conll(path: Path | str, sentences: Iterable[TaggedSentence]) -> None:
         sentences: What to write.
 
     Raises:
-        DataError: A sentence has no tokens, or a token or tag cannot stand in a column.
+        DataError: A sentence has no tokens, a token or tag cannot stand in a column, or the file
+            cannot be written.
     """
     blocks = [_write_sentence(sentence) for sentence in sentences]
     text = "\n".join(blocks)
     if text.startswith("\ufeff"):
         text = "\ufeff" + text
-    Path(path).write_text(text, encoding="utf-8", newline="\n")
+    try:
+        Path(path).write_text(text, encoding="utf-8", newline="\n")
+    except OSError as error:
+        raise DataError(
+            f"{path} cannot be written: {error.strerror}. A file in a folder that exists was expected. "
+            "Check its path and permissions."
+        ) from None
 
 
 def _read_rows(

@@ -11,6 +11,7 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
+from polygraft.data.chance import MASKS, make_generator
 from polygraft.data.collate import Batch
 from polygraft.data.encode import EncodedText
 from polygraft.errors import DataError, OptionError
@@ -70,6 +71,19 @@ class MaskedBatch:
     positions: Int64[Tensor, " N"]
     targets: Int64[Tensor, " N"]
 
+    def to(self, device: torch.device | str) -> MaskedBatch:
+        """Give the same batch with its tensors on a device.
+
+        Args:
+            device: Where the base is.
+        """
+        return MaskedBatch(
+            input_ids=self.input_ids.to(device),
+            attention_mask=self.attention_mask.to(device),
+            positions=self.positions.to(device),
+            targets=self.targets.to(device),
+        )
+
 
 def mask_batch(
     batch: Batch,
@@ -99,6 +113,7 @@ def mask_batch(
 
     Raises:
         DataError: The batch holds special tokens and padding only.
+        OptionError: `seed` or `step` is negative.
     """
     device = batch.input_ids.device
     special = np.asarray(list(special_ids), dtype=np.int64)
@@ -109,7 +124,7 @@ def mask_batch(
             f"A batch of {len(batch.rows)} rows has no token that could be masked, only special tokens and "
             "padding. At least one other token was expected. Leave such rows out of the text."
         )
-    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, step])))
+    rng = make_generator(MASKS, seed=seed, place=step)
     num_hidden = max(1, round(masking.rate * len(usable)))
     positions = usable[np.sort(rng.choice(len(usable), size=num_hidden, replace=False, shuffle=False))]
     targets = flat[positions]

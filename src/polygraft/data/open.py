@@ -100,13 +100,20 @@ def _describe_unreadable(path: Path, error: Exception) -> str:
     if isinstance(error, IsADirectoryError):
         return f"{path} is a folder where a file was expected. Name one of the files in it."
     if isinstance(error, FileNotFoundError):
-        names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+        names = _neighbours(path)
         return (
             f"There is no file {path}.{nearest(path.name, names)} An existing file was expected. Check the "
             "path; a relative one starts at the folder where the program was started."
         )
     reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return f"{path} cannot be read: {reason}. A readable file was expected. Check its path and permissions."
+
+
+def _neighbours(path: Path) -> list[str]:
+    try:
+        return sorted(entry.name for entry in path.parent.iterdir())
+    except OSError:
+        return []
 
 
 def _describe_bad_byte(path: Path | str, content: bytes, *, start: int, skipped: int) -> str:
