@@ -79,6 +79,11 @@ def test_a_comment_of_two_words_is_skipped_between_tabs(tmp_path: Path):
     assert read_conll(path) == [TaggedSentence(("Cusco", "#"), ("B-LOC", "O"), 3)]
 
 
+def test_a_tab_in_a_comment_does_not_make_tokens_comments(tmp_path: Path):
+    path = write(tmp_path, "# a\tb\tc\nCusco B-LOC\n# O\n")
+    assert read_conll(path) == [TaggedSentence(("Cusco", "#"), ("B-LOC", "O"), 2)]
+
+
 def test_a_file_of_comments_has_no_sentences(tmp_path: Path):
     path = write(tmp_path, "# only a comment here\n")
     assert refuse(path).startswith(f"{path} has no sentences.")

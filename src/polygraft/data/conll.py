@@ -78,15 +78,14 @@ def _read_rows(
     path: Path | str, lines: Sequence[str], *, token_column: int, tag_column: int
 ) -> Iterator[tuple[int, str, str] | None]:
     """Give (line, token, tag) for a token and None for an empty line."""
-    expected = _count_columns(path, lines, token_column=token_column, tag_column=tag_column)
-    uses_tabs = any("\t" in line.strip(_EDGES) for line in lines)
+    expected, has_tabs = _find_shape(path, lines, token_column=token_column, tag_column=tag_column)
     for number, line in enumerate(lines, start=1):
         content = line.strip(_EDGES)
         if not content or _split(content)[0] == _DOCUMENT_START:
             yield None
             continue
         columns = _split(content)
-        if line.startswith(_COMMENT) and (len(columns) != expected or (uses_tabs and "\t" not in content)):
+        if line.startswith(_COMMENT) and (len(columns) != expected or (has_tabs and "\t" not in content)):
             continue
         refuse_control_characters(content, path=path, line=number)
         if len(columns) != expected:
@@ -103,8 +102,10 @@ def _read_rows(
         yield number, token, tag
 
 
-def _count_columns(path: Path | str, lines: Sequence[str], *, token_column: int, tag_column: int) -> int:
-    """Give the number of columns of the first line that surely holds a token."""
+def _find_shape(
+    path: Path | str, lines: Sequence[str], *, token_column: int, tag_column: int
+) -> tuple[int, bool]:
+    """Give the number of columns of the first line that surely holds a token, and whether it has tabs."""
     number, first = next(
         (
             (number, line.strip(_EDGES))
@@ -126,7 +127,7 @@ def _count_columns(path: Path | str, lines: Sequence[str], *, token_column: int,
                 f"in column {column}. Columns are counted from 0, or from -1 backwards. Give a {name} column "
                 "that is there."
             )
-    return num_columns
+    return num_columns, "\t" in first
 
 
 def _split(content: str) -> list[str]:
