@@ -41,7 +41,8 @@ class Attachment:
         if base.in_force:
             held = base.in_force[0]
             raise PlanError(
-                f"The base '{base.name}' has a plan in force already: {held}. Two plans at once would change each "
+                f"The base '{base.name}' has a plan in force already: {held}. Two plans at once would "
+                "change each "
                 "other. Call `remove()` on it first, or stack the grafts in one plan."
             )
         self.base = base
@@ -85,7 +86,8 @@ class Attachment:
         num_layers = self.base.sites.num_layers
         if layer != -1 and not 1 <= layer <= num_layers:
             raise OptionError(
-                f"A pass was to stop after {layer} layers, and the base '{self.base.name}' has {num_layers}. Expected "
+                f"A pass was to stop after {layer} layers, and the base '{self.base.name}' has "
+                f"{num_layers}. Expected "
                 f"-1 for all, or 1 to {num_layers}. Correct `layer`."
             )
         stop_after = None if layer == -1 else layer
@@ -125,7 +127,8 @@ class Attachment:
             if isinstance(head, HeadLayers):
                 return head
         raise PlanError(
-            f"The plan '{self}' has no head for tokens or sequences, so it cannot label anything. Expected a task "
+            f"The plan '{self}' has no head for tokens or sequences, so it cannot label anything. Expected "
+            "a task "
             "graft in it, as in stack(qu, ner). Add one."
         )
 
@@ -146,7 +149,8 @@ class Attachment:
         if self.base.head is not None:
             return self.base.head, -1
         raise PlanError(
-            f"The plan '{self}' has no masked-LM head, and the base '{self.base.name}' brings none. Expected a "
+            f"The plan '{self}' has no masked-LM head, and the base '{self.base.name}' brings none. "
+            "Expected a "
             "graft with one below the language graft, as in stack(mlm, qu). Train one first."
         )
 
@@ -232,7 +236,8 @@ def _find_graft(
         place = "among the grafts given" if store is None else "in the store"
         hint = f"There are {', '.join(known[:12])}." if known else "There is none."
         raise PlanError(
-            f"The plan '{plan}' names '{named.name}', which is not {place}.{nearest(named.name, known)} {hint} "
+            f"The plan '{plan}' names '{named.name}', which is not {place}.{nearest(named.name, known)} "
+            f"{hint} "
             f"`polygraft grafts list` shows all {len(known)}."
         )
     manifest, tensors = store.get(named.name, version=named.version)

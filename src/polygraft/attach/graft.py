@@ -113,7 +113,8 @@ def copy_tensors(graft: Graft, tensors: Mapping[str, Tensor]) -> None:
     unknown = sorted(tensors.keys() - own.keys())
     if unknown:
         raise GraftError(
-            f"The graft '{graft.name}' has a tensor '{unknown[0]}' that its parts do not know ({len(unknown)} "
+            f"The graft '{graft.name}' has a tensor '{unknown[0]}' that its parts do not know "
+            f"({len(unknown)} "
             f"such in all). Its parts have {len(own)} tensors.{nearest(unknown[0], own)} "
             "The file does not belong to this manifest: put the graft in again."
         )
@@ -165,12 +166,14 @@ def check_fingerprints(base: Base, manifest: Manifest) -> None:
     if manifest.base.fingerprint != base.fingerprint:
         raise FingerprintError(
             f"Graft '{manifest.name}' was trained on another base: it carries fingerprint "
-            f"{manifest.base.fingerprint[:8]}, '{base.name}' has {base.fingerprint[:8]}. Load the base it names "
+            f"{manifest.base.fingerprint[:8]}, '{base.name}' has {base.fingerprint[:8]}. Load the base it "
+            "names "
             f"(`polygraft grafts show {manifest.name}`), or pass --any-base to try it all the same."
         )
     if manifest.tokenizer != base.tokenizer_fingerprint:
         raise FingerprintError(
             f"Graft '{manifest.name}' was trained with another tokenizer: it carries fingerprint "
-            f"{manifest.tokenizer[:8]}, the one of '{base.name}' has {base.tokenizer_fingerprint[:8]}. Load the base "
+            f"{manifest.tokenizer[:8]}, the one of '{base.name}' has {base.tokenizer_fingerprint[:8]}. Load "
+            "the base "
             f"it names (`polygraft grafts show {manifest.name}`), or pass --any-base to try it all the same."
         )

@@ -36,7 +36,8 @@ def _split(text: str) -> list[str]:
         match = TOKEN.match(text, at)
         if match is None:
             raise PlanError(
-                f"The plan '{text}' has '{text[at:].strip()[0]}' where a name, a bracket or a comma was expected. "
+                f"The plan '{text}' has '{text[at:].strip()[0]}' where a name, a bracket or a comma was "
+                "expected. "
                 f"{EXAMPLE}"
             )
         tokens.append(match.group(1))
@@ -55,7 +56,8 @@ def _read(text: str, tokens: list[str], at: int) -> tuple[Plan, int]:
         return Named(name, int(version) if version else None), at + 1
     if token not in FORMS:
         raise PlanError(
-            f"The plan '{text}' uses '{token}(...)'. Known forms are {', '.join(FORMS)}.{nearest(token, FORMS)} "
+            f"The plan '{text}' uses '{token}(...)'. Known forms are "
+            f"{', '.join(FORMS)}.{nearest(token, FORMS)} "
             f"{EXAMPLE}"
         )
     members: list[Plan] = []

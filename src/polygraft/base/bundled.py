@@ -82,8 +82,7 @@ class _Reader:
 
     def take(self, layout: str) -> tuple[int | float, ...]:
         size = struct.calcsize("<" + layout)
-        values = struct.unpack("<" + layout, self.take_bytes(size))
-        return values
+        return struct.unpack("<" + layout, self.take_bytes(size))
 
     def take_int(self, code: str = "i") -> int:
         return int(self.take(code)[0])
@@ -170,7 +169,8 @@ def _read_tensors(reader: _Reader) -> dict[str, np.ndarray]:
         offset, size = (int(value) for value in reader.take("QQ"))
         if offset + size > len(reader.data):
             raise BaseModelError(
-                f"The bundled base's file ends after {len(reader.data)} bytes, and its tensor '{name}' is said to "
+                f"The bundled base's file ends after {len(reader.data)} bytes, and its tensor '{name}' is "
+                "said to "
                 f"end at {offset + size}. {REINSTALL}"
             )
         raw = reader.data[offset : offset + size]
@@ -285,19 +285,19 @@ def build_bundled_tokenizer(file: BundledFile) -> PreTrainedTokenizerFast:
 
     # The pieces come last: transformers would copy them, and add the special ones one by one.
     tokenizer = Tokenizer(Unigram(file.pieces[:4], unk_id=3, byte_fallback=False))
-    tokenizer.normalizer = normalizers.Sequence(  # pyright: ignore[reportAttributeAccessIssue]
+    tokenizer.normalizer = normalizers.Sequence(
         [normalizers.Nmt(), normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")]
     )
-    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()  # pyright: ignore[reportAttributeAccessIssue]
-    tokenizer.decoder = decoders.Metaspace()  # pyright: ignore[reportAttributeAccessIssue]
-    tokenizer.post_processor = processors.TemplateProcessing(  # pyright: ignore[reportAttributeAccessIssue]
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(
         single=f"{BOS} $A {EOS}",
         pair=f"{BOS} $A {EOS} {EOS} $B {EOS}",
         special_tokens=[(BOS, 0), (EOS, 2)],
     )
     whole = PreTrainedTokenizerFast(tokenizer_object=tokenizer, model_max_length=file.shape.max_positions)
     model = Unigram(file.pieces, unk_id=3, byte_fallback=False)
-    whole.backend_tokenizer.model = model  # pyright: ignore[reportAttributeAccessIssue]
+    whole.backend_tokenizer.model = model
     whole.add_special_tokens(
         {
             "bos_token": BOS,

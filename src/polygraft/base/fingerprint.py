@@ -45,7 +45,7 @@ def fingerprint_weights(tensors: Iterable[tuple[str, Tensor]], config: Pretraine
     for name, tensor in sorted(tensors, key=lambda item: item[0]):
         digest.update(f"\n{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         flat = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)
-        digest.update(memoryview(flat.numpy()))
+        digest.update(flat.numpy().data)
     return digest.hexdigest()[:NUM_CHARACTERS]
 
 

@@ -49,7 +49,7 @@ def find_head(model: PreTrainedModel, candidates: tuple[HeadPaths, ...]) -> Pret
         model: A `...ForMaskedLM` model.
         candidates: Where the family keeps its head.
     """
-    layers = dict(model.named_modules())
+    layers: dict[str, nn.Module] = dict(model.named_modules())
     for paths in candidates:
         if paths.decoder in layers and (paths.dense is None or paths.dense in layers):
             return _read_head(model, layers, paths)
@@ -59,7 +59,10 @@ def find_head(model: PreTrainedModel, candidates: tuple[HeadPaths, ...]) -> Pret
 def _read_head(model: PreTrainedModel, layers: dict[str, nn.Module], paths: HeadPaths) -> PretrainedHead:
     decoder = layers[paths.decoder]
     parameters = dict(decoder.named_parameters(recurse=False))
-    weight = parameters.get("weight", model.get_input_embeddings().weight)
+    weight = parameters.get("weight")
+    if weight is None:
+        # The decoder is the word embeddings themselves.
+        weight = model.get_input_embeddings().get_parameter("weight")
     return PretrainedHead(
         dense=None if paths.dense is None else layers[paths.dense],
         activation=_find_activation(model, paths.activation),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, cast
 
 from polygraft.errors import BaseModelError, nearest
 
@@ -274,18 +274,21 @@ def find_sites(model: PreTrainedModel) -> Sites:
     try:
         layers = tuple(model.get_submodule(family.layers).children())
         embeddings = model.get_submodule(family.embeddings)
-        word_embeddings = model.get_input_embeddings()
+        word_embeddings = cast("nn.Embedding", model.get_input_embeddings())
     except AttributeError as error:
         raise BaseModelError(
             f"A base of the family '{family.name}' is expected to have '{family.layers}' and "
-            f"'{family.embeddings}', and this {type(model).__name__} has not ({error}). Load the bare encoder."
+            f"'{family.embeddings}', and this {type(model).__name__} has not ({error}). Load the bare "
+            "encoder."
         ) from None
     weight = word_embeddings.weight
     embedding = _embedding_size(model)
     if weight.shape[1] != embedding:
         raise BaseModelError(
-            f"The base has word embeddings of size {weight.shape[1]} that are projected to {embedding} before their "
-            f"LayerNorm, so nothing can be undone before its decoder. In the family '{family.name}' both sizes are "
+            f"The base has word embeddings of size {weight.shape[1]} that are projected to {embedding} "
+            "before their "
+            f"LayerNorm, so nothing can be undone before its decoder. In the family '{family.name}' both "
+            "sizes are "
             "expected to be equal. Take another base of the family."
         )
     sites = Sites(

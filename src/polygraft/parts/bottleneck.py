@@ -97,7 +97,8 @@ class Bottleneck(Part):
         for layer in self.skip_layers:
             if not -num_layers <= layer < num_layers:
                 raise OptionError(
-                    f"The part '{self.kind}' has skip_layers with {layer}, and the base has {num_layers} layers. "
+                    f"The part '{self.kind}' has skip_layers with {layer}, and the base has {num_layers} "
+                    "layers. "
                     f"Expected {-num_layers} to {num_layers - 1}. Correct the number."
                 )
         skipped = {layer % num_layers for layer in self.skip_layers}

@@ -30,6 +30,7 @@ def make_part(kind: str, options: Mapping[str, Any]) -> Part:
     """
     if kind not in PARTS:
         raise OptionError(
-            f"There is no part '{kind}'. Known are {', '.join(PARTS)}.{nearest(kind, PARTS)} Correct the name."
+            f"There is no part '{kind}'. Known are {', '.join(PARTS)}.{nearest(kind, PARTS)} Correct the "
+            "name."
         )
     return PARTS[kind].from_options(options)
