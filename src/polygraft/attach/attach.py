@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from polygraft.attach.graft import Graft, rebuild_graft
+from polygraft.attach.graft import Graft, check_made_for, rebuild_graft
 from polygraft.attach.hooks import Hooks, LayerReached, Pass
 from polygraft.attach.parse import parse_plan
 from polygraft.attach.plan import Named, Plan, list_names
@@ -230,7 +230,10 @@ def _find_graft(
     any_base: bool,
 ) -> Graft:
     if named.name in memory and named.version is None:
-        return memory[named.name]
+        graft = memory[named.name]
+        if not any_base:
+            check_made_for(base, graft)
+        return graft
     known = sorted({*memory, *(store.names() if store is not None else ())})
     if store is None or named.name not in known:
         place = "among the grafts given" if store is None else "in the store"

@@ -30,6 +30,8 @@ class Graft:
     """The tensors of each part, by its kind (`bottleneck`, a second one is `bottleneck_2`)."""
     manifest: Manifest | None = field(default=None)
     """Where it came from; None as long as it was not stored."""
+    base_fingerprint: str | None = None
+    """The base it was made for; None if that is not known."""
 
     @property
     def num_parameters(self) -> int:
@@ -94,7 +96,9 @@ def make_graft(base: Base, name: str, parts: Sequence[Part], *, seed: int = 0) -
         count = sum(key == part.kind or key.startswith(f"{part.kind}_") for key in layers)
         key = part.kind if count == 0 else f"{part.kind}_{count + 1}"
         layers[key] = part.build(dimensions, generator=generator)
-    graft = Graft(name=name, parts=tuple(parts), layers=layers.to(base.device))
+    graft = Graft(
+        name=name, parts=tuple(parts), layers=layers.to(base.device), base_fingerprint=base.fingerprint
+    )
     if sum(part.kind == Head.kind for part in parts) > 1:
         raise GraftError(
             f"The graft '{name}' has more than one head. Put the heads into grafts of their own."
@@ -155,6 +159,20 @@ def rebuild_graft(
     copy_tensors(graft, tensors)
     graft.layers.requires_grad_(False)
     return graft
+
+
+def check_made_for(base: Base, graft: Graft) -> None:
+    """Refuse a graft in memory that was made for another base.
+
+    Raises:
+        FingerprintError: It was.
+    """
+    if graft.base_fingerprint not in (None, base.fingerprint):
+        raise FingerprintError(
+            f"Graft '{graft.name}' was made for another base: that one's fingerprint is "
+            f"{str(graft.base_fingerprint)[:8]}, '{base.name}' has {base.fingerprint[:8]}. Attach it to its own "
+            "base, or pass any_base=True to try it all the same."
+        )
 
 
 def check_fingerprints(base: Base, manifest: Manifest) -> None:

@@ -7,8 +7,10 @@ import re
 from polygraft.attach.plan import Named, Plan, Stack
 from polygraft.errors import PlanError, nearest
 
-TOKEN = re.compile(r"\s*([(),]|[A-Za-z0-9][A-Za-z0-9_.\-]*(?:@[0-9]+)?)")
+TOKEN = re.compile(r"\s*([(),]|[A-Za-z0-9][A-Za-z0-9_.\-]*(?:@[0-9]{1,9})?)")
 FORMS = ("stack",)
+MAX_DEPTH = 20
+"""How deep forms may stand in forms; nothing that means anything is deeper."""
 EXAMPLE = "Write a graft's name, or for example stack(qu, ner)."
 
 
@@ -23,7 +25,7 @@ def parse_plan(text: str) -> Plan:
         'stack(qu, ner)'
     """
     tokens = _split(text)
-    plan, at = _read(text, tokens, 0)
+    plan, at = _read(text, tokens, 0, depth=0)
     if at != len(tokens):
         raise PlanError(f"The plan '{text}' goes on after its end with '{' '.join(tokens[at:])}'. {EXAMPLE}")
     return plan
@@ -45,9 +47,13 @@ def _split(text: str) -> list[str]:
     return tokens
 
 
-def _read(text: str, tokens: list[str], at: int) -> tuple[Plan, int]:
+def _read(text: str, tokens: list[str], at: int, *, depth: int) -> tuple[Plan, int]:
     if at >= len(tokens):
         raise PlanError(f"The plan '{text}' ends where a graft's name was expected. {EXAMPLE}")
+    if depth > MAX_DEPTH:
+        raise PlanError(
+            f"The plan has forms in forms more than {MAX_DEPTH} deep. Expected a few at most. {EXAMPLE}"
+        )
     token = tokens[at]
     if token in "(),":
         raise PlanError(f"The plan '{text}' has '{token}' where a graft's name was expected. {EXAMPLE}")
@@ -63,7 +69,7 @@ def _read(text: str, tokens: list[str], at: int) -> tuple[Plan, int]:
     members: list[Plan] = []
     at += 1
     while tokens[at : at + 1] != [")"]:
-        member, at = _read(text, tokens, at + 1)
+        member, at = _read(text, tokens, at + 1, depth=depth + 1)
         members.append(member)
         if tokens[at : at + 1] not in ([","], [")"]):
             found = f"has '{tokens[at]}'" if at < len(tokens) else "ends"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Self
+from types import UnionType
+from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -67,7 +69,17 @@ class Part(ABC):
                     f"The part '{cls.kind}' has no option '{key}'. Its options are {', '.join(known)}."
                     f"{nearest(key, known)} Correct the name."
                 )
-        return cls(**{key: _to_frozen(value) for key, value in options.items()})
+        for field in dataclasses.fields(cls):
+            if field.default is dataclasses.MISSING and field.name not in options:
+                raise OptionError(
+                    f"The part '{cls.kind}' lacks the option '{field.name}', which has no default. Its options are "
+                    f"{', '.join(known)}. Give it a value."
+                )
+        values = {key: _to_frozen(value) for key, value in options.items()}
+        kinds = get_type_hints(cls)
+        for key, value in values.items():
+            _check_type(cls.kind, key, value, kinds[key])
+        return cls(**values)
 
 
 def _to_plain(value: Any) -> Any:
@@ -76,6 +88,28 @@ def _to_plain(value: Any) -> Any:
 
 def _to_frozen(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
+
+
+def _check_type(part: str, option: str, value: object, kind: Any) -> None:
+    """Refuse a value of another type; which words and numbers can be meant is for the part to say."""
+    if not _is_of_type(value, kind):
+        name = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
+        raise OptionError(
+            f"The part '{part}' has {option}={value!r}. Expected a value of the type {name}. Correct it."
+        )
+
+
+def _is_of_type(value: object, kind: Any) -> bool:
+    origin = get_origin(kind)
+    if origin is Literal:
+        return isinstance(value, str)
+    if origin is UnionType:
+        return any(_is_of_type(value, member) for member in get_args(kind))
+    if origin is tuple:
+        return isinstance(value, tuple) and all(_is_of_type(item, get_args(kind)[0]) for item in value)
+    if kind is float:
+        return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, kind) and not (kind is int and isinstance(value, bool))
 
 
 def check_choice(kind: str, option: str, value: object, choices: tuple[str, ...]) -> None:
