@@ -170,7 +170,8 @@ def check_made_for(base: Base, graft: Graft) -> None:
     if graft.base_fingerprint not in (None, base.fingerprint):
         raise FingerprintError(
             f"Graft '{graft.name}' was made for another base: that one's fingerprint is "
-            f"{str(graft.base_fingerprint)[:8]}, '{base.name}' has {base.fingerprint[:8]}. Attach it to its own "
+            f"{str(graft.base_fingerprint)[:8]}, '{base.name}' has {base.fingerprint[:8]}. Attach it to its "
+            "own "
             "base, or pass any_base=True to try it all the same."
         )
 

@@ -72,7 +72,8 @@ class Part(ABC):
         for field in dataclasses.fields(cls):
             if field.default is dataclasses.MISSING and field.name not in options:
                 raise OptionError(
-                    f"The part '{cls.kind}' lacks the option '{field.name}', which has no default. Its options are "
+                    f"The part '{cls.kind}' lacks the option '{field.name}', which has no default. Its "
+                    "options are "
                     f"{', '.join(known)}. Give it a value."
                 )
         values = {key: _to_frozen(value) for key, value in options.items()}

@@ -1,0 +1,83 @@
+"""Plans from text: every plan that is printed can be read, and every other text is refused with a sentence."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from polygraft.attach.parse import EXAMPLE, parse_plan
+from polygraft.attach.plan import Named, Plan, Stack
+from polygraft.errors import PlanError
+
+NAMES = st.builds(
+    Named, st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,12}", fullmatch=True), st.none() | st.integers(0, 999)
+)
+PLANS = st.recursive(
+    NAMES, lambda plans: st.builds(Stack, st.lists(plans, min_size=1, max_size=3).map(tuple)), max_leaves=8
+)
+
+
+@given(PLANS)
+def test_a_printed_plan_is_read_as_it_was(plan: Plan):
+    assert parse_plan(str(plan)) == plan
+
+
+@given(st.text() | st.text(alphabet="stack(),ner @0-.9", max_size=40))
+def test_any_other_text_is_a_plan_error(text: str):
+    try:
+        plan = parse_plan(text)
+    except PlanError as error:
+        assert str(error).endswith(EXAMPLE)
+    else:
+        assert parse_plan(str(plan)) == plan
+
+
+@pytest.mark.parametrize(
+    ("text", "plan"),
+    [
+        ("ner", Named("ner")),
+        (" ner@2\n", Named("ner", 2)),
+        ("stack", Named("stack")),
+        ("stack(qu,ner )", Stack((Named("qu"), Named("ner")))),
+        ("stack(stack(a), b@7)", Stack((Stack((Named("a"),)), Named("b", 7)))),
+    ],
+)
+def test_spaces_versions_and_stacks_in_stacks_are_read(text: str, plan: Plan):
+    assert parse_plan(text) == plan
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "The plan '' ends where a graft's name was expected."),
+        ("stack(", "The plan 'stack(' ends where a graft's name was expected."),
+        ("stack()", "The plan 'stack()' has ')' where a graft's name was expected."),
+        ("stack(qu,)", "The plan 'stack(qu,)' has ')' where a graft's name was expected."),
+        ("stack(qu", "The plan 'stack(qu' ends where a comma or a closing bracket was expected."),
+        ("stack(qu ner)", "The plan 'stack(qu ner)' has 'ner' where a comma or a closing bracket was expected."),
+        ("qu ner", "The plan 'qu ner' goes on after its end with 'ner'."),
+        ("qu + ner", "The plan 'qu + ner' has '+' where a name, a bracket or a comma was expected."),
+        (
+            "stak(qu, ner)",
+            "The plan 'stak(qu, ner)' uses 'stak(...)'. Known forms are stack. Did you mean 'stack'?",
+        ),
+    ],
+)
+def test_a_text_that_is_no_plan_is_refused_with_a_sentence(text: str, message: str):
+    with pytest.raises(PlanError) as refusal:
+        parse_plan(text)
+    assert str(refusal.value) == f"{message} {EXAMPLE}"
+
+
+def test_stacks_in_stacks_without_end_are_refused():
+    with pytest.raises(PlanError) as refusal:
+        parse_plan("stack(" * 5000)
+    assert str(refusal.value) == (
+        f"The plan has forms in forms more than 20 deep. Expected a few at most. {EXAMPLE}"
+    )
+
+
+def test_a_version_of_thousands_of_digits_is_refused():
+    with pytest.raises(PlanError, match="goes on after its end"):
+        parse_plan("ner@" + "9" * 5000)
