@@ -135,6 +135,16 @@ class Training:
             self.graft.layers.load_state_dict(self.best_tensors)
         self.graft.layers.requires_grad_(False)
 
+    def measure_cost(self) -> dict[str, float]:
+        """Give what the training took so far: seconds, tokens, tokens a second, peak memory in bytes."""
+        progress = self.progress
+        return {
+            "seconds": progress.seconds,
+            "tokens": float(progress.tokens),
+            "tokens_per_second": progress.tokens / max(progress.seconds, 1e-9),
+            "peak_memory_bytes": float(read_peak_memory()),
+        }
+
     def _take(self, number: int, started: float) -> Step:
         plan = self.plans[self._choose(number)]
         lr = compute_lr(self.settings, step=number, total=self.total)

@@ -1,0 +1,1 @@
+"""A whole experiment: recipes, the steps they need, and running them."""

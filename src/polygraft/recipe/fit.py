@@ -1,0 +1,272 @@
+"""The training steps of a run: what all languages share, languages, tasks."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from torch import nn
+
+from polygraft.attach.graft import Graft, copy_tensors, make_graft
+from polygraft.attach.plan import Named, Plan, Stack
+from polygraft.data.encode import encode_labelled, encode_tags
+from polygraft.data.example import LabelledText, TaggedSentence
+from polygraft.data.masking import Masking, corpus_vocabulary
+from polygraft.evaluate.run import measure_masked_lm, score_tags, score_texts
+from polygraft.data.encode import collect_labels
+from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.head import Head
+from polygraft.parts.invertible import Invertible
+from polygraft.recipe.corpus import read_examples
+from polygraft.recipe.workshop import MLM, SHARED, Workshop, name_head_step
+from polygraft.train.checkpoint import Checkpoints
+from polygraft.train.labels import Labelling
+from polygraft.train.loop import Training
+from polygraft.train.mlm import MaskedLm
+from polygraft.train.settings import TrainSettings
+
+if TYPE_CHECKING:
+    from polygraft.attach.attach import Attachment
+    from polygraft.data.encode import EncodedText
+    from polygraft.parts.part import Part
+    from polygraft.recipe.steps import Job
+    from polygraft.train.objective import Objective
+    from polygraft.train.step import Step
+
+DEFAULT_EPOCHS = 5
+
+
+def fit(workshop: Workshop, job: Job) -> Iterator[Step]:
+    """Train the graft of a step and store it, telling every update."""
+    if job.kind == "shared":
+        yield from fit_shared(workshop, job)
+    elif job.kind == "language":
+        yield from fit_language(workshop, job)
+    else:
+        yield from fit_task(workshop, job)
+
+
+def find_head_layer(workshop: Workshop) -> int:
+    """Give the number of layers that the masked-LM head reads."""
+    num_layers = workshop.base.sites.num_layers
+    wanted = workshop.recipe.train.shared.layer
+    return num_layers if workshop.base.head is not None or wanted == -1 else min(wanted, num_layers)
+
+
+def list_layers_above(workshop: Workshop) -> tuple[int, ...]:
+    """List the layers that the masked-LM head does not see: nothing can be learned there."""
+    return tuple(range(find_head_layer(workshop), workshop.base.sites.num_layers))
+
+
+def fit_shared(workshop: Workshop, job: Job) -> Iterator[Step]:
+    """Train the masked-LM head, and a bottleneck for all languages, on all of their text."""
+    settings = workshop.recipe.train.shared
+    parts: list[Part] = []
+    if settings.reduction:
+        parts.append(Bottleneck(reduction=settings.reduction, skip_layers=list_layers_above(workshop)))
+    if workshop.base.head is None:
+        parts.append(Head(objective="mlm", layer=find_head_layer(workshop)))
+    graft = make_graft(workshop.base, SHARED, parts, seed=workshop.recipe.seed)
+    text = workshop.corpus.read_mixed()
+    objective = _make_masked_lm(workshop, text, mask_rate=settings.mask_rate)
+    train = TrainSettings(
+        steps=settings.steps, batch_tokens=settings.batch_tokens, lr=settings.lr, seed=workshop.recipe.seed
+    )
+    training = _make_training(workshop, job, graft, [Named(SHARED)], {SHARED: graft}, objective, train)
+    yield from training.run()
+    facts = _list_facts(workshop, training, train, plan=Named(SHARED), objective="mlm", text_of=workshop.recipe.languages)
+    for part in graft.parts:
+        name = MLM if isinstance(part, Head) else SHARED
+        half = Graft(name=name, parts=(part,), layers=nn.ModuleDict({part.kind: graft.layers[part.kind]}))
+        step = name_head_step(job.digest) if name == MLM else job.digest
+        workshop.keep(half, step=step, **facts)
+    _finish(training)
+
+
+def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
+    """Train a language graft on plain text, below the frozen masked-LM head."""
+    settings = workshop.recipe.train.language
+    name = cast("str", job.language)
+    graft = _make_language_graft(workshop, name)
+    plan: Plan = Named(name) if workshop.base.head is not None else Stack((Named(MLM), Named(name)))
+    grafts = {name: graft} if workshop.base.head is not None else {MLM: workshop.get(MLM), name: graft}
+    source = next((task.source for task in workshop.recipe.tasks.values()), None)
+    text = workshop.corpus.read_with_source(name, source)
+    objective = _make_masked_lm(workshop, text, mask_rate=settings.mask_rate)
+    train = TrainSettings(
+        steps=settings.steps, batch_tokens=settings.batch_tokens, lr=settings.lr, seed=workshop.recipe.seed
+    )
+    held_out = workshop.corpus.read_language(name).held_out
+    vocabulary = None if objective.vocabulary is None else corpus_vocabulary_of(workshop, text, held_out)
+
+    def evaluate(attachment: Attachment) -> float:
+        return -measure_masked_lm(
+            attachment, held_out, vocabulary=vocabulary, masking=Masking(), seed=workshop.recipe.seed
+        )
+
+    training = _make_training(workshop, job, graft, [plan], grafts, objective, train, evaluate)
+    yield from training.run()
+    best = training.progress.best
+    scores = {} if best is None else {"held_out_loss": -best}
+    facts = _list_facts(workshop, training, train, plan=plan, objective="mlm", text_of=[name])
+    workshop.keep(graft, step=job.digest, scores=scores, members=(MLM,), **facts)
+    _finish(training)
+
+
+def corpus_vocabulary_of(workshop: Workshop, *texts: EncodedText) -> Any:
+    """Give the pieces of several texts together."""
+    import torch
+
+    special = workshop.base.tokenizer.all_special_ids
+    return torch.cat([corpus_vocabulary(text, special_ids=special) for text in texts]).unique()
+
+
+def _make_language_graft(workshop: Workshop, name: str) -> Graft:
+    settings = workshop.recipe.train.language
+    skip = list_layers_above(workshop)
+    starts_shared = settings.start == "shared" and workshop.recipe.train.shared.reduction > 0
+    reduction = workshop.recipe.train.shared.reduction if starts_shared else settings.reduction
+    parts: list[Part] = [Bottleneck(reduction=reduction, skip_layers=skip)]
+    if settings.invertible:
+        parts.append(Invertible())
+    graft = make_graft(workshop.base, name, parts, seed=workshop.recipe.seed)
+    if starts_shared:
+        own = graft.tensors()
+        copy_tensors(graft, {**own, **workshop.get(SHARED).tensors()})
+    return graft
+
+
+def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
+    """Train a task graft on labels, alone or over language grafts."""
+    settings = workshop.recipe.train.task
+    task = workshop.recipe.tasks[cast("str", job.task)]
+    name = cast("str", job.graft)
+    train_examples, dev = read_examples(task, task.train), read_examples(task, task.dev)
+    labels = collect_labels(train_examples)
+    parts = (
+        Bottleneck(
+            reduction=settings.reduction, skip_layers=settings.skip_layers, semantics=settings.semantics
+        ),
+        Head.from_options({"objective": task.objective, "labels": list(labels)}),
+    )
+    graft = make_graft(workshop.base, name, parts, seed=workshop.recipe.seed)
+    plans: list[Plan] = [Stack((Named(language), Named(name))) for language in job.under] or [Named(name)]
+    grafts = {name: graft, **{language: workshop.get(language) for language in job.under}}
+    tokenizer = workshop.base.tokenizer
+    if task.objective == "sequence":
+        texts = cast("list[LabelledText]", train_examples)
+        encoded = encode_labelled(texts, tokenizer, labels=labels)
+    else:
+        encoded = encode_tags(
+            cast("list[TaggedSentence]", train_examples), tokenizer, labels=labels, source=task.train.name
+        )
+    objective = Labelling(encoded, pad_id=cast("int", tokenizer.pad_token_id))
+    epochs = DEFAULT_EPOCHS if settings.epochs is None and settings.steps is None else settings.epochs
+    train = TrainSettings(
+        steps=settings.steps,
+        epochs=epochs,
+        batch_tokens=settings.batch_tokens,
+        lr=settings.lr,
+        seed=workshop.recipe.seed,
+        patience=settings.patience,
+    )
+
+    def evaluate(attachment: Attachment) -> float:
+        return score_examples(attachment, dev, task=name, language=task.source, condition="dev")[0].score
+
+    training = _make_training(workshop, job, graft, plans, grafts, objective, train, evaluate)
+    yield from training.run()
+    data = {
+        "train": (workshop.corpus.digest(task.train), len(train_examples)),
+        "dev": (workshop.corpus.digest(task.dev), len(dev)),
+    }
+    facts = _list_facts(workshop, training, train, plan=plans[0], objective=task.objective, data=data)
+    best = training.progress.best
+    scores = {} if best is None else {"dev": best}
+    workshop.keep(graft, step=job.digest, scores=scores, members=job.under, **facts)
+    _finish(training)
+
+
+def score_examples(
+    attachment: Attachment, examples: Sequence[TaggedSentence] | Sequence[LabelledText], **names: Any
+) -> tuple[Any, Any]:
+    """Score a plan on tagged sentences or on labelled texts, whichever they are."""
+    if isinstance(examples[0], LabelledText):
+        return score_texts(attachment, cast("Sequence[LabelledText]", examples), **names)
+    return score_tags(attachment, cast("Sequence[TaggedSentence]", examples), **names)
+
+
+def _make_masked_lm(workshop: Workshop, text: EncodedText, *, mask_rate: float) -> MaskedLm:
+    tokenizer = workshop.base.tokenizer
+    is_full = workshop.recipe.train.language.vocabulary == "full"
+    vocabulary = None if is_full else corpus_vocabulary(text, special_ids=tokenizer.all_special_ids)
+    return MaskedLm(text, tokenizer=tokenizer, vocabulary=vocabulary, masking=Masking(rate=mask_rate))
+
+
+def _make_training(
+    workshop: Workshop,
+    job: Job,
+    graft: Graft,
+    plans: Sequence[Plan],
+    grafts: Mapping[str, Graft],
+    objective: Objective,
+    settings: TrainSettings,
+    evaluate: Callable[[Attachment], float] | None = None,
+) -> Training:
+    folder = workshop.recipe.folder / "checkpoints" / job.name
+    return Training(
+        base=workshop.base,
+        graft=graft,
+        plans=plans,
+        grafts=grafts,
+        objective=objective,
+        settings=settings,
+        evaluate=evaluate,
+        checkpoints=Checkpoints(folder, key=job.digest),
+        should_stop=workshop.should_stop,
+    )
+
+
+def _list_facts(
+    workshop: Workshop,
+    training: Training,
+    settings: TrainSettings,
+    *,
+    plan: Plan,
+    objective: str,
+    text_of: Sequence[str] | Mapping[str, Any] = (),
+    data: Mapping[str, tuple[str, int]] | None = None,
+) -> dict[str, Any]:
+    """List what a manifest says of a training."""
+    corpus = workshop.corpus
+    texts = {
+        f"text {name}": (
+            corpus.digest(workshop.recipe.languages[name].text),
+            corpus.read_language(name).num_lines,
+        )
+        for name in text_of
+    }
+    progress = training.progress
+    return {
+        "trained_under": str(plan),
+        "objective": objective,
+        "data": data if data is not None else texts,
+        "hyperparameters": {
+            **{key: value for key, value in dataclasses.asdict(settings).items() if value is not None},
+            "steps_done": progress.step,
+            "plans": [str(plan) for plan in training.plans],
+        },
+        "curve": tuple(_orient(point, objective) for point in progress.curve),
+        "cost": training.measure_cost(),
+    }
+
+
+def _orient(point: Mapping[str, float], objective: str) -> Mapping[str, float]:
+    """Turn a held-out score of masked language modelling back into a loss."""
+    return {**point, "dev": -point["dev"]} if objective == "mlm" and "dev" in point else point
+
+
+def _finish(training: Training) -> None:
+    if training.checkpoints is not None:
+        training.checkpoints.clear()

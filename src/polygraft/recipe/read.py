@@ -1,0 +1,154 @@
+"""Reads a recipe from a TOML file."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from polygraft.errors import RecipeError
+from polygraft.recipe.schema import LanguageData, Recipe, TaskData, TrainTables
+from polygraft.recipe.tables import read_table, read_value
+from polygraft.settings import read_variable
+
+VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
+PLAIN_KEYS = ("name", "base", "revision", "device", "dtype", "store", "runs", "seed")
+TABLES = ("data", "language", "task", "train")
+
+
+def load_recipe(
+    path: Path,
+    *,
+    settings: Sequence[str] = (),
+    lookup: Callable[[str], str | None] = read_variable,
+) -> Recipe:
+    """Read a recipe.
+
+    Paths of data are relative to `data.root`, and that to the recipe's folder; `store` and `runs` are relative to the
+    folder where the command is given.
+
+    Args:
+        path: The TOML file.
+        settings: What to change, as `train.language.steps=200`; values are written as in TOML.
+        lookup: Gives the value of an environment variable named as `${NAME}`.
+
+    Raises:
+        RecipeError: The file is not a recipe, or a data file is not there.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+        document: dict[str, Any] = tomllib.loads(text)
+    except FileNotFoundError:
+        raise RecipeError(f"There is no recipe '{path}'. Expected a TOML file. Check the path.") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"The recipe '{path}' cannot be read: {error}. Expected a TOML file in UTF-8.") from error
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path} is not TOML: {error}. Correct that line.") from error
+    for setting in settings:
+        _set(document, setting)
+    written = text + "".join(f"\n# --set {setting}" for setting in settings)
+    try:
+        return build_recipe(document, name=path.stem, folder=path.parent, text=written, lookup=lookup)
+    except RecipeError as error:
+        error.add_note(f"({path})")
+        raise
+
+
+def build_recipe(
+    document: Mapping[str, Any], *, name: str, folder: Path, text: str, lookup: Callable[[str], str | None]
+) -> Recipe:
+    """Make a recipe of a TOML document."""
+    document = _expand(document, lookup)
+    unknown = [key for key in document if key not in (*PLAIN_KEYS, *TABLES)]
+    if unknown:
+        # Says which keys there are, and the nearest.
+        read_table(Recipe, {unknown[0]: None}, where="")
+    data = document.get("data", {})
+    root = folder / read_value(str, data.get("root", "."), where="data.root")
+    if set(data) - {"root"}:
+        key = sorted(set(data) - {"root"})[0]
+        raise RecipeError(f"The recipe has data.{key}, which means nothing. [data] has one key, root. Correct the name.")
+    languages = read_value(Mapping[str, LanguageData], document.get("language", {}), where="language")
+    tasks = read_value(Mapping[str, TaskData], document.get("task", {}), where="task")
+    if not languages:
+        raise RecipeError("The recipe has no language. Expected at least one [language.xx] with a text file. Add one.")
+    hints = {"store": Path, "runs": Path, "seed": int}
+    plain = {
+        key: read_value(hints.get(key, str), document[key], where=key) for key in PLAIN_KEYS if key in document
+    }
+    return Recipe(
+        **{"name": name, **plain},
+        languages={key: _place_language(value, root, key) for key, value in languages.items()},
+        tasks={key: _place_task(value, root, key) for key, value in tasks.items()},
+        train=read_table(TrainTables, document.get("train", {}), where="train"),
+        text=text,
+    )
+
+
+def _expand(value: Any, lookup: Callable[[str], str | None]) -> Any:
+    """Replace ${NAME} in every text of a document."""
+    if isinstance(value, Mapping):
+        return {key: _expand(item, lookup) for key, item in value.items()}
+    if not isinstance(value, str):
+        return value
+
+    def replace(match: re.Match[str]) -> str:
+        found = lookup(match.group(1))
+        if found is None:
+            raise RecipeError(
+                f"The recipe names the environment variable {match.group(1)}, which is not set. Expected the path of a "
+                f"folder in it. Run `export {match.group(1)}=/path/to/data` first."
+            )
+        return found
+
+    return VARIABLE.sub(replace, value)
+
+
+def _set(document: dict[str, Any], setting: str) -> None:
+    """Change one value of a document, as `train.language.steps=200` says."""
+    key, equals, text = setting.partition("=")
+    if not equals or not key.strip():
+        raise RecipeError(
+            f"'{setting}' sets nothing. Expected a key and a value, such as train.language.steps=200. Correct it."
+        )
+    try:
+        value = tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        value = text
+    *tables, last = key.strip().split(".")
+    table = document
+    for name in tables:
+        table = table.setdefault(name, {})
+        if not isinstance(table, dict):
+            raise RecipeError(f"'{setting}' sets a key of '{name}', which is a value. Correct the key.")
+    table[last] = value
+
+
+def _place_language(language: LanguageData, root: Path, name: str) -> LanguageData:
+    return LanguageData(
+        text=_find(root, language.text, f"language.{name}.text"), max_lines=language.max_lines
+    )
+
+
+def _place_task(task: TaskData, root: Path, name: str) -> TaskData:
+    return TaskData(
+        objective=task.objective,
+        source=task.source,
+        train=_find(root, task.train, f"task.{name}.train"),
+        dev=_find(root, task.dev, f"task.{name}.dev"),
+        test={key: _find(root, path, f"task.{name}.test.{key}") for key, path in task.test.items()},
+        token_column=task.token_column,
+        tag_column=task.tag_column,
+    )
+
+
+def _find(root: Path, path: Path, where: str) -> Path:
+    found = (root / path).expanduser()
+    if not found.is_file():
+        raise RecipeError(
+            f"The recipe has {where} = '{path}', and there is no file {found}. Data is looked for below data.root "
+            f"({root}). Correct the path."
+        )
+    return found

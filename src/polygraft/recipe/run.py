@@ -1,0 +1,257 @@
+"""Runs a recipe: plans its steps, skips what is done, and writes what came out."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polygraft.base.load import load_base
+from polygraft.errors import BaseModelError, RecipeError, nearest
+from polygraft.evaluate.result import Result, results_to_csv
+from polygraft.recipe.corpus import Corpus
+from polygraft.recipe.estimate import estimate_seconds, measure_forward_rate
+from polygraft.recipe.events import (
+    Event,
+    Noted,
+    PlannedStep,
+    RunFinished,
+    RunPlan,
+    RunPlanned,
+    StepFinished,
+    StepSkipped,
+    StepStarted,
+    TrainStep,
+)
+from polygraft.recipe.fit import fit
+from polygraft.recipe.score import Scores, load_scores, save_scores, score_task
+from polygraft.recipe.steps import Job, list_jobs, select_jobs
+from polygraft.recipe.workshop import (
+    MLM,
+    Workshop,
+    describe_machine,
+    list_versions,
+    name_head_step,
+)
+from polygraft.report.page import write_report
+from polygraft.report.summary import BaseSummary, GraftSummary, RunSummary, summary_to_json
+from polygraft.store.store import Store
+
+if TYPE_CHECKING:
+    from polygraft.base.base import Base
+    from polygraft.recipe.schema import Recipe
+    from polygraft.store.manifest import Manifest
+
+
+def never() -> bool:
+    """Do not stop."""
+    return False
+
+
+def run_recipe(
+    recipe: Recipe,
+    *,
+    only: Sequence[str] = (),
+    dry_run: bool = False,
+    should_stop: Callable[[], bool] = never,
+) -> Iterator[Event]:
+    """Run a recipe, telling what happens.
+
+    Steps that an earlier run finished are skipped; one that was interrupted goes on where it was.
+
+    Args:
+        recipe: What to run.
+        only: Names of steps, or their first parts (`language`, `task.ner`); empty runs all.
+        dry_run: Whether to end after the plan.
+        should_stop: Asked between updates; when true, a checkpoint is written and `Interrupted` raised.
+
+    Raises:
+        Interrupted: `should_stop` said so.
+        RecipeError: A step is not known, or lacks what it needs.
+    """
+    started = time.perf_counter()
+    base = load_base(recipe.base, device=recipe.device, dtype=recipe.dtype, revision=recipe.revision)
+    before = base.compute_fingerprint()
+    corpus = Corpus(recipe=recipe, tokenizer=base.tokenizer)
+    workshop = Workshop(
+        recipe=recipe, base=base, store=Store(recipe.store), corpus=corpus, should_stop=should_stop
+    )
+    jobs = list_jobs(recipe, base, corpus)
+    chosen = select_jobs(jobs, only)
+    _check_only(jobs, only)
+    done = {job.name for job in jobs if _is_done(workshop, job)}
+    plan = _plan(workshop, chosen, done)
+    yield RunPlanned(plan=plan, folder=recipe.folder)
+    if dry_run:
+        return
+    scores: list[Scores] = []
+    for index, job in enumerate(chosen, start=1):
+        if job.name in done:
+            if job.kind == "evaluate":
+                scores += [found for found in [load_scores(_scores_folder(recipe), job.digest)] if found]
+            reason = "done by an earlier run"
+            yield StepSkipped(name=job.name, index=index, count=len(chosen), reason=reason)
+            continue
+        yield from _do(workshop, job, index=index, count=len(chosen), scores=scores)
+    if base.compute_fingerprint() != before:
+        raise BaseModelError(
+            f"The weights of '{base.name}' are not what they were before the run. This should never happen. Do not "
+            "use the grafts of this run, and report it."
+        )
+    yield Noted(sentence="The base is unchanged, bit for bit.")
+    seconds = time.perf_counter() - started
+    summary = _summarise(workshop, jobs, scores, seconds=seconds, predicted=plan.seconds)
+    report = write_results(summary, recipe.folder)
+    yield RunFinished(summary=summary, folder=recipe.folder, report=report)
+
+
+def _check_only(jobs: Sequence[Job], only: Sequence[str]) -> None:
+    for name in only:
+        if not select_jobs(jobs, [name]):
+            known = [job.name for job in jobs]
+            raise RecipeError(
+                f"The recipe has no step '{name}'. Its steps are {', '.join(known)}.{nearest(name, known)} "
+                "Correct the name."
+            )
+
+
+def _is_done(workshop: Workshop, job: Job) -> bool:
+    """Whether a step was done before; takes its grafts from the store if so."""
+    if job.kind == "evaluate":
+        return (_scores_folder(workshop.recipe) / f"{job.digest}.json").is_file()
+    if job.kind != "shared":
+        return workshop.find(job.digest, job.graft or "")
+    wants_head = workshop.base.head is None
+    wants_bottleneck = workshop.recipe.train.shared.reduction > 0
+    has_head = not wants_head or workshop.find(name_head_step(job.digest), MLM)
+    return has_head and (not wants_bottleneck or workshop.find(job.digest, "shared"))
+
+
+def _scores_folder(recipe: Recipe) -> Path:
+    return recipe.folder / "scores"
+
+
+def _plan(workshop: Workshop, jobs: Sequence[Job], done: set[str]) -> RunPlan:
+    rate = measure_forward_rate(workshop.base) if any(job.name not in done for job in jobs) else 0.0
+    return RunPlan(
+        steps=tuple(
+            PlannedStep(
+                name=job.name,
+                kind=job.kind,
+                description=job.description,
+                digest=job.digest,
+                is_done=job.name in done,
+                seconds=(
+                    None
+                    if job.name in done
+                    else estimate_seconds(workshop.recipe, workshop.base, job, rate)
+                ),
+            )
+            for job in jobs
+        )
+    )
+
+
+def _do(workshop: Workshop, job: Job, *, index: int, count: int, scores: list[Scores]) -> Iterator[Event]:
+    started = time.perf_counter()
+    yield StepStarted(name=job.name, kind=job.kind, description=job.description, index=index, count=count)
+    outcome = ""
+    if job.kind == "evaluate":
+        for item in score_task(workshop, job):
+            if isinstance(item, Scores):
+                save_scores(_scores_folder(workshop.recipe), job.digest, item)
+                scores.append(item)
+                outcome = f"{len(item.results)} scores"
+            else:
+                yield Noted(sentence=_tell(item))
+    else:
+        for step in fit(workshop, job):
+            yield TrainStep(name=job.name, step=step)
+        manifest = workshop.manifests[job.graft or ""] if job.graft in workshop.manifests else workshop.manifests[MLM]
+        outcome = _describe(manifest)
+    yield StepFinished(name=job.name, seconds=time.perf_counter() - started, summary=outcome)
+
+
+def _tell(result: Result) -> str:
+    interval = "" if result.low is None or result.high is None else f" [{100 * result.low:.1f}, {100 * result.high:.1f}]"
+    return f"{result.task} {result.language}, {result.condition}: {result.metric} {100 * result.score:.1f}{interval}"
+
+
+def _describe(manifest: Manifest) -> str:
+    scores = ", ".join(f"{name} {value:.3f}" for name, value in manifest.scores.items())
+    rate = manifest.cost.get("tokens_per_second", 0.0)
+    text = f"{manifest.name} version {manifest.version}, {manifest.num_bytes / 1e6:.1f} MB, {rate:,.0f} tokens/s"
+    return f"{text}, {scores}" if scores else text
+
+
+def _summarise(
+    workshop: Workshop, jobs: Sequence[Job], scores: Sequence[Scores], *, seconds: float, predicted: float | None
+) -> RunSummary:
+    recipe, base = workshop.recipe, workshop.base
+    roles = {job.graft: job for job in jobs if job.graft is not None}
+    grafts = tuple(
+        _summarise_graft(manifest, roles.get(name))
+        for name, manifest in workshop.manifests.items()
+    )
+    return RunSummary(
+        name=recipe.name,
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        recipe_text=recipe.text,
+        command=shlex.join(["polygraft", *sys.argv[1:]]),
+        base=summarise_base(base),
+        grafts=grafts,
+        results=tuple(result for found in scores for result in found.results),
+        examples=tuple(example for found in scores for example in found.examples),
+        versions=list_versions(),
+        machine=describe_machine(base),
+        seconds=seconds,
+        predicted_seconds=predicted,
+        notes=tuple(sorted({note for found in scores for result in found.results for note in result.notes})),
+    )
+
+
+def summarise_base(base: Base) -> BaseSummary:
+    """Say what a report tells of a base; a full copy is counted in float32, as it would be stored."""
+    return BaseSummary(
+        name=base.name,
+        fingerprint=base.fingerprint,
+        num_parameters=base.num_parameters,
+        num_bytes=base.num_parameters * 4,
+        family=base.sites.family.name,
+    )
+
+
+def _summarise_graft(manifest: Manifest, job: Job | None) -> GraftSummary:
+    cost = manifest.cost
+    return GraftSummary(
+        name=manifest.name,
+        version=manifest.version,
+        role="head" if manifest.name == MLM else "task" if job is None else job.kind,
+        language=None if job is None else job.language,
+        plan=manifest.trained_under,
+        kinds=tuple(part.kind for part in manifest.parts),
+        num_parameters=manifest.num_parameters,
+        num_bytes=manifest.num_bytes,
+        seconds=cost.get("seconds", 0.0),
+        tokens=int(cost.get("tokens", 0)),
+        tokens_per_second=cost.get("tokens_per_second", 0.0),
+        peak_memory_bytes=int(cost.get("peak_memory_bytes", 0)),
+        steps=int(str(manifest.hyperparameters.get("steps_done", 0))),
+        curve=manifest.curve,
+        scores=manifest.scores,
+        sha256=manifest.sha256,
+    )
+
+
+def write_results(summary: RunSummary, folder: Path) -> Path:
+    """Write results.json, results.csv and report.html into the run's folder, and give the report's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "results.json").write_text(summary_to_json(summary), encoding="utf-8")
+    (folder / "results.csv").write_text(results_to_csv(summary.results), encoding="utf-8")
+    report = folder / "report.html"
+    write_report(summary, report)
+    return report

@@ -1,0 +1,156 @@
+"""What a recipe may say: one dataclass a table of the TOML file."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from polygraft.errors import RecipeError
+
+OBJECTIVES = ("tokens", "sequence")
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageData:
+    """`[language.xx]`: plain text of a language."""
+
+    text: Path
+    """One sentence or paragraph a line, UTF-8."""
+    max_lines: int | None = None
+    """Read no more lines than this; None reads all."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskData:
+    """`[task.name]`: labelled data of a task."""
+
+    objective: Literal["tokens", "sequence"] = "tokens"
+    """`tokens` reads CoNLL files, `sequence` files of label, tab, text."""
+    source: str
+    """The language of the training labels."""
+    train: Path
+    dev: Path
+    test: Mapping[str, Path]
+    """A test file for each language that is scored."""
+    token_column: int = 0
+    """Column of the words in CoNLL files, counted from 0; negative ones count from the end."""
+    tag_column: int = -1
+    """Column of the tags in CoNLL files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SharedSettings:
+    """`[train.shared]`: the masked-LM head of a base that has none, and what all languages share."""
+
+    steps: int = 1200
+    """Updates on the text of all languages together."""
+    batch_tokens: int = 2048
+    lr: float = 1e-3
+    layer: int = 8
+    """After how many layers the new masked-LM head reads; a base with a head of its own uses that."""
+    reduction: float = 2
+    """Of the shared bottleneck in the layers below the head; 0 trains the head alone."""
+    mask_rate: float = 0.15
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguageSettings:
+    """`[train.language]`: one graft a language, by masked language modelling."""
+
+    steps: int = 600
+    batch_tokens: int = 2048
+    lr: float = 5e-4
+    start: Literal["shared", "identity"] = "shared"
+    """`shared` begins with the values of the shared bottleneck, so that all languages stay in one space;
+    `identity` begins with a graft that changes nothing (MAD-X)."""
+    reduction: float = 2
+    """Hidden size over width; with `start = "shared"` that of the shared bottleneck is taken."""
+    invertible: bool = False
+    """Whether the embeddings get an invertible part."""
+    source_share: float = 0.0
+    """Share of the tokens that is text of the tasks' source language instead of the graft's own."""
+    mask_rate: float = 0.15
+    vocabulary: Literal["corpus", "full"] = "corpus"
+    """Pieces that are scored: those of the text (fast), or all (exact)."""
+    max_length: int = 128
+    """Longest row in tokens; longer lines are cut into several rows."""
+    held_out: int = 300
+    """Lines kept apart to measure the loss on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSettings:
+    """`[train.task]`: one graft a task, on the source language's labels."""
+
+    epochs: int | None = None
+    """Passes over the labelled data; 5 if neither this nor `steps` is given."""
+    steps: int | None = None
+    batch_tokens: int = 2048
+    lr: float = 5e-4
+    reduction: float = 16
+    skip_layers: tuple[int, ...] = ()
+    """Layers without a bottleneck (AdapterDrop); MAD-X 2.0 leaves out the last."""
+    semantics: Literal["adapterhub", "paper"] = "adapterhub"
+    ready_for: Literal["source", "targets"] = "targets"
+    """Which language grafts are under it in training, one a batch: the source's alone (MAD-X), or also those of
+    all languages that are tested (target-language-ready, Parovic et al. 2023)."""
+    patience: int | None = None
+    """Stop after so many scores on dev without a better one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainTables:
+    """`[train]`."""
+
+    shared: SharedSettings = field(default_factory=SharedSettings)
+    language: LanguageSettings = field(default_factory=LanguageSettings)
+    task: TaskSettings = field(default_factory=TaskSettings)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """A whole experiment."""
+
+    name: str
+    """Names the run's folder."""
+    base: str = "bundled"
+    revision: str | None = None
+    device: str = "auto"
+    dtype: str = "auto"
+    """`fastest` computes in bfloat16 where the processor has units for it."""
+    store: Path = Path("store")
+    """Where the grafts go."""
+    runs: Path = Path("runs")
+    """Where the run's folder with results and report goes."""
+    seed: int = 0
+    languages: Mapping[str, LanguageData]
+    tasks: Mapping[str, TaskData]
+    train: TrainTables = field(default_factory=TrainTables)
+    text: str = ""
+    """The recipe as it was written, with what was set on the command line."""
+
+    @property
+    def folder(self) -> Path:
+        """The run's folder."""
+        return self.runs / self.name
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be run."""
+        for name, task in self.tasks.items():
+            if task.source not in self.languages:
+                known = ", ".join(self.languages) or "none"
+                raise RecipeError(
+                    f"[task.{name}] has source = '{task.source}', and there is no [language.{task.source}]. Languages "
+                    f"of the recipe are: {known}. Add the table with a text file, or correct the source."
+                )
+        taken = set(self.languages) | {"shared", "mlm"}
+        for name in self.tasks:
+            for graft in (name, f"{name}-alone"):
+                if graft in taken:
+                    raise RecipeError(
+                        f"[task.{name}] would make a graft called '{graft}', and so would another table. Rename the "
+                        "task."
+                    )
+                taken.add(graft)

@@ -1,0 +1,116 @@
+"""The scoring steps of a run: every test language under every condition."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from polygraft.attach.attach import attach
+from polygraft.attach.plan import Named, Plan, Stack
+from polygraft.data.example import LabelledText, TaggedSentence
+from polygraft.evaluate.result import Result
+from polygraft.recipe.corpus import read_examples
+from polygraft.recipe.fit import score_examples
+from polygraft.report.reader import from_plain, to_plain
+from polygraft.report.summary import ExampleSummary
+from polygraft.store.files import leftover, sync_folder, write_new
+
+if TYPE_CHECKING:
+    from polygraft.evaluate.run import Predictions
+    from polygraft.recipe.schema import TaskData
+    from polygraft.recipe.steps import Job
+    from polygraft.recipe.workshop import Workshop
+
+NUM_EXAMPLES = 6
+"""Tagged sentences of each language that the report shows."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """What a scoring step gave."""
+
+    results: tuple[Result, ...]
+    examples: tuple[ExampleSummary, ...]
+
+
+def list_conditions(workshop: Workshop, name: str, task: TaskData, language: str) -> dict[str, Plan]:
+    """List the plans under which a task is scored in a language, by condition."""
+    conditions: dict[str, Plan] = {
+        "task alone": Named(f"{name}-alone"),
+        "none": Named(name),
+        "source": Stack((Named(task.source), Named(name))),
+    }
+    if language != task.source and language in workshop.recipe.languages:
+        conditions["target"] = Stack((Named(language), Named(name)))
+    return conditions
+
+
+def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Scores]:
+    """Score a task, telling each result, and at the end all of them with examples."""
+    name = cast("str", job.task)
+    task = workshop.recipe.tasks[name]
+    results: list[Result] = []
+    examples: list[ExampleSummary] = []
+    for language, path in task.test.items():
+        sentences = read_examples(task, path)
+        predictions: dict[str, Predictions] = {}
+        for condition, plan in list_conditions(workshop, name, task, language).items():
+            with attach(workshop.base, plan, grafts=workshop.grafts) as attachment:
+                result, predictions[condition] = score_examples(
+                    attachment,
+                    sentences,
+                    task=name,
+                    language=language,
+                    condition=condition,
+                    seed=workshop.recipe.seed,
+                )
+            results.append(result)
+            yield result
+        examples += choose_examples(language, sentences, predictions)
+    yield Scores(results=tuple(results), examples=tuple(examples))
+
+
+def choose_examples(
+    language: str,
+    sentences: Sequence[TaggedSentence] | Sequence[LabelledText],
+    predictions: Mapping[str, Predictions],
+) -> list[ExampleSummary]:
+    """Take sentences spread over a test set, of readable length and with something to find."""
+    if not sentences or isinstance(sentences[0], LabelledText):
+        return []
+    tagged = cast("Sequence[TaggedSentence]", sentences)
+    usable = [
+        place
+        for place, sentence in enumerate(tagged)
+        if 4 <= len(sentence.tokens) <= 24 and len(set(sentence.tags)) > 1
+    ]
+    chosen = usable[:: max(1, len(usable) // NUM_EXAMPLES)][:NUM_EXAMPLES]
+    return [
+        ExampleSummary(
+            language=language,
+            tokens=tagged[place].tokens,
+            gold=tagged[place].tags,
+            predicted={condition: found.labels[place] for condition, found in predictions.items()},
+        )
+        for place in chosen
+    ]
+
+
+def save_scores(folder: Path, digest: str, scores: Scores) -> None:
+    """Keep what a scoring step gave, whole or not at all."""
+    folder.mkdir(parents=True, exist_ok=True)
+    unfinished = leftover(folder)
+    write_new(unfinished, json.dumps(to_plain(scores), ensure_ascii=False).encode())
+    unfinished.replace(folder / f"{digest}.json")
+    sync_folder(folder)
+
+
+def load_scores(folder: Path, digest: str) -> Scores | None:
+    """Give what an earlier scoring step of the same digest gave, or None."""
+    path = folder / f"{digest}.json"
+    if not path.is_file():
+        return None
+    return from_plain(Scores, json.loads(path.read_text(encoding="utf-8")), path.name)

@@ -1,0 +1,191 @@
+"""Which steps a recipe needs, and what each depends on."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from polygraft.recipe.schema import Recipe, TaskData
+
+if TYPE_CHECKING:
+    from polygraft.base.base import Base
+    from polygraft.recipe.corpus import Corpus
+    from polygraft.recipe.events import StepKind
+
+FORM = 1
+"""Raised when a step of the same digest would give other numbers than before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    """One step of a run, with what it depends on."""
+
+    name: str
+    kind: StepKind
+    description: str
+    digest: str
+    graft: str | None = None
+    """Name of the graft that the step makes."""
+    language: str | None = None
+    task: str | None = None
+    under: tuple[str, ...] = ()
+    """Language grafts that a task is trained on; empty for a task alone."""
+
+
+def needs_shared(recipe: Recipe, base: Base) -> bool:
+    """Whether a run begins with what all languages share."""
+    return base.head is None or (recipe.train.language.start == "shared" and recipe.train.shared.reduction > 0)
+
+
+def list_ready_languages(recipe: Recipe, task: TaskData) -> tuple[str, ...]:
+    """List the languages whose grafts a task is trained on, the source first."""
+    if recipe.train.task.ready_for == "source":
+        return (task.source,)
+    return (task.source, *(name for name in recipe.languages if name in task.test and name != task.source))
+
+
+def list_jobs(recipe: Recipe, base: Base, corpus: Corpus) -> list[Job]:
+    """List the steps of a recipe, in an order in which each finds what it needs."""
+    common = {
+        "form": FORM,
+        "base": base.fingerprint,
+        "tokenizer": base.tokenizer_fingerprint,
+        "dtype": str(base.model.dtype),
+        "seed": recipe.seed,
+    }
+    jobs: list[Job] = []
+    shared_digest = ""
+    if needs_shared(recipe, base):
+        jobs.append(_make_shared(recipe, base, corpus, common))
+        shared_digest = jobs[-1].digest
+    language_digests: dict[str, str] = {}
+    for name in recipe.languages:
+        job = _make_language(recipe, corpus, common, name, shared_digest)
+        language_digests[name] = job.digest
+        jobs.append(job)
+    for name, task in recipe.tasks.items():
+        jobs += _make_task(recipe, corpus, common, name, task, language_digests)
+    return jobs
+
+
+def find_source(recipe: Recipe) -> str | None:
+    """Give the source language of the recipe's tasks, or None without a task."""
+    return next((task.source for task in recipe.tasks.values()), None)
+
+
+def _make_shared(recipe: Recipe, base: Base, corpus: Corpus, common: Mapping[str, Any]) -> Job:
+    made = "masked-LM head" if base.head is None else ""
+    if recipe.train.shared.reduction:
+        made = f"{made} and shared bottleneck" if made else "shared bottleneck"
+    return Job(
+        name="shared",
+        kind="shared",
+        description=f"{made} on text of {', '.join(recipe.languages)}",
+        digest=_hash(
+            common,
+            kind="shared",
+            settings=recipe.train.shared,
+            max_length=recipe.train.language.max_length,
+            held_out=recipe.train.language.held_out,
+            text=[_describe_text(recipe, corpus, name) for name in recipe.languages],
+        ),
+        graft="shared",
+    )
+
+
+def _make_language(
+    recipe: Recipe, corpus: Corpus, common: Mapping[str, Any], name: str, shared_digest: str
+) -> Job:
+    source = find_source(recipe) if recipe.train.language.source_share else None
+    return Job(
+        name=f"language.{name}",
+        kind="language",
+        description=f"language graft '{name}' by masked-LM on {recipe.languages[name].text.name}",
+        digest=_hash(
+            common,
+            kind="language",
+            settings=recipe.train.language,
+            text=_describe_text(recipe, corpus, name),
+            source=_describe_text(recipe, corpus, source) if source else None,
+            shared=shared_digest,
+        ),
+        graft=name,
+        language=name,
+    )
+
+
+def _make_task(
+    recipe: Recipe,
+    corpus: Corpus,
+    common: Mapping[str, Any],
+    name: str,
+    task: TaskData,
+    language_digests: Mapping[str, str],
+) -> list[Job]:
+    files = {"train": corpus.digest(task.train), "dev": corpus.digest(task.dev)}
+    columns = [task.objective, task.token_column, task.tag_column]
+    facts = {"settings": recipe.train.task, "files": files, "columns": columns}
+    under = list_ready_languages(recipe, task)
+    alone = Job(
+        name=f"task.{name}-alone",
+        kind="task",
+        description=f"task graft '{name}-alone' on {task.source} labels, no language graft",
+        digest=_hash(common, kind="task", under=[], **facts),
+        graft=f"{name}-alone",
+        language=task.source,
+        task=name,
+    )
+    over = Job(
+        name=f"task.{name}",
+        kind="task",
+        description=f"task graft '{name}' on {task.source} labels, over the language grafts {', '.join(under)}",
+        digest=_hash(common, kind="task", under=[language_digests[key] for key in under], **facts),
+        graft=name,
+        language=task.source,
+        task=name,
+        under=under,
+    )
+    tests = {key: corpus.digest(path) for key, path in task.test.items()}
+    score = Job(
+        name=f"evaluate.{name}",
+        kind="evaluate",
+        description=f"scores of '{name}' in {', '.join(task.test)}",
+        digest=_hash(
+            common,
+            kind="evaluate",
+            tasks=[alone.digest, over.digest],
+            languages={key: language_digests.get(key) for key in task.test},
+            tests=tests,
+            columns=columns,
+        ),
+        task=name,
+    )
+    return [alone, over, score]
+
+
+def _describe_text(recipe: Recipe, corpus: Corpus, name: str) -> list[Any]:
+    language = recipe.languages[name]
+    return [name, corpus.digest(language.text), language.max_lines]
+
+
+def _hash(common: Mapping[str, Any], **facts: Any) -> str:
+    text = json.dumps({**common, **facts}, sort_keys=True, default=_to_plain)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _to_plain(value: Any) -> Any:
+    if isinstance(value, Path):
+        return value.name
+    return dataclasses.asdict(value)
+
+
+def select_jobs(jobs: Sequence[Job], only: Sequence[str]) -> list[Job]:
+    """Give the jobs whose names, or the first parts of whose names, were asked for; all without `only`."""
+    if not only:
+        return list(jobs)
+    return [job for job in jobs if any(job.name == name or job.name.startswith(f"{name}.") for name in only)]

@@ -1,0 +1,128 @@
+"""What the steps of a run share: the base, the store, the data, and the grafts made so far."""
+
+from __future__ import annotations
+
+import hashlib
+import platform
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import TYPE_CHECKING, Any
+
+from polygraft.attach.graft import Graft, rebuild_graft
+from polygraft.errors import RecipeError
+from polygraft.store.manifest import BaseRecord, DataRecord, Manifest, MemberRecord, PartRecord
+
+if TYPE_CHECKING:
+    from polygraft.base.base import Base
+    from polygraft.recipe.corpus import Corpus
+    from polygraft.recipe.schema import Recipe
+    from polygraft.store.store import Store
+
+PACKAGES = ("polygraft", "torch", "transformers", "tokenizers")
+MLM = "mlm"
+SHARED = "shared"
+
+
+def name_head_step(digest: str) -> str:
+    """Give the digest under which the masked-LM head of a shared step is stored."""
+    return hashlib.sha256(f"{digest} {MLM}".encode()).hexdigest()
+
+
+def list_versions() -> dict[str, str]:
+    """List the versions of what computes."""
+    return {**{name: version(name) for name in PACKAGES}, "python": platform.python_version()}
+
+
+@dataclass(kw_only=True)
+class Workshop:
+    """Everything that the steps of one run use."""
+
+    recipe: Recipe
+    base: Base
+    store: Store
+    corpus: Corpus
+    should_stop: Callable[[], bool]
+    grafts: dict[str, Graft] = field(default_factory=dict)
+    """Grafts made or found so far, by name."""
+    manifests: dict[str, Manifest] = field(default_factory=dict)
+    """Their manifests in the store."""
+
+    def find(self, digest: str, name: str) -> bool:
+        """Take a graft that an earlier run stored, if there is one."""
+        manifest = self.store.find_step(digest)
+        if manifest is None:
+            return False
+        found, tensors = self.store.get(manifest.name, version=manifest.version)
+        graft = rebuild_graft(self.base, found, tensors)
+        graft.name = name
+        self.grafts[name], self.manifests[name] = graft, found
+        return True
+
+    def get(self, name: str) -> Graft:
+        """Give a graft that a later step needs.
+
+        Raises:
+            RecipeError: It was not made yet.
+        """
+        if name not in self.grafts:
+            raise RecipeError(
+                f"A step needs the graft '{name}', which was not trained yet. Expected it in the store "
+                f"'{self.recipe.store}'. Run the recipe without --only, or with the step that makes it."
+            )
+        return self.grafts[name]
+
+    def keep(self, graft: Graft, *, step: str, **facts: Any) -> Manifest:
+        """Store a trained graft.
+
+        Args:
+            graft: The graft.
+            step: Digest of the step that made it.
+            facts: Further fields of the manifest; `plan` and `data` are turned into records.
+        """
+        members = [name for name in facts.pop("members", ()) if name in self.manifests]
+        data: Mapping[str, tuple[str, int]] = facts.pop("data", {})
+        manifest = Manifest(
+            name=graft.name,
+            parts=tuple(PartRecord(kind=part.kind, options=part.to_options()) for part in graft.parts),
+            base=BaseRecord(
+                name=self.base.name, fingerprint=self.base.fingerprint, revision=self.base.revision
+            ),
+            tokenizer=self.base.tokenizer_fingerprint,
+            created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+            members=tuple(
+                MemberRecord(
+                    name=self.manifests[name].name,
+                    version=self.manifests[name].version,
+                    sha256=self.manifests[name].sha256,
+                )
+                for name in members
+            ),
+            data=tuple(
+                DataRecord(name=name, sha256=digest, num_examples=count)
+                for name, (digest, count) in data.items()
+            ),
+            versions=list_versions(),
+            step=step,
+            **facts,
+        )
+        stored = self.store.put(manifest, graft.tensors())
+        graft.manifest = stored
+        self.grafts[graft.name], self.manifests[graft.name] = graft, stored
+        return stored
+
+
+def describe_machine(base: Base) -> dict[str, str | int | float | bool | None]:
+    """Say what the run ran on; no names of machines or users."""
+    import torch
+
+    return {
+        "system": f"{platform.system()} {platform.machine()}",
+        "processor": str(torch.cpu.get_capabilities().get("cpu_name", platform.processor() or "unknown")),
+        "threads": torch.get_num_threads(),
+        "device": str(base.device),
+        "dtype": str(base.model.dtype).removeprefix("torch."),
+        "python": sys.version.split()[0],
+    }
