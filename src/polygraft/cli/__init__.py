@@ -1,0 +1,1 @@
+"""The command: one file per command, and what they show."""

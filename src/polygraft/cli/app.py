@@ -1,0 +1,94 @@
+"""The command line: which commands there are, and under which heading."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from importlib.metadata import version as find_version
+from typing import Annotated
+
+import typer
+
+from polygraft.cli.bases import list_bases, show_base
+from polygraft.cli.console import write
+from polygraft.cli.explain import explain
+from polygraft.cli.grafts import (
+    list_grafts,
+    pull_graft,
+    push_graft,
+    remove_graft,
+    rename_graft,
+    show_graft,
+    verify_grafts,
+)
+from polygraft.cli.predict import predict
+from polygraft.cli.quickstart import quickstart
+from polygraft.cli.run import run
+
+app = typer.Typer(
+    name="polygraft",
+    help="One frozen pretrained model, many small grafts.",
+    epilog="Begin with `polygraft quickstart`: a few minutes, nothing to prepare.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def add(group: typer.Typer, name: str, command: Callable[..., None], *, panel: str | None = None) -> None:
+    """Add a command that ends with a sentence where something goes wrong."""
+    group.command(name, rich_help_panel=panel)(explain(command))
+
+
+def add_group(name: str, commands: dict[str, Callable[..., None]], *, about: str, panel: str) -> None:
+    """Add a group of commands."""
+    group = typer.Typer(name=name, help=about, no_args_is_help=True)
+    for word, command in commands.items():
+        add(group, word, command)
+    app.add_typer(group, rich_help_panel=panel)
+
+
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        write(f"polygraft {find_version('polygraft')}\n")
+        raise typer.Exit
+
+
+@app.callback()
+def polygraft(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version.")
+    ] = False,
+    traceback: Annotated[
+        bool,
+        typer.Option("--traceback", help="Show where an unexpected error came from; may stand anywhere."),
+    ] = False,
+) -> None:
+    """One frozen pretrained model, many small grafts."""
+
+
+WHOLE = "A whole experiment"
+SINGLE = "One graft at a time"
+LOOK = "Looking"
+
+add(app, "quickstart", quickstart, panel=WHOLE)
+add(app, "run", run, panel=WHOLE)
+add(app, "predict", predict, panel=SINGLE)
+add_group(
+    "grafts",
+    {
+        "list": list_grafts,
+        "show": show_graft,
+        "verify": verify_grafts,
+        "remove": remove_graft,
+        "rename": rename_graft,
+        "push": push_graft,
+        "pull": pull_graft,
+    },
+    about="List, check and move the grafts of a store.",
+    panel=LOOK,
+)
+bases = typer.Typer(name="bases", help="Show which bases can be used, and what one is.")
+bases.callback(invoke_without_command=True)(explain(list_bases))
+add(bases, "show", show_base)
+app.add_typer(bases, rich_help_panel=LOOK)

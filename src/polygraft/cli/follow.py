@@ -1,0 +1,199 @@
+"""Follows a run from its plan to its results, for `run` and `quickstart`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TextIO
+
+from rich.text import Text
+
+from polygraft.cli.console import say, show, show_table, write_json
+from polygraft.cli.interrupt import stop_on_signals
+from polygraft.cli.loading import quieten_libraries, waiting
+from polygraft.cli.progress import Display, make_display
+from polygraft.report.cells import DASH, Cell, Table
+from polygraft.report.numbers import format_seconds
+
+if TYPE_CHECKING:
+    from polygraft.recipe.events import Event, RunFinished, RunPlan
+    from polygraft.recipe.schema import Recipe
+    from polygraft.report.summary import RunSummary
+
+COST_COLUMNS = ("Graft", "Trained parameters", "Bytes stored", "Of a full copy", "Time", "Tokens/s")
+
+
+def show_plan(recipe: Recipe, *, only: Sequence[str] = (), as_json: bool = False) -> None:
+    """Show what a run would do, and do nothing."""
+    from polygraft.recipe.events import RunPlanned
+    from polygraft.report.reader import to_plain
+
+    for event in _start(recipe, only=only, dry_run=True):
+        if isinstance(event, RunPlanned):
+            if as_json:
+                plan = event.plan
+                write_json(
+                    {"folder": str(event.folder), "seconds": plan.seconds, "steps": to_plain(plan.steps)}
+                )
+            else:
+                show_table(draw_plan(event.plan))
+
+
+def follow_run(recipe: Recipe, *, only: Sequence[str] = (), log: TextIO | None = None) -> RunFinished | None:
+    """Run a recipe with its progress on standard error, and give its last event.
+
+    Args:
+        recipe: What to run.
+        only: Names of the steps to run; none means all.
+        log: Where each event is written as a line of JSON.
+    """
+    from polygraft.recipe.events import RunFinished
+
+    finished: RunFinished | None = None
+    with stop_on_signals() as should_stop, make_display() as display:
+        for event in _start(recipe, only=only, should_stop=should_stop):
+            if log is not None:
+                log.write(write_event(event) + "\n")
+                log.flush()
+            show_event(event, display=display)
+            if isinstance(event, RunFinished):
+                finished = event
+    return finished
+
+
+def _start(
+    recipe: Recipe,
+    *,
+    only: Sequence[str],
+    dry_run: bool = False,
+    should_stop: Callable[[], bool] = lambda: False,
+) -> Iterator[Event]:
+    """Run a recipe; what comes before its first event takes a while."""
+    with waiting("Loading the base and planning ..."):
+        from polygraft.recipe.run import run_recipe
+
+        quieten_libraries()
+        events = run_recipe(recipe, only=only, dry_run=dry_run, should_stop=should_stop)
+        first = next(events)
+    yield first
+    yield from events
+
+
+def show_event(event: Event, *, display: Display) -> None:
+    """Show one event of a run on standard error."""
+    from polygraft.recipe.events import (
+        Noted,
+        RunFinished,
+        RunPlanned,
+        StepFinished,
+        StepSkipped,
+        StepStarted,
+        TrainStep,
+    )
+
+    match event:
+        case RunPlanned():
+            show_table(draw_plan(event.plan), stderr=True)
+        case StepStarted():
+            display.begin(f"[{event.index}/{event.count}] {event.description}")
+        case StepSkipped():
+            display.end(f"[{event.index}/{event.count}] {event.name}: {event.reason}")
+        case TrainStep():
+            display.advance(event.step)
+        case StepFinished():
+            display.end(f"{event.name}: {event.summary} ({format_seconds(event.seconds)})")
+        case Noted():
+            display.note(event.sentence)
+        case RunFinished():
+            display.close()
+
+
+def write_event(event: Event) -> str:
+    """Write an event as one line of JSON; the end of a run names its files instead of repeating them."""
+    from polygraft.recipe.events import RunFinished
+    from polygraft.report.reader import to_plain
+
+    fields = to_plain(event)
+    assert isinstance(fields, dict)
+    if isinstance(event, RunFinished):
+        del fields["summary"]
+    head = {"event": type(event).__name__, "time": datetime.now(UTC).isoformat(timespec="milliseconds")}
+    return json.dumps({**head, **fields}, ensure_ascii=False, default=str)
+
+
+def draw_plan(plan: RunPlan) -> Table:
+    """Lay out the steps of a run with the time that each is expected to take."""
+    rows = [
+        (
+            Cell(text=str(number)),
+            Cell(text=step.name, code=True),
+            Cell(text=step.description),
+            Cell(text="done" if step.is_done else _guess(step.seconds)),
+        )
+        for number, step in enumerate(plan.steps, start=1)
+    ]
+    foot = (Cell(text=""), Cell(text="All"), Cell(text=""), Cell(text=_guess(plan.seconds)))
+    return Table(
+        ident="plan",
+        caption="The steps of the run",
+        columns=("", "Step", "What it does", "Time"),
+        numeric=(True, False, False, True),
+        rows=tuple(rows),
+        foot=foot,
+    )
+
+
+def show_results(finished: RunFinished, *, as_json: bool) -> None:
+    """Show what came out of a run: scores, costs, and where the files are."""
+    from polygraft.report.reader import to_plain
+    from polygraft.report.scores import build_grids
+    from polygraft.report.tables import cost_table, transfer_table
+
+    summary, folder = finished.summary, finished.folder
+    paths = {
+        "results": str(folder / "results.json"),
+        "table": str(folder / "results.csv"),
+        "report": str(finished.report),
+    }
+    if as_json:
+        write_json({**paths, "summary": to_plain(summary)})
+        return
+    for grid in build_grids(summary):
+        show_table(transfer_table(grid, ident=grid.task))
+    show_table(pick_columns(cost_table(summary.grafts, base=summary.base), COST_COLUMNS))
+    show(_compare_with_copies(summary))
+    for note in summary.notes:
+        say(note, style="yellow")
+    width = max(map(len, paths))
+    show(Text("\n".join(f"{name.capitalize():<{width}}  {path}" for name, path in paths.items())))
+
+
+def pick_columns(table: Table, names: Sequence[str]) -> Table:
+    """Give a table with some of its columns, in their order."""
+    places = [place for place, name in enumerate(table.columns) if name in names]
+    return Table(
+        ident=table.ident,
+        caption=table.caption,
+        columns=tuple(table.columns[place] for place in places),
+        numeric=tuple(table.numeric[place] for place in places),
+        rows=tuple(tuple(row[place] for place in places) for row in table.rows),
+        foot=None if table.foot is None else tuple(table.foot[place] for place in places),
+    )
+
+
+def _compare_with_copies(summary: RunSummary) -> Text:
+    from polygraft.report.numbers import format_bytes, format_count, format_share
+
+    base = summary.base
+    num_bytes = sum(graft.num_bytes for graft in summary.grafts)
+    largest = max((graft.num_parameters for graft in summary.grafts), default=0)
+    return Text(
+        f"All grafts together take {format_bytes(num_bytes)}; one full copy of the base takes "
+        f"{format_bytes(base.num_bytes)} ({format_share(num_bytes / base.num_bytes)}). At most "
+        f"{format_count(largest)} parameters were trained at once, of {format_count(base.num_parameters)}.\n"
+    )
+
+
+def _guess(seconds: float | None) -> str:
+    return DASH if seconds is None else f"about {format_seconds(seconds)}"

@@ -1,0 +1,76 @@
+"""Predictions as plain values: tokens, labels, character offsets and spans."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rich.text import Text
+
+from polygraft.cli.tagged import TextSpan, draw_spans
+
+if TYPE_CHECKING:
+    from polygraft.attach.attach import Attachment
+
+Prediction = dict[str, Any]
+Labeller = Callable[["Attachment", Sequence[str]], list[Prediction]]
+
+
+def choose_labeller(attachment: Attachment) -> Labeller:
+    """Give what labels texts with the head of a plan.
+
+    Raises:
+        PlanError: The plan has no head for labels.
+    """
+    return label_words if attachment.find_head().options.objective == "tokens" else label_texts
+
+
+def label_words(attachment: Attachment, texts: Sequence[str]) -> list[Prediction]:
+    """Label the words of some texts; a text without words gives an empty prediction."""
+    from polygraft.data.words import split_words
+    from polygraft.evaluate.run import is_span_labelling, predict_tags
+    from polygraft.evaluate.spans import read_spans
+
+    split = [split_words(text) for text in texts]
+    labels = predict_tags(attachment, [[word.text for word in words] for words in split]).labels
+    has_spans = is_span_labelling(attachment.find_labels())
+    found: list[Prediction] = []
+    for text, words, tags in zip(texts, split, labels, strict=True):
+        prediction: Prediction = {
+            "text": text,
+            "tokens": [word.text for word in words],
+            "labels": list(tags),
+            "offsets": [[word.start, word.end] for word in words],
+        }
+        if has_spans:
+            ends = [
+                (span.type, words[span.start].start, words[span.end - 1].end) for span in read_spans(tags)
+            ]
+            prediction["spans"] = [
+                {"type": name, "start": start, "end": end, "text": text[start:end]}
+                for name, start, end in ends
+            ]
+        found.append(prediction)
+    return found
+
+
+def label_texts(attachment: Attachment, texts: Sequence[str]) -> list[Prediction]:
+    """Give each text one label; an empty text gets none."""
+    from polygraft.evaluate.run import predict_texts
+
+    filled = [text for text in texts if text.strip()]
+    labels = iter(predict_texts(attachment, filled).labels)
+    return [{"text": text, "label": next(labels)[0] if text.strip() else None} for text in texts]
+
+
+def draw_prediction(found: Prediction, *, styles: Mapping[str, str]) -> Text:
+    """Draw a prediction for a terminal."""
+    if "label" in found:
+        label = found["label"] or ""
+        return Text.assemble((f"{label:<12} ", styles.get(label, "bold")), found["text"])
+    if "spans" in found:
+        spans = [TextSpan(span["type"], span["start"], span["end"]) for span in found["spans"]]
+    else:
+        pairs = zip(found["labels"], found["offsets"], strict=True)
+        spans = [TextSpan(label, start, end) for label, (start, end) in pairs]
+    return draw_spans(found["text"], spans, styles=styles)

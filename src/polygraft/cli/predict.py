@@ -1,0 +1,80 @@
+"""`polygraft predict`: labels for new text."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from polygraft.cli.console import make_console, show, write_json_line
+from polygraft.cli.labelling import choose_labeller, draw_prediction
+from polygraft.cli.lines import read_file_lines, read_lines_of
+from polygraft.cli.loading import open_attachment
+from polygraft.cli.options import PLAN_HELP, AnyBaseOption, BaseOption, DeviceOption, DtypeOption, StoreOption
+from polygraft.cli.tagged import choose_styles
+
+LINES_AT_ONCE = 128
+STANDARD_INPUT = Path("-")
+
+
+def predict(
+    *,
+    plan: Annotated[str, typer.Option("--plan", metavar="PLAN", help=PLAN_HELP)],
+    file: Annotated[
+        Path | None,
+        typer.Argument(metavar="[FILE]", help="A text file, one sentence a line, or - for standard input."),
+    ] = None,
+    texts: Annotated[
+        list[str] | None,
+        typer.Option("--text", metavar="TEXT", help="A sentence; may be given several times."),
+    ] = None,
+    base: BaseOption,
+    store: StoreOption,
+    device: DeviceOption,
+    dtype: DtypeOption,
+    any_base: AnyBaseOption = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Write a line of JSON a sentence also on a terminal.")
+    ] = False,
+) -> None:
+    """Label sentences: in colour on a terminal, else one line of JSON a sentence.
+
+    Offsets count characters of the sentence as it was given. An empty line gives an empty result.
+    """
+    lines = _open_lines(file, texts)
+    num_lines = 1 if file in (None, STANDARD_INPUT) and not texts and sys.stdin.isatty() else LINES_AT_ONCE
+    with open_attachment(
+        plan, base=base, store=store, device=device, dtype=dtype, any_base=any_base
+    ) as attachment:
+        styles = choose_styles(attachment.find_labels())
+        show_prediction = (
+            write_json_line
+            if as_json or not make_console().is_terminal
+            else lambda found: show(draw_prediction(found, styles=styles))
+        )
+        label = choose_labeller(attachment)
+        for batch in _cut(lines, num_lines):
+            for found in label(attachment, batch):
+                show_prediction(found)
+
+
+def _open_lines(file: Path | None, texts: list[str] | None) -> Iterator[str]:
+    if texts and file is not None:
+        raise typer.BadParameter("Give sentences with --text, or a FILE, not both.")
+    if texts:
+        return (line for text in texts for line in text.splitlines() or [""])
+    if file is not None and file != STANDARD_INPUT:
+        return read_file_lines(file)
+    if file is None and sys.stdin.isatty():
+        raise typer.BadParameter('Nothing to label. Give --text "...", a FILE, or - for standard input.')
+    return read_lines_of(sys.stdin.buffer, name="standard input")
+
+
+def _cut(lines: Iterable[str], num_lines: int) -> Iterator[list[str]]:
+    rest = iter(lines)
+    while batch := list(islice(rest, num_lines)):
+        yield batch
