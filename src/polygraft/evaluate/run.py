@@ -17,7 +17,7 @@ from polygraft.data.encode import encode_labelled, encode_tags
 from polygraft.data.example import LabelledText, TaggedSentence
 from polygraft.data.masking import Masking, mask_batch
 from polygraft.evaluate.bootstrap import bootstrap_interval
-from polygraft.evaluate.labels import score_labels
+from polygraft.evaluate.labels import accuracy_of_counts, label_counts_per_sentence, score_labels
 from polygraft.evaluate.result import Result
 from polygraft.evaluate.spans import TypeScore, f1_of_counts, score_spans, span_counts_per_sentence
 
@@ -246,11 +246,7 @@ def make_result(
         flat_gold = [label for labels in gold for label in labels]
         labels = score_labels(flat_gold, [label for row in predicted for label in row])
         value, num_gold, by_type = labels.accuracy, labels.num_gold, dict(labels.by_label)
-        counts = [
-            (sum(a == b for a, b in zip(one, other, strict=True)), len(one))
-            for one, other in zip(gold, predicted, strict=True)
-        ]
-        interval = bootstrap_interval(np.array(counts), _accuracy_of_counts)
+        interval = bootstrap_interval(label_counts_per_sentence(gold, predicted), accuracy_of_counts)
     return Result(
         task=task,
         language=language,
@@ -270,10 +266,6 @@ def make_result(
         seed=seed,
         notes=notes,
     )
-
-
-def _accuracy_of_counts(counts: np.ndarray) -> np.ndarray:
-    return counts[..., 0] / np.maximum(counts[..., 1], 1)
 
 
 def _note_cuts(
@@ -308,16 +300,15 @@ def measure_masked_lm(
     total, count = 0.0, 0
     with torch.inference_mode():
         for number, rows in enumerate(plan_eval_batches(text.lengths, token_budget=BATCH_TOKENS)):
-            batch = collate(text, rows, pad_id=tokenizer.pad_token_id).to(attachment.base.device)
             masked = mask_batch(
-                batch,
+                collate(text, rows, pad_id=tokenizer.pad_token_id),
                 masking=masking,
                 seed=seed,
                 step=number,
                 mask_id=tokenizer.mask_token_id,
                 special_ids=tokenizer.all_special_ids,
                 vocabulary=vocabulary,
-            )
+            ).to(attachment.base.device)
             total += float(sum_masked_lm_loss(attachment, masked, decoder))
             count += len(masked.targets)
     return total / max(1, count)

@@ -55,14 +55,14 @@ class MaskedLm(Objective):
     def compute_loss(self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int) -> Loss:
         batch = collate(self.text, rows, pad_id=self.tokenizer.pad_token_id)
         masked = mask_batch(
-            batch.to(attachment.base.device),
+            batch,
             masking=self.masking,
             seed=seed,
             step=step,
             mask_id=self.tokenizer.mask_token_id,
             special_ids=self.tokenizer.all_special_ids,
             vocabulary=self.vocabulary,
-        )
+        ).to(attachment.base.device)
         head, _ = attachment.find_masked_lm_head()
         if self._decoder is None or self._decoder.head is not head:
             self._decoder = Decoder(attachment, self.vocabulary)
