@@ -18,11 +18,60 @@ from polygraft.base.sites import find_family
 from polygraft.parts.part import Part
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
-WORDS = (
-    "ñuqa qam pay mariya cuscoman rirqan wasi wasiyki allin runa llaqta yaku inti killa the a woman went to "
-    "lima house good man town water sun moon of in and was born , . una mujer fue casa bueno hombre pueblo "
-    "agua sol luna de en y nació ana pedro juan bolivia"
-).split()
+WORDS = [
+    "ñuqa",
+    "qam",
+    "pay",
+    "mariya",
+    "cuscoman",
+    "rirqan",
+    "wasi",
+    "wasiyki",
+    "allin",
+    "runa",
+    "llaqta",
+    "yaku",
+    "inti",
+    "killa",
+    "the",
+    "a",
+    "woman",
+    "went",
+    "to",
+    "lima",
+    "house",
+    "good",
+    "man",
+    "town",
+    "water",
+    "sun",
+    "moon",
+    "of",
+    "in",
+    "and",
+    "was",
+    "born",
+    ",",
+    ".",
+    "una",
+    "mujer",
+    "fue",
+    "casa",
+    "bueno",
+    "hombre",
+    "pueblo",
+    "agua",
+    "sol",
+    "luna",
+    "de",
+    "en",
+    "y",
+    "nació",
+    "ana",
+    "pedro",
+    "juan",
+    "bolivia",
+]
 VOCAB = len(SPECIAL) + len(WORDS)
 HIDDEN = 16
 
@@ -71,8 +120,20 @@ BASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "distilbert": ("distilbert", _DISTILBERT),
     "deberta-v2": ("deberta-v2", {**_DEBERTA, "conv_kernel_size": 3, "conv_act": "gelu"}),
     "deberta-v3": ("deberta-v2", {**_DEBERTA, "share_att_key": True, "legacy": False}),
-    "modernbert": ("modernbert", {**_SIZES, "local_attention": 4, "global_attn_every_n_layers": 2}),
-    "eurobert": ("eurobert", {**_SIZES, "num_key_value_heads": 1, "tie_word_embeddings": False}),
+    "modernbert": (
+        "modernbert",
+        {
+            **_SIZES,
+            "local_attention": 4,
+            "global_attn_every_n_layers": 2,
+            "cls_token_id": 0,
+            "sep_token_id": 2,
+        },
+    ),
+    "eurobert": (
+        "eurobert",
+        {**_SIZES, "num_key_value_heads": 1, "tie_word_embeddings": False, "mask_token_id": 4},
+    ),
 }
 """A base's name in the tests: its `model_type` and its configuration."""
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 import torch
+from tests.reference import bare_copy, compute_hidden, compute_logits
+from tests.tiny import BASES, make_batch, make_model, make_tokenizer, make_trained_graft
 from torch import Tensor
 
 from polygraft.attach.attach import attach
@@ -17,8 +19,6 @@ from polygraft.base.sites import find_family
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.invertible import Invertible
 from polygraft.parts.part import Part
-from tests.reference import bare_copy, compute_hidden, compute_logits
-from tests.tiny import BASES, make_batch, make_model, make_tokenizer, make_trained_graft
 
 PARTS: Mapping[str, Sequence[Part]] = {
     "language": (Bottleneck(reduction=2), Invertible(reduction=2, activation="gelu")),

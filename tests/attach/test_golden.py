@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.tiny import make_tokenizer
 from torch import Tensor
 from transformers import AutoModel
 
@@ -23,7 +24,6 @@ from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
 from polygraft.parts.part import Part
-from tests.tiny import make_tokenizer
 
 FORMATS = Path(__file__).parent.parent / "formats" / "adapterhub"
 ADAPTERS = ("qu", "en", "ner", "ner_drop", "houlsby", "parallel")
@@ -55,9 +55,7 @@ def read_adapter(base: Base, folder: Path) -> Graft:
     ]
     if config["inv_adapter"]:
         parts.append(
-            Invertible(
-                reduction=config["inv_adapter_reduction_factor"], activation=config["non_linearity"]
-            )
+            Invertible(reduction=config["inv_adapter_reduction_factor"], activation=config["non_linearity"])
         )
     graft = make_graft(base, folder.name, parts)
     tensors = torch.load(folder / "pytorch_adapter.bin", weights_only=True)

@@ -1,4 +1,5 @@
-"""Plans from text: every plan that is printed can be read, and every other text is refused with a sentence."""
+"""Plans from text: every plan that is printed can be read, and every other text is refused with a "
+"sentence."""
 
 from __future__ import annotations
 
@@ -55,7 +56,10 @@ def test_spaces_versions_and_stacks_in_stacks_are_read(text: str, plan: Plan):
         ("stack()", "The plan 'stack()' has ')' where a graft's name was expected."),
         ("stack(qu,)", "The plan 'stack(qu,)' has ')' where a graft's name was expected."),
         ("stack(qu", "The plan 'stack(qu' ends where a comma or a closing bracket was expected."),
-        ("stack(qu ner)", "The plan 'stack(qu ner)' has 'ner' where a comma or a closing bracket was expected."),
+        (
+            "stack(qu ner)",
+            "The plan 'stack(qu ner)' has 'ner' where a comma or a closing bracket was expected.",
+        ),
         ("qu ner", "The plan 'qu ner' goes on after its end with 'ner'."),
         ("qu + ner", "The plan 'qu + ner' has '+' where a name, a bracket or a comma was expected."),
         (

@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from huggingface_hub import hf_hub_download
-from huggingface_hub.errors import HFValidationError
-from safetensors import SafetensorError
 from transformers import (
     AutoConfig,
     AutoModel,
@@ -23,7 +21,7 @@ from transformers.utils import logging
 
 from polygraft.base.masked_lm_head import PretrainedHead, find_head
 from polygraft.base.sites import Family, find_family
-from polygraft.errors import BaseModelError
+from polygraft.errors import BaseModelError, PolygraftError
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig
@@ -66,7 +64,10 @@ def load_pretrained(name: str, *, revision: str | None = None) -> Pretrained:
             family = find_family(str(config.model_type))
             model, head = _load_weights(name, source, revision, config, family)
             tokenizer = _load_tokenizer(name, source, revision)
-    except (OSError, ValueError, KeyError, TypeError, HFValidationError, SafetensorError) as error:
+    except PolygraftError:
+        raise
+    except Exception as error:
+        # A damaged file makes transformers and tokenizers raise whatever they stumble over.
         raise BaseModelError(
             f"The base '{name}' cannot be loaded: {_first_sentence(error)} {EXPECTED} Check the name, or "
             "the network."

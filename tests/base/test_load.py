@@ -1,0 +1,119 @@
+"""Loading from a folder: what is accepted, what is refused and how, and that nothing is printed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from tests.base.conftest import WriteFolder
+from tests.tiny import BASES, VOCAB, make_base, make_batch, make_model, make_tokenizer
+from transformers import PreTrainedTokenizerFast
+from transformers.utils import logging
+
+from polygraft.base.load import freeze_base, load_base
+from polygraft.errors import BaseModelError
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_a_folder_with_a_masked_lm_head_is_the_base_that_was_written(write_folder: WriteFolder, name: str):
+    base = load_base(str(write_folder(name)), device="cpu")
+    assert base.fingerprint == make_base(name).fingerprint
+    assert base.tokenizer_fingerprint == make_base(name).tokenizer_fingerprint
+    assert base.head is not None
+    assert base.revision is None
+
+
+@pytest.mark.parametrize("name", BASES)
+def test_a_folder_without_a_head_is_the_same_base_without_one(write_folder: WriteFolder, name: str):
+    base = load_base(str(write_folder(name, with_head=False)), device="cpu")
+    assert base.fingerprint == make_base(name).fingerprint
+    assert base.head is None
+
+
+def test_everything_is_frozen_and_nothing_drops_out(write_folder: WriteFolder):
+    base = load_base(str(write_folder()), device="cpu")
+    assert [name for name, weight in base.model.named_parameters() if weight.requires_grad] == []
+    assert [name for name, weight in base.head.named_parameters() if weight.requires_grad] == []
+    assert not any(layer.training for layer in [*base.model.modules(), *base.head.modules()])
+
+
+def test_loading_prints_nothing_and_leaves_the_log_as_it_was(
+    write_folder: WriteFolder, capfd: pytest.CaptureFixture[str]
+):
+    folder = write_folder()
+    capfd.readouterr()
+    verbosity, hook = logging.get_verbosity(), logging.set_tqdm_hook(None)
+    load_base(str(folder), device="cpu")
+    assert capfd.readouterr() == ("", "")
+    assert logging.get_verbosity() == verbosity
+    assert logging.set_tqdm_hook(hook) is None
+
+
+def test_a_refusal_leaves_the_log_as_it_was(write_folder: WriteFolder):
+    folder = write_folder(config={"model_type": "t5"})
+    verbosity = logging.get_verbosity()
+    with pytest.raises(BaseModelError):
+        load_base(str(folder))
+    assert logging.get_verbosity() == verbosity
+    assert logging.set_tqdm_hook(None) is None
+
+
+def test_the_fingerprint_is_of_the_values_before_rounding(write_folder: WriteFolder):
+    folder = str(write_folder())
+    rounded, exact = load_base(folder, dtype="bfloat16", device="cpu"), load_base(folder, device="cpu")
+    assert {weight.dtype for weight in rounded.model.parameters()} == {torch.bfloat16}
+    assert rounded.head.weight.dtype == torch.bfloat16
+    assert rounded.fingerprint == exact.fingerprint
+    assert exact.compute_fingerprint() == exact.fingerprint
+
+
+@pytest.mark.parametrize("name", ["bert", "eurobert"])
+def test_the_weights_and_their_bytes_are_counted(name: str):
+    base = make_base(name)
+    expected = sum(weight.numel() for weight in make_model(name).base_model.parameters())
+    assert base.num_parameters == expected
+    assert base.num_bytes == 4 * expected
+
+
+def test_an_unknown_device_is_refused():
+    with pytest.raises(BaseModelError) as refusal:
+        load_base("bundled", device="qpu")
+    assert str(refusal.value) == (
+        "'qpu' is not a device. Expected auto, cpu, cuda or cuda:N. Pass one of these."
+    )
+
+
+def test_a_gpu_that_is_not_there_is_refused():
+    num_gpus = torch.cuda.device_count()
+    with pytest.raises(BaseModelError) as refusal:
+        load_base("bundled", device=f"cuda:{num_gpus}")
+    assert str(refusal.value) == (
+        f"There is no device 'cuda:{num_gpus}': this machine, or this PyTorch, has {num_gpus} GPUs. "
+        "Expected auto, "
+        "cpu, or cuda:N with a smaller N. Pass one of these."
+    )
+
+
+def test_an_unknown_dtype_is_refused():
+    with pytest.raises(BaseModelError) as refusal:
+        load_base("bundled", device="cpu", dtype="float23")
+    assert str(refusal.value) == (
+        "'float23' is not a dtype for a base. Expected auto, fastest, float32, bfloat16, float16. "
+        "Did you mean 'float32'? Pass one of these."
+    )
+
+
+def test_a_model_in_memory_is_a_base_too():
+    model = make_model("roberta").base_model
+    base = freeze_base(name="mine", model=model, tokenizer=make_tokenizer())
+    assert base.model is model
+    assert base.device == torch.device("cpu")
+    assert base.sites.vocab == VOCAB
+    hidden = base.model(*make_batch()).last_hidden_state
+    assert hidden.shape == (3, 9, 16)
+    assert not hidden.requires_grad
+
+
+def test_the_tokenizer_is_a_fast_one(write_folder: WriteFolder):
+    base = load_base(str(write_folder()), device="cpu")
+    assert isinstance(base.tokenizer, PreTrainedTokenizerFast)
+    assert base.tokenizer("mariya cuscoman rirqan").input_ids == [0, 8, 9, 10, 2]
