@@ -18,60 +18,12 @@ from polygraft.base.sites import find_family
 from polygraft.parts.part import Part
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
-WORDS = [
-    "ñuqa",
-    "qam",
-    "pay",
-    "mariya",
-    "cuscoman",
-    "rirqan",
-    "wasi",
-    "wasiyki",
-    "allin",
-    "runa",
-    "llaqta",
-    "yaku",
-    "inti",
-    "killa",
-    "the",
-    "a",
-    "woman",
-    "went",
-    "to",
-    "lima",
-    "house",
-    "good",
-    "man",
-    "town",
-    "water",
-    "sun",
-    "moon",
-    "of",
-    "in",
-    "and",
-    "was",
-    "born",
-    ",",
-    ".",
-    "una",
-    "mujer",
-    "fue",
-    "casa",
-    "bueno",
-    "hombre",
-    "pueblo",
-    "agua",
-    "sol",
-    "luna",
-    "de",
-    "en",
-    "y",
-    "nació",
-    "ana",
-    "pedro",
-    "juan",
-    "bolivia",
-]
+_TEXT = """
+    ñuqa qam pay mariya cuscoman rirqan wasi wasiyki allin runa llaqta yaku inti killa the a woman went to lima house
+    good man town water sun moon of in and was born , . una mujer fue casa bueno hombre pueblo agua sol luna de en y
+    nació ana pedro juan bolivia
+"""
+WORDS = _TEXT.split()
 VOCAB = len(SPECIAL) + len(WORDS)
 HIDDEN = 16
 
