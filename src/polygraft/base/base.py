@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from polygraft.base.fingerprint import fingerprint_weights
+from polygraft.errors import BaseModelError
 
 if TYPE_CHECKING:
     import torch
@@ -36,6 +37,30 @@ class Base:
     def device(self) -> torch.device:
         """The device that the weights are on."""
         return self.sites.word_embeddings.weight.device
+
+    @property
+    def pad_id(self) -> int:
+        """The id of the piece that fills rows."""
+        return self._find_id("pad")
+
+    @property
+    def mask_id(self) -> int:
+        """The id of the piece that stands for a hidden one."""
+        return self._find_id("mask")
+
+    @property
+    def special_ids(self) -> list[int]:
+        """The ids of the pieces that stand for no text."""
+        return list(self.tokenizer.all_special_ids)
+
+    def _find_id(self, role: str) -> int:
+        piece = self.tokenizer.special_tokens_map.get(f"{role}_token")
+        if piece is None:
+            raise BaseModelError(
+                f"The tokenizer of '{self.name}' has no {role} piece, which is needed here. Expected one of the "
+                f"special tokens to be the {role}_token. Add it to the tokenizer's configuration."
+            )
+        return self.tokenizer.get_vocab()[str(piece)]
 
     @property
     def num_parameters(self) -> int:

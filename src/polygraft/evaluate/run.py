@@ -70,7 +70,9 @@ def predict_tags(
     tagged = [
         TaggedSentence(tuple(sentences[place]), (names[0],) * len(sentences[place]), 0) for place in places
     ]
-    encoded = encode_tags(tagged, attachment.base.tokenizer, labels=names, max_length=_find_max_length(attachment))
+    encoded = encode_tags(
+        tagged, attachment.base.tokenizer, labels=names, max_length=_find_max_length(attachment)
+    )
     best, num_tokens = _score_rows(attachment, encoded, batch_tokens=batch_tokens)
     first = encoded.first_pieces
     row_of = np.repeat(np.arange(encoded.num_rows), encoded.lengths)
@@ -111,7 +113,7 @@ def predict_texts(
     num_tokens = 0
     with torch.inference_mode():
         for rows in plan_eval_batches(encoded.lengths, token_budget=batch_tokens):
-            batch = collate(encoded, rows, pad_id=attachment.base.tokenizer.pad_token_id)
+            batch = collate(encoded, rows, pad_id=attachment.base.pad_id)
             batch = batch.to(attachment.base.device)
             scores = attachment.score(batch.input_ids, batch.attention_mask)
             num_tokens += batch.num_tokens
@@ -122,15 +124,13 @@ def predict_texts(
     )
 
 
-def _score_rows(
-    attachment: Attachment, encoded: EncodedText, *, batch_tokens: int
-) -> tuple[np.ndarray, int]:
+def _score_rows(attachment: Attachment, encoded: EncodedText, *, batch_tokens: int) -> tuple[np.ndarray, int]:
     """Give the number of the best label at every token of the flat data."""
     best = np.zeros(encoded.num_tokens, dtype=np.int64)
     num_tokens = 0
     with torch.inference_mode():
         for rows in plan_eval_batches(encoded.lengths, token_budget=batch_tokens):
-            batch = collate(encoded, rows, pad_id=attachment.base.tokenizer.pad_token_id)
+            batch = collate(encoded, rows, pad_id=attachment.base.pad_id)
             batch = batch.to(attachment.base.device)
             numbers = attachment.score(batch.input_ids, batch.attention_mask).argmax(-1).cpu().numpy()
             num_tokens += batch.num_tokens
@@ -295,20 +295,20 @@ def measure_masked_lm(
         masking: How many pieces are hidden, and how.
         seed: Which pieces are hidden.
     """
-    tokenizer = attachment.base.tokenizer
+    base = attachment.base
     decoder = Decoder(attachment, vocabulary)
     total, count = 0.0, 0
     with torch.inference_mode():
         for number, rows in enumerate(plan_eval_batches(text.lengths, token_budget=BATCH_TOKENS)):
             masked = mask_batch(
-                collate(text, rows, pad_id=tokenizer.pad_token_id),
+                collate(text, rows, pad_id=base.pad_id),
                 masking=masking,
                 seed=seed,
                 step=number,
-                mask_id=tokenizer.mask_token_id,
-                special_ids=tokenizer.all_special_ids,
+                mask_id=base.mask_id,
+                special_ids=base.special_ids,
                 vocabulary=vocabulary,
-            ).to(attachment.base.device)
+            ).to(base.device)
             total += float(sum_masked_lm_loss(attachment, masked, decoder))
             count += len(masked.targets)
     return total / max(1, count)

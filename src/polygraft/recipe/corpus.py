@@ -95,7 +95,7 @@ def split_lines(lines: Sequence[str], *, num_held_out: int) -> tuple[list[str], 
         (['b', 'c', 'd'], ['a'])
     """
     if len(lines) < 2:
-        return list(lines), list(lines)
+        return [*lines], [*lines]
     count = max(1, min(num_held_out, len(lines) // 10))
     apart = set(np.linspace(0, len(lines) - 1, count, dtype=int).tolist())
     train = [line for place, line in enumerate(lines) if place not in apart]

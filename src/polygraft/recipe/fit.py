@@ -10,11 +10,10 @@ from torch import nn
 
 from polygraft.attach.graft import Graft, copy_tensors, make_graft
 from polygraft.attach.plan import Named, Plan, Stack
-from polygraft.data.encode import encode_labelled, encode_tags
+from polygraft.data.encode import collect_labels, encode_labelled, encode_tags
 from polygraft.data.example import LabelledText, TaggedSentence
 from polygraft.data.masking import Masking, corpus_vocabulary
 from polygraft.evaluate.run import measure_masked_lm, score_tags, score_texts
-from polygraft.data.encode import collect_labels
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
@@ -75,7 +74,9 @@ def fit_shared(workshop: Workshop, job: Job) -> Iterator[Step]:
     )
     training = _make_training(workshop, job, graft, [Named(SHARED)], {SHARED: graft}, objective, train)
     yield from training.run()
-    facts = _list_facts(workshop, training, train, plan=Named(SHARED), objective="mlm", text_of=workshop.recipe.languages)
+    facts = _list_facts(
+        workshop, training, train, plan=Named(SHARED), objective="mlm", text_of=workshop.recipe.languages
+    )
     for part in graft.parts:
         name = MLM if isinstance(part, Head) else SHARED
         half = Graft(name=name, parts=(part,), layers=nn.ModuleDict({part.kind: graft.layers[part.kind]}))
@@ -118,7 +119,7 @@ def corpus_vocabulary_of(workshop: Workshop, *texts: EncodedText) -> Any:
     """Give the pieces of several texts together."""
     import torch
 
-    special = workshop.base.tokenizer.all_special_ids
+    special = workshop.base.special_ids
     return torch.cat([corpus_vocabulary(text, special_ids=special) for text in texts]).unique()
 
 
@@ -161,7 +162,7 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
         encoded = encode_tags(
             cast("list[TaggedSentence]", train_examples), tokenizer, labels=labels, source=task.train.name
         )
-    objective = Labelling(encoded, pad_id=cast("int", tokenizer.pad_token_id))
+    objective = Labelling(encoded)
     epochs = DEFAULT_EPOCHS if settings.epochs is None and settings.steps is None else settings.epochs
     train = TrainSettings(
         steps=settings.steps,
@@ -198,10 +199,9 @@ def score_examples(
 
 
 def _make_masked_lm(workshop: Workshop, text: EncodedText, *, mask_rate: float) -> MaskedLm:
-    tokenizer = workshop.base.tokenizer
     is_full = workshop.recipe.train.language.vocabulary == "full"
-    vocabulary = None if is_full else corpus_vocabulary(text, special_ids=tokenizer.all_special_ids)
-    return MaskedLm(text, tokenizer=tokenizer, vocabulary=vocabulary, masking=Masking(rate=mask_rate))
+    vocabulary = None if is_full else corpus_vocabulary(text, special_ids=workshop.base.special_ids)
+    return MaskedLm(text, vocabulary=vocabulary, masking=Masking(rate=mask_rate))
 
 
 def _make_training(

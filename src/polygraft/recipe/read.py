@@ -43,7 +43,9 @@ def load_recipe(
     except FileNotFoundError:
         raise RecipeError(f"There is no recipe '{path}'. Expected a TOML file. Check the path.") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(f"The recipe '{path}' cannot be read: {error}. Expected a TOML file in UTF-8.") from error
+        raise RecipeError(
+            f"The recipe '{path}' cannot be read: {error}. Expected a TOML file in UTF-8."
+        ) from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not TOML: {error}. Correct that line.") from error
     for setting in settings:
@@ -69,17 +71,24 @@ def build_recipe(
     root = folder / read_value(str, data.get("root", "."), where="data.root")
     if set(data) - {"root"}:
         key = sorted(set(data) - {"root"})[0]
-        raise RecipeError(f"The recipe has data.{key}, which means nothing. [data] has one key, root. Correct the name.")
+        raise RecipeError(
+            f"The recipe has data.{key}, which means nothing. [data] has one key, root. Correct the name."
+        )
     languages = read_value(Mapping[str, LanguageData], document.get("language", {}), where="language")
     tasks = read_value(Mapping[str, TaskData], document.get("task", {}), where="task")
     if not languages:
-        raise RecipeError("The recipe has no language. Expected at least one [language.xx] with a text file. Add one.")
+        raise RecipeError(
+            "The recipe has no language. Expected at least one [language.xx] with a text file. Add one."
+        )
     hints = {"store": Path, "runs": Path, "seed": int}
-    plain = {
-        key: read_value(hints.get(key, str), document[key], where=key) for key in PLAIN_KEYS if key in document
+    plain: dict[str, Any] = {"name": name}
+    plain |= {
+        key: read_value(hints.get(key, str), document[key], where=key)
+        for key in PLAIN_KEYS
+        if key in document
     }
     return Recipe(
-        **{"name": name, **plain},
+        **plain,
         languages={key: _place_language(value, root, key) for key, value in languages.items()},
         tasks={key: _place_task(value, root, key) for key, value in tasks.items()},
         train=read_table(TrainTables, document.get("train", {}), where="train"),

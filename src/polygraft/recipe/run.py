@@ -146,9 +146,7 @@ def _plan(workshop: Workshop, jobs: Sequence[Job], done: set[str]) -> RunPlan:
                 digest=job.digest,
                 is_done=job.name in done,
                 seconds=(
-                    None
-                    if job.name in done
-                    else estimate_seconds(workshop.recipe, workshop.base, job, rate)
+                    None if job.name in done else estimate_seconds(workshop.recipe, workshop.base, job, rate)
                 ),
             )
             for job in jobs
@@ -171,31 +169,45 @@ def _do(workshop: Workshop, job: Job, *, index: int, count: int, scores: list[Sc
     else:
         for step in fit(workshop, job):
             yield TrainStep(name=job.name, step=step)
-        manifest = workshop.manifests[job.graft or ""] if job.graft in workshop.manifests else workshop.manifests[MLM]
+        manifest = (
+            workshop.manifests[job.graft or ""]
+            if job.graft in workshop.manifests
+            else workshop.manifests[MLM]
+        )
         outcome = _describe(manifest)
     yield StepFinished(name=job.name, seconds=time.perf_counter() - started, summary=outcome)
 
 
 def _tell(result: Result) -> str:
-    interval = "" if result.low is None or result.high is None else f" [{100 * result.low:.1f}, {100 * result.high:.1f}]"
+    interval = (
+        ""
+        if result.low is None or result.high is None
+        else f" [{100 * result.low:.1f}, {100 * result.high:.1f}]"
+    )
     return f"{result.task} {result.language}, {result.condition}: {result.metric} {100 * result.score:.1f}{interval}"
 
 
 def _describe(manifest: Manifest) -> str:
     scores = ", ".join(f"{name} {value:.3f}" for name, value in manifest.scores.items())
     rate = manifest.cost.get("tokens_per_second", 0.0)
-    text = f"{manifest.name} version {manifest.version}, {manifest.num_bytes / 1e6:.1f} MB, {rate:,.0f} tokens/s"
+    text = (
+        f"{manifest.name} version {manifest.version}, {manifest.num_bytes / 1e6:.1f} MB, {rate:,.0f} tokens/s"
+    )
     return f"{text}, {scores}" if scores else text
 
 
 def _summarise(
-    workshop: Workshop, jobs: Sequence[Job], scores: Sequence[Scores], *, seconds: float, predicted: float | None
+    workshop: Workshop,
+    jobs: Sequence[Job],
+    scores: Sequence[Scores],
+    *,
+    seconds: float,
+    predicted: float | None,
 ) -> RunSummary:
     recipe, base = workshop.recipe, workshop.base
     roles = {job.graft: job for job in jobs if job.graft is not None}
     grafts = tuple(
-        _summarise_graft(manifest, roles.get(name))
-        for name, manifest in workshop.manifests.items()
+        _summarise_graft(manifest, roles.get(name)) for name, manifest in workshop.manifests.items()
     )
     return RunSummary(
         name=recipe.name,

@@ -113,4 +113,4 @@ def load_scores(folder: Path, digest: str) -> Scores | None:
     path = folder / f"{digest}.json"
     if not path.is_file():
         return None
-    return from_plain(Scores, json.loads(path.read_text(encoding="utf-8")), path.name)
+    return cast("Scores", from_plain(json.loads(path.read_text(encoding="utf-8")), Scores, place=path.name))

@@ -39,7 +39,9 @@ class Job:
 
 def needs_shared(recipe: Recipe, base: Base) -> bool:
     """Whether a run begins with what all languages share."""
-    return base.head is None or (recipe.train.language.start == "shared" and recipe.train.shared.reduction > 0)
+    return base.head is None or (
+        recipe.train.language.start == "shared" and recipe.train.shared.reduction > 0
+    )
 
 
 def list_ready_languages(recipe: Recipe, task: TaskData) -> tuple[str, ...]:

@@ -26,7 +26,9 @@ def read_table(kind: type[T], table: object, *, where: str) -> T:
         RecipeError: A key is unknown or missing, or a value is of another type.
     """
     if not isinstance(table, Mapping):
-        raise RecipeError(f"'{where}' is {table!r}. Expected a table. Write it as [{where}] with keys below it.")
+        raise RecipeError(
+            f"'{where}' is {table!r}. Expected a table. Write it as [{where}] with keys below it."
+        )
     hints = typing.get_type_hints(kind)
     fields = {field.name: field for field in dataclasses.fields(kind)}  # pyright: ignore[reportArgumentType]
     for key in table:
@@ -88,7 +90,13 @@ def _read_plain(hint: type, value: object, *, where: str) -> Any:
         return float(value)
     if hint in (str, Path) and isinstance(value, str):
         return hint(value)
-    names = {bool: "true or false", int: "a whole number", float: "a number", str: "text", Path: "a path in quotes"}
+    names = {
+        bool: "true or false",
+        int: "a whole number",
+        float: "a number",
+        str: "text",
+        Path: "a path in quotes",
+    }
     raise _wrong(where, value, names[hint])
 
 

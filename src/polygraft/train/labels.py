@@ -24,14 +24,12 @@ class Labelling(Objective):
 
     Args:
         data: Tagged sentences (a label at the first piece of each word) or labelled texts.
-        pad_id: The tokenizer's padding piece.
     """
 
     name: ClassVar[str] = "labels"
 
-    def __init__(self, data: EncodedTags | EncodedLabels, *, pad_id: int) -> None:
+    def __init__(self, data: EncodedTags | EncodedLabels) -> None:
         self.data = data
-        self.pad_id = pad_id
 
     @override
     def lengths(self) -> NDArray[np.int64]:
@@ -39,12 +37,10 @@ class Labelling(Objective):
 
     @override
     def compute_loss(self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int) -> Loss:
-        batch = collate(self.data, rows, pad_id=self.pad_id).to(attachment.base.device)
+        batch = collate(self.data, rows, pad_id=attachment.base.pad_id).to(attachment.base.device)
         if batch.labels is None:
             raise DataError("The training data has no labels. Give tagged sentences or labelled texts.")
         scores = attachment.score(batch.input_ids, batch.attention_mask)
         labels = batch.labels.flatten()
-        total = functional.cross_entropy(
-            scores.flatten(0, -2), labels, ignore_index=IGNORE, reduction="sum"
-        )
+        total = functional.cross_entropy(scores.flatten(0, -2), labels, ignore_index=IGNORE, reduction="sum")
         return Loss(total=total, num_targets=int((labels != IGNORE).sum()), num_tokens=batch.num_tokens)

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 NUM_EVALUATIONS = 10
 
 
-class Interrupted(TrainError):
+class Interrupted(TrainError):  # noqa: N818
     """Training was asked to stop; a checkpoint holds everything so far."""
 
 
@@ -102,7 +102,9 @@ class Training:
 
     def _plan(self) -> list[NDArray[np.int64]]:
         settings, batches, epoch = self.settings, list[Any](), 0
-        while epoch < settings.epochs if settings.epochs is not None else len(batches) < (settings.steps or 0):
+        while (
+            epoch < settings.epochs if settings.epochs is not None else len(batches) < (settings.steps or 0)
+        ):
             batches += self.objective.plan_epoch(
                 batch_tokens=settings.batch_tokens, seed=settings.seed, epoch=epoch
             )
@@ -156,8 +158,8 @@ class Training:
             value = float(mean.detach())
             if not math.isfinite(value):
                 raise TrainError(
-                    f"The loss of '{self.graft.name}' is {value} at step {number + 1} of {self.total}. Expected a number. "
-                    f"Lower the learning rate (it is {lr:g}), and train again."
+                    f"The loss of '{self.graft.name}' is {value} at step {number + 1} of {self.total}. Expected a "
+                    f"number. Lower the learning rate (it is {lr:g}), and train again."
                 )
             self.optimiser.zero_grad(set_to_none=True)
             mean.backward()

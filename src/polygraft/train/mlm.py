@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
-    from transformers import PreTrainedTokenizerFast
 
     from polygraft.attach.attach import Attachment
     from polygraft.data.encode import EncodedText
@@ -26,7 +25,6 @@ class MaskedLm(Objective):
 
     Args:
         text: The encoded text.
-        tokenizer: The base's, for its special pieces.
         vocabulary: Sorted ids of the pieces that are scored, or None for all of them (exact).
         masking: How many pieces are hidden, and how.
     """
@@ -37,12 +35,10 @@ class MaskedLm(Objective):
         self,
         text: EncodedText,
         *,
-        tokenizer: PreTrainedTokenizerFast,
         vocabulary: Tensor | None,
         masking: Masking,
     ) -> None:
         self.text = text
-        self.tokenizer = tokenizer
         self.vocabulary = vocabulary
         self.masking = masking
         self._decoder: Decoder | None = None
@@ -53,16 +49,17 @@ class MaskedLm(Objective):
 
     @override
     def compute_loss(self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int) -> Loss:
-        batch = collate(self.text, rows, pad_id=self.tokenizer.pad_token_id)
+        base = attachment.base
+        batch = collate(self.text, rows, pad_id=base.pad_id)
         masked = mask_batch(
             batch,
             masking=self.masking,
             seed=seed,
             step=step,
-            mask_id=self.tokenizer.mask_token_id,
-            special_ids=self.tokenizer.all_special_ids,
+            mask_id=base.mask_id,
+            special_ids=base.special_ids,
             vocabulary=self.vocabulary,
-        ).to(attachment.base.device)
+        ).to(base.device)
         head, _ = attachment.find_masked_lm_head()
         if self._decoder is None or self._decoder.head is not head:
             self._decoder = Decoder(attachment, self.vocabulary)

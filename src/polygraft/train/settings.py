@@ -41,11 +41,20 @@ class TrainSettings:
                 f"Training has steps={self.steps} and epochs={self.epochs}. Expected one of the two. "
                 "Give a number of steps or a number of epochs."
             )
-        least = {"steps": 1, "epochs": 1, "batch_tokens": 8, "evaluate_every": 1, "patience": 1, "checkpoint_every": 1}
+        least = {
+            "steps": 1,
+            "epochs": 1,
+            "batch_tokens": 8,
+            "evaluate_every": 1,
+            "patience": 1,
+            "checkpoint_every": 1,
+        }
         for name, bound in least.items():
             value = vars(self)[name]
             if value is not None and value < bound:
-                raise OptionError(f"Training has {name}={value}. Expected {bound} or more. Give a larger number.")
+                raise OptionError(
+                    f"Training has {name}={value}. Expected {bound} or more. Give a larger number."
+                )
         if self.lr <= 0 or self.weight_decay < 0 or self.clip < 0 or not 0 <= self.warmup < 1:
             raise OptionError(
                 f"Training has lr={self.lr}, weight_decay={self.weight_decay}, clip={self.clip}, "
