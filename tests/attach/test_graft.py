@@ -1,0 +1,145 @@
+"""Grafts made anew, filled with tensors, and rebuilt from what a store holds."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+import torch
+from tests.tiny import make_base, make_trained_graft
+
+from polygraft.attach.graft import Graft, copy_tensors, make_graft, measure_base, rebuild_graft
+from polygraft.base.base import Base
+from polygraft.errors import FingerprintError, GraftError, OptionError
+from polygraft.parts.head import Head
+from polygraft.parts.part import Dimensions
+from polygraft.parts.presets import language_graft, task_graft
+from polygraft.store.manifest import BaseRecord, Manifest, PartRecord
+
+HEAD = Head(objective="tokens", labels=("O", "B-LOC"))
+DOWN = "bottleneck.layers.0.ffn.down.weight"
+
+
+@pytest.fixture(scope="module")
+def base() -> Base:
+    return make_base("electra-small")
+
+
+def write_manifest(base: Base, graft: Graft) -> Manifest:
+    return Manifest(
+        name=graft.name,
+        parts=tuple(PartRecord(kind=part.kind, options=part.to_options()) for part in graft.parts),
+        base=BaseRecord(name=base.name, fingerprint=base.fingerprint, revision=None),
+        tokenizer=base.tokenizer_fingerprint,
+        created="2026-01-31T12:00:00+00:00",
+    )
+
+
+def test_a_graft_has_the_sizes_of_its_base(base: Base):
+    assert measure_base(base) == Dimensions(num_layers=3, hidden=16, embedding=10, vocab=57, norm_eps=1e-12)
+    graft = make_graft(base, "qu", [*language_graft(), HEAD])
+    bottlenecks, couplings, head = 3 * (16 * 8 + 8 + 8 * 16 + 16), 2 * (5 * 2 + 2 + 2 * 5 + 5), 2 * 16 + 2
+    assert graft.num_parameters == bottlenecks + couplings + head
+    assert graft.labels == ("O", "B-LOC")
+    assert graft.find_head() is graft.layers["head"]
+    assert graft.find_invertible() is graft.layers["invertible"]
+
+
+def test_a_seed_makes_the_same_graft_again(base: Base):
+    first, second, other = (
+        make_graft(base, "qu", language_graft(), seed=seed).tensors() for seed in (1, 1, 2)
+    )
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert not torch.equal(first[DOWN], other[DOWN])
+
+
+def test_a_graft_without_head_has_no_labels(base: Base):
+    graft = make_graft(base, "qu", language_graft(invertible=False))
+    assert graft.labels == ()
+    assert graft.find_head() is None
+    assert graft.find_invertible() is None
+
+
+def test_two_heads_in_one_graft_are_refused(base: Base):
+    with pytest.raises(GraftError) as refusal:
+        make_graft(base, "ner", [HEAD, HEAD])
+    assert str(refusal.value) == (
+        "The graft 'ner' has more than one head. Put the heads into grafts of their own."
+    )
+
+
+def test_a_missing_tensor_is_refused(base: Base):
+    graft = make_graft(base, "qu", language_graft())
+    tensors = graft.tensors()
+    del tensors[DOWN]
+    with pytest.raises(GraftError) as refusal:
+        copy_tensors(graft, tensors)
+    assert str(refusal.value) == (
+        f"The graft 'qu' lacks the tensor '{DOWN}' (1 missing in all, of 20). The file does not belong to this "
+        "manifest: put the graft in again."
+    )
+
+
+def test_an_unknown_tensor_is_refused(base: Base):
+    graft = make_graft(base, "qu", language_graft())
+    with pytest.raises(GraftError) as refusal:
+        copy_tensors(graft, {**graft.tensors(), DOWN + "s": torch.zeros(1)})
+    assert str(refusal.value) == (
+        f"The graft 'qu' has a tensor '{DOWN}s' that its parts do not know (1 such in all). Its parts have 20 tensors. "
+        f"Did you mean '{DOWN}'? The file does not belong to this manifest: put the graft in again."
+    )
+
+
+def test_a_tensor_of_another_shape_is_refused_and_nothing_is_copied(base: Base):
+    graft = make_graft(base, "qu", language_graft())
+    before = {name: tensor.clone() for name, tensor in graft.tensors().items()}
+    tensors = {name: torch.ones_like(tensor) for name, tensor in before.items()}
+    with pytest.raises(GraftError) as refusal:
+        copy_tensors(graft, {**tensors, DOWN: torch.zeros(16, 8)})
+    assert str(refusal.value) == (
+        f"The tensor '{DOWN}' of the graft 'qu' has the shape [16, 8] where [8, 16] was expected. The graft was made "
+        "for a base of other sizes."
+    )
+    assert all(torch.equal(tensor, before[name]) for name, tensor in graft.tensors().items())
+
+
+def test_a_rebuilt_graft_is_what_was_stored(base: Base):
+    graft = make_trained_graft(base, "ner", task_graft(labels=("O", "B-LOC"), reduction=4))
+    rebuilt = rebuild_graft(base, write_manifest(base, graft), graft.tensors())
+    assert rebuilt.parts == graft.parts
+    assert all(torch.equal(tensor, graft.tensors()[name]) for name, tensor in rebuilt.tensors().items())
+    assert not any(tensor.requires_grad for tensor in rebuilt.layers.parameters())
+
+
+def test_a_graft_of_another_base_is_refused(base: Base):
+    graft = make_graft(base, "ner", language_graft())
+    manifest = dataclasses.replace(
+        write_manifest(base, graft), base=BaseRecord(name="x", fingerprint="9f31c2aa55", revision=None)
+    )
+    with pytest.raises(FingerprintError) as refusal:
+        rebuild_graft(base, manifest, graft.tensors())
+    assert str(refusal.value) == (
+        f"Graft 'ner' was trained on another base: it carries fingerprint 9f31c2aa, 'tiny-electra-small' has "
+        f"{base.fingerprint[:8]}. Load the base it names (`polygraft grafts show ner`), or pass --any-base to try it "
+        "all the same."
+    )
+    assert rebuild_graft(base, manifest, graft.tensors(), any_base=True).name == "ner"
+
+
+def test_a_graft_of_another_tokenizer_is_refused(base: Base):
+    graft = make_graft(base, "ner", language_graft())
+    manifest = dataclasses.replace(write_manifest(base, graft), tokenizer="77ab0400ff")
+    with pytest.raises(FingerprintError) as refusal:
+        rebuild_graft(base, manifest, graft.tensors())
+    assert str(refusal.value) == (
+        f"Graft 'ner' was trained with another tokenizer: it carries fingerprint 77ab0400, the one of "
+        f"'tiny-electra-small' has {base.tokenizer_fingerprint[:8]}. Load the base it names (`polygraft grafts show "
+        "ner`), or pass --any-base to try it all the same."
+    )
+
+
+def test_a_manifest_with_an_option_that_no_part_has_is_refused(base: Base):
+    graft = make_graft(base, "ner", language_graft())
+    record = PartRecord(kind="invertible", options={"reductoin": 2})
+    with pytest.raises(OptionError, match="The part 'invertible' has no option 'reductoin'"):
+        rebuild_graft(base, dataclasses.replace(write_manifest(base, graft), parts=(record,)), {})
