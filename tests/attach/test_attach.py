@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.tiny import make_base, make_batch, make_trained_graft
+from tests.tiny import make_base, make_batch, make_model, make_tokenizer, make_trained_graft
 
 from polygraft.attach.attach import attach
 from polygraft.attach.graft import make_graft
 from polygraft.attach.plan import stack
 from polygraft.base.base import Base
+from polygraft.base.load import freeze_base
 from polygraft.errors import FingerprintError, GraftError, OptionError, PlanError
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
@@ -240,3 +241,18 @@ def test_a_task_graft_for_sequences_scores_rows(base: Base):
     with attach(base, "topic", grafts=[graft]) as attachment:
         assert attachment.score(*make_batch()).shape == (3, 3)
         assert str(attachment) == "topic"
+
+
+@torch.no_grad()
+def test_float32_grafts_go_with_a_rounded_base():
+    model, graft = (
+        make_model("bert").base_model,
+        make_trained_graft(make_base("bert"), "qu", language_graft()),
+    )
+    rounded = freeze_base(name="r", model=model, tokenizer=make_tokenizer(), dtype=torch.bfloat16)
+    outputs = []
+    for base in (make_base("bert"), rounded):
+        with attach(base, "qu", grafts=[graft]) as attachment:
+            outputs.append(attachment.run(*make_batch()))
+    assert outputs[1].dtype == torch.bfloat16
+    assert (outputs[0] - outputs[1].float()).abs().mean() < 0.05
