@@ -10,6 +10,8 @@ import typer
 
 from polygraft.cli.bases import list_bases, show_base
 from polygraft.cli.console import write
+from polygraft.cli.doctor import doctor
+from polygraft.cli.evaluate import evaluate
 from polygraft.cli.explain import explain
 from polygraft.cli.grafts import (
     list_grafts,
@@ -22,7 +24,9 @@ from polygraft.cli.grafts import (
 )
 from polygraft.cli.predict import predict
 from polygraft.cli.quickstart import quickstart
+from polygraft.cli.report import report
 from polygraft.cli.run import run
+from polygraft.cli.train import train_mlm, train_sequence, train_tokens
 
 app = typer.Typer(
     name="polygraft",
@@ -73,6 +77,13 @@ LOOK = "Looking"
 
 add(app, "quickstart", quickstart, panel=WHOLE)
 add(app, "run", run, panel=WHOLE)
+add_group(
+    "train",
+    {"mlm": train_mlm, "tokens": train_tokens, "sequence": train_sequence},
+    about="Train one graft into a store.",
+    panel=SINGLE,
+)
+add(app, "evaluate", evaluate, panel=SINGLE)
 add(app, "predict", predict, panel=SINGLE)
 add_group(
     "grafts",
@@ -88,6 +99,8 @@ add_group(
     about="List, check and move the grafts of a store.",
     panel=LOOK,
 )
+add(app, "report", report, panel=LOOK)
+add(app, "doctor", doctor, panel=LOOK)
 bases = typer.Typer(name="bases", help="Show which bases can be used, and what one is.")
 bases.callback(invoke_without_command=True)(explain(list_bases))
 add(bases, "show", show_base)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -43,7 +44,7 @@ def list_bases(*, context: typer.Context, as_json: JsonOption = False) -> None:
             ),
         )
     )
-    show_table(_facts_table("This machine", machine))
+    show_table(draw_facts("This machine", machine))
 
 
 def show_base(
@@ -60,7 +61,7 @@ def show_base(
     if as_json:
         write_json(facts)
         return
-    show_table(_facts_table(name, facts))
+    show_table(draw_facts(name, facts))
 
 
 def describe_base(base: Base) -> dict[str, str | int | bool | None]:
@@ -102,7 +103,8 @@ def describe_machine() -> dict[str, str | int | bool | None]:
     }
 
 
-def _facts_table(caption: str, facts: dict[str, str | int | bool | None]) -> Table:
+def draw_facts(caption: str, facts: Mapping[str, str | int | float | bool | None]) -> Table:
+    """Lay out facts, one a row."""
     rows = tuple(
         (Cell(text=name.removeprefix("num_").replace("_", " ")), _draw_fact(name, value))
         for name, value in facts.items()
@@ -110,9 +112,9 @@ def _facts_table(caption: str, facts: dict[str, str | int | bool | None]) -> Tab
     return Table(ident="facts", caption=caption, columns=("", ""), numeric=(False, False), rows=rows)
 
 
-def _draw_fact(name: str, value: str | int | bool | None) -> Cell:
+def _draw_fact(name: str, value: str | float | bool | None) -> Cell:
     if value is None or isinstance(value, bool):
         return Cell(text="yes" if value else "none" if value is None else "no")
     if name == "num_bytes":
         return bytes_cell(int(value))
-    return count_cell(value) if isinstance(value, int) else Cell(text=value)
+    return count_cell(value) if isinstance(value, int) else Cell(text=str(value))

@@ -108,4 +108,4 @@ def close_output() -> None:
 
 def _draw_cell(cell: Cell) -> Text:
     text = Text(cell.text, style="bold green" if cell.best else "")
-    return text if cell.note is None else text.append(f" {cell.note}", style="not bold dim")
+    return text if cell.note is None else text.append(f" ({cell.note})", style="not bold dim")

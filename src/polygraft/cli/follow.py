@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, TextIO
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from polygraft.recipe.schema import Recipe
     from polygraft.report.summary import RunSummary
 
+GAIN = "Gain of target"
 COST_COLUMNS = ("Graft", "Trained parameters", "Bytes stored", "Of a full copy", "Time", "Tokens/s")
 
 
@@ -160,7 +162,8 @@ def show_results(finished: RunFinished, *, as_json: bool) -> None:
         write_json({**paths, "summary": to_plain(summary)})
         return
     for grid in build_grids(summary):
-        show_table(transfer_table(grid, ident=grid.task))
+        columns = ("Language", *grid.conditions, GAIN)
+        show_table(_without_notes(pick_columns(transfer_table(grid, ident=grid.task), columns), GAIN))
     show_table(pick_columns(cost_table(summary.grafts, base=summary.base), COST_COLUMNS))
     show(_compare_with_copies(summary))
     for note in summary.notes:
@@ -172,14 +175,23 @@ def show_results(finished: RunFinished, *, as_json: bool) -> None:
 def pick_columns(table: Table, names: Sequence[str]) -> Table:
     """Give a table with some of its columns, in their order."""
     places = [place for place, name in enumerate(table.columns) if name in names]
-    return Table(
-        ident=table.ident,
-        caption=table.caption,
+    return replace(
+        table,
         columns=tuple(table.columns[place] for place in places),
         numeric=tuple(table.numeric[place] for place in places),
         rows=tuple(tuple(row[place] for place in places) for row in table.rows),
         foot=None if table.foot is None else tuple(table.foot[place] for place in places),
     )
+
+
+def _without_notes(table: Table, name: str) -> Table:
+    """Give a table without the second lines of one column, which are for the page."""
+    place = table.columns.index(name) if name in table.columns else None
+    rows = tuple(
+        tuple(replace(cell, note=None) if at == place else cell for at, cell in enumerate(row))
+        for row in table.rows
+    )
+    return replace(table, rows=rows)
 
 
 def _compare_with_copies(summary: RunSummary) -> Text:

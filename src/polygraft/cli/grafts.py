@@ -70,6 +70,11 @@ def show_graft(
     if as_json:
         write(manifest_to_json(manifest))
         return
+    show_manifest(manifest)
+
+
+def show_manifest(manifest: Manifest) -> None:
+    """Show what a graft is as a table."""
     show_table(_facts_table(f"{manifest.name}, version {manifest.version}", _list_facts(manifest)))
 
 

@@ -58,3 +58,9 @@ VersionOption = Annotated[
     typer.Option("--version", min=1, metavar="N", help="The version; the latest if none is given."),
 ]
 PLAN_HELP = "The grafts in force, as in 'stack(qu, ner)'."
+TokenColumnOption = Annotated[
+    int, typer.Option("--token-column", metavar="N", help="Column of the words in CoNLL, counted from 0.")
+]
+TagColumnOption = Annotated[
+    int, typer.Option("--tag-column", metavar="N", help="Column of the tags in CoNLL; -1 is the last.")
+]

@@ -76,7 +76,8 @@ def describe_step(step: Step, *, held_out: float | None) -> str:
 
     numbers = [f"loss {step.loss:.3f}"]
     if held_out is not None:
-        numbers.append(f"dev {held_out:.3f}")
+        # A held-out loss is told to training as its negative, because larger is better there.
+        numbers.append(f"dev {held_out:.3f}" if held_out >= 0 else f"held-out loss {-held_out:.3f}")
     numbers += [f"{step.tokens_per_second:,.0f} tokens/s", f"peak {format_bytes(step.peak_memory_bytes)}"]
     return ", ".join(numbers)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,7 +17,8 @@ from polygraft.cli.tagged import choose_styles, draw_tags
 if TYPE_CHECKING:
     from polygraft.report.summary import RunSummary
 
-NUM_EXAMPLES = 4
+NUM_EXAMPLES = 2
+"""Sentences of each language."""
 BEST_CONDITION = "target"
 
 
@@ -61,8 +63,11 @@ def draw_examples(summary: RunSummary) -> Text:
     """Draw a few tagged sentences, as the best plan of each language read them."""
     labels = {tag for example in summary.examples for tags in example.predicted.values() for tag in tags}
     styles = choose_styles(sorted(labels))
-    drawn = Text()
-    for example in summary.examples[:NUM_EXAMPLES]:
+    drawn, shown = Text(), Counter[str]()
+    for example in summary.examples:
+        shown[example.language] += 1
+        if shown[example.language] > NUM_EXAMPLES:
+            continue
         condition = BEST_CONDITION if BEST_CONDITION in example.predicted else next(iter(example.predicted))
         drawn.append(f"{example.language:<4} ", style="dim")
         drawn.append(draw_tags(example.tokens, example.predicted[condition], styles=styles)).append("\n")

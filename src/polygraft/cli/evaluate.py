@@ -1,0 +1,211 @@
+"""`polygraft evaluate`: the scores of a plan on a labelled file, or its masked-LM loss on text."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from polygraft.cli.console import say, show_table, write
+from polygraft.cli.loading import open_attachment, waiting
+from polygraft.cli.options import (
+    PLAN_HELP,
+    AnyBaseOption,
+    BaseOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    StoreOption,
+    TagColumnOption,
+    TokenColumnOption,
+)
+
+if TYPE_CHECKING:
+    from polygraft.attach.attach import Attachment
+    from polygraft.evaluate.result import Result
+    from polygraft.report.cells import Table
+
+CONDITION = "given"
+"""What results call a plan that was named on the command line."""
+
+
+def evaluate(
+    *,
+    file: Annotated[
+        Path,
+        typer.Argument(
+            metavar="FILE",
+            help="CoNLL for a plan that tags tokens, label-tab-text for one that labels texts, plain text for mlm.",
+        ),
+    ],
+    plan: Annotated[str, typer.Option("--plan", metavar="PLAN", help=PLAN_HELP)],
+    objective: Annotated[
+        Literal["tokens", "sequence", "mlm"] | None,
+        typer.Option("--objective", help="What to score; what the plan's head is for if not given."),
+    ] = None,
+    language: Annotated[
+        str, typer.Option("--language", metavar="CODE", help="The file's language, for the result.")
+    ] = "und",
+    task: Annotated[
+        str | None, typer.Option("--task", metavar="NAME", help="The task's name, for the result.")
+    ] = None,
+    token_column: TokenColumnOption = 0,
+    tag_column: TagColumnOption = -1,
+    base: BaseOption,
+    store: StoreOption,
+    device: DeviceOption,
+    dtype: DtypeOption,
+    any_base: AnyBaseOption = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Score a plan on a labelled file, with a 95 % bootstrap interval."""
+    with open_attachment(
+        plan, base=base, store=store, device=device, dtype=dtype, any_base=any_base
+    ) as attachment:
+        chosen = choose_objective(attachment, objective)
+        with waiting(f"Scoring {file} ..."):
+            if chosen == "mlm":
+                result = score_masked_lm(attachment, file, task=task or "mlm", language=language)
+            elif chosen == "sequence":
+                result = score_labelled(attachment, file, task=task or "sequence", language=language)
+            else:
+                columns = (token_column, tag_column)
+                result = score_tagged(
+                    attachment, file, columns=columns, task=task or "tokens", language=language
+                )
+    show_result(result, as_json=as_json)
+
+
+def choose_objective(attachment: Attachment, wanted: str | None) -> str:
+    """Give what is to be scored: what was asked for, else what the plan's head is for.
+
+    Raises:
+        PlanError: Nothing was asked for and the plan has no head for labels, or one for another objective.
+    """
+    from polygraft.errors import PlanError
+
+    if wanted == "mlm":
+        return wanted
+    own = attachment.find_head().options.objective
+    if wanted is not None and wanted != own:
+        raise PlanError(
+            f"The head of the plan '{attachment}' is for '{own}', and --objective asks for '{wanted}'. "
+            "Leave --objective out, or name another plan."
+        )
+    return own
+
+
+def score_tagged(
+    attachment: Attachment, file: Path, *, columns: tuple[int, int], task: str, language: str
+) -> Result:
+    """Score a plan on tagged sentences."""
+    from polygraft.data.conll import read_conll
+    from polygraft.evaluate.run import score_tags
+
+    sentences = read_conll(file, token_column=columns[0], tag_column=columns[1])
+    return score_tags(attachment, sentences, task=task, language=language, condition=CONDITION)[0]
+
+
+def score_labelled(attachment: Attachment, file: Path, *, task: str, language: str) -> Result:
+    """Score a plan on labelled texts."""
+    from polygraft.data.tsv import read_labelled
+    from polygraft.evaluate.run import score_texts
+
+    texts = read_labelled(file)
+    return score_texts(attachment, texts, task=task, language=language, condition=CONDITION)[0]
+
+
+def score_masked_lm(attachment: Attachment, file: Path, *, task: str, language: str) -> Result:
+    """Measure the masked-LM loss of a plan on plain text, over all pieces."""
+    import time
+
+    from polygraft.data.encode import encode_text
+    from polygraft.data.masking import Masking
+    from polygraft.data.text import read_text
+    from polygraft.evaluate.perplexity import perplexity
+    from polygraft.evaluate.result import Result
+    from polygraft.evaluate.run import measure_masked_lm
+
+    lines = read_text(file)
+    encoded = encode_text(lines, attachment.base.tokenizer)
+    started = time.perf_counter()
+    loss = measure_masked_lm(attachment, encoded, vocabulary=None, masking=Masking())
+    seconds = time.perf_counter() - started
+    return Result(
+        task=task,
+        language=language,
+        condition=CONDITION,
+        plan=str(attachment),
+        metric="loss",
+        score=loss,
+        num_sentences=len(lines),
+        num_gold=encoded.num_tokens,
+        seconds=seconds,
+        tokens_per_second=encoded.num_tokens / seconds,
+        seed=0,
+        notes=(f"The perplexity is {perplexity(loss):.1f}.",),
+    )
+
+
+def show_result(result: Result, *, as_json: bool) -> None:
+    """Show a row of scores, or write it as JSON."""
+    from polygraft.evaluate.result import results_to_json
+
+    if as_json:
+        write(json.dumps(json.loads(results_to_json([result]))[0], ensure_ascii=False, indent=2) + "\n")
+        return
+    show_table(_draw_result(result))
+    if result.by_type:
+        show_table(_draw_types(result))
+    for note in result.notes:
+        say(note, style="yellow")
+
+
+def _draw_result(result: Result) -> Table:
+    from polygraft.report.cells import Cell, Table, count_cell, format_interval, score_cell
+    from polygraft.report.numbers import format_score
+
+    metric = {"f1": "Entity F1", "accuracy": "Accuracy", "loss": "Masked-LM loss"}[result.metric]
+    cells = (
+        Cell(text=result.plan, code=True),
+        Cell(text=format_score(result.score, metric=result.metric), value=result.score),
+        Cell(text=format_interval(result.low, result.high, metric=result.metric) or "\u2013"),
+        score_cell(result.precision),
+        score_cell(result.recall),
+        count_cell(result.num_sentences),
+        count_cell(result.num_gold),
+        count_cell(result.tokens_per_second),
+    )
+    names = ("Plan", metric, "95 %", "Precision", "Recall", "Sentences", "Gold items", "Tokens/s")
+    numeric = (False, *(True for _ in names[1:]))
+    return Table(
+        ident="result",
+        caption=f"{result.task}, {result.language}",
+        columns=names,
+        numeric=numeric,
+        rows=(cells,),
+    )
+
+
+def _draw_types(result: Result) -> Table:
+    from polygraft.report.cells import Cell, Table, count_cell, score_cell
+
+    rows = tuple(
+        (
+            Cell(text=name, code=True),
+            score_cell(score.f1),
+            score_cell(score.precision),
+            score_cell(score.recall),
+            count_cell(score.num_gold),
+        )
+        for name, score in result.by_type.items()
+    )
+    return Table(
+        ident="types",
+        caption="By type",
+        columns=("Type", "F1", "Precision", "Recall", "Gold"),
+        numeric=(False, True, True, True, True),
+        rows=rows,
+    )

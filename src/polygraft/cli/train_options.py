@@ -1,0 +1,55 @@
+"""Options that the three `polygraft train` commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+NameOption = Annotated[str, typer.Option("--name", metavar="NAME", help="What plans call the graft.")]
+DevOption = Annotated[
+    Path | None,
+    typer.Option("--dev", metavar="FILE", help="Held-out data; the values that score best on it are kept."),
+]
+UnderOption = Annotated[
+    str | None,
+    typer.Option("--under", metavar="PLAN", help="Frozen grafts below the new one, as in 'stack(en)'."),
+]
+StepsOption = Annotated[
+    int | None, typer.Option("--steps", min=1, metavar="N", help="Number of updates; this or --epochs.")
+]
+EpochsOption = Annotated[
+    int | None, typer.Option("--epochs", min=1, metavar="N", help="Passes over the data; this or --steps.")
+]
+LrOption = Annotated[float, typer.Option("--lr", metavar="X", help="Peak learning rate of AdamW.")]
+BatchTokensOption = Annotated[
+    int, typer.Option("--batch-tokens", metavar="N", help="Most tokens in a batch, padding included.")
+]
+WarmupOption = Annotated[
+    float, typer.Option("--warmup", metavar="X", help="Share of the steps over which the rate rises.")
+]
+PatienceOption = Annotated[
+    int | None,
+    typer.Option("--patience", min=1, metavar="N", help="Stop after N dev scores without a better one."),
+]
+SeedOption = Annotated[
+    int, typer.Option("--seed", min=0, metavar="N", help="Where random choices come from.")
+]
+ReductionOption = Annotated[
+    float, typer.Option("--reduction", metavar="X", help="Hidden size over the bottleneck's width.")
+]
+SkipOption = Annotated[
+    list[int] | None,
+    typer.Option(
+        "--skip-layer", metavar="N", help="A layer without a bottleneck; may be given several times."
+    ),
+]
+HeadLayerOption = Annotated[
+    int | None,
+    typer.Option(
+        "--head-layer",
+        metavar="N",
+        help="After how many layers the head reads. mlm: train a head with the graft, for a base without one.",
+    ),
+]

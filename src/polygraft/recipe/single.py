@@ -1,0 +1,303 @@
+"""Trains one graft outside of a recipe, from a few options and files."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+import torch
+
+from polygraft.attach.graft import Graft, make_graft, rebuild_graft
+from polygraft.attach.parse import parse_plan
+from polygraft.attach.plan import Named, Stack, list_names
+from polygraft.data.conll import read_conll
+from polygraft.data.encode import collect_labels, encode_labelled, encode_tags, encode_text
+from polygraft.data.masking import Masking, corpus_vocabulary
+from polygraft.data.open import file_digest
+from polygraft.data.text import read_text
+from polygraft.data.tsv import read_labelled
+from polygraft.errors import OptionError, PlanError
+from polygraft.evaluate.run import measure_masked_lm, score_tags, score_texts
+from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.head import Head, MaskedLmLayers
+from polygraft.parts.invertible import Invertible
+from polygraft.recipe.corpus import split_lines
+from polygraft.recipe.workshop import list_versions
+from polygraft.store.manifest import BaseRecord, DataRecord, Manifest, MemberRecord, PartRecord, check_name
+from polygraft.train.checkpoint import Checkpoints
+from polygraft.train.labels import Labelling
+from polygraft.train.loop import Training
+from polygraft.train.mlm import MaskedLm
+
+if TYPE_CHECKING:
+    from polygraft.attach.attach import Attachment
+    from polygraft.base.base import Base
+    from polygraft.parts.part import Part
+    from polygraft.store.store import Store
+    from polygraft.train.objective import Objective
+    from polygraft.train.settings import TrainSettings
+    from polygraft.train.step import Step
+
+FORM = 1
+"""Raised when the same order would give other numbers than before."""
+NUM_HELD_OUT = 300
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """A graft that is to be trained."""
+
+    name: str
+    """What plans will call it."""
+    objective: Literal["mlm", "tokens", "sequence"]
+    train: Path
+    """Plain text, CoNLL, or label-tab-text."""
+    settings: TrainSettings
+    dev: Path | None = None
+    """Held-out data; without it, masked language modelling keeps some lines apart, and labels keep none."""
+    under: str | None = None
+    """The plan of the frozen grafts below the new one."""
+    reduction: float = 16
+    """Of the bottleneck; 0 leaves it out."""
+    skip_layers: tuple[int, ...] = ()
+    invertible: bool = False
+    head_layer: int | None = None
+    """After how many layers a head reads; for `mlm` None trains no head."""
+    token_column: int = 0
+    tag_column: int = -1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Work:
+    """What an order becomes once its files are read."""
+
+    graft: Graft
+    objective: Objective
+    num_examples: Mapping[str, int]
+    evaluate: Callable[[Attachment], float] | None
+
+
+def never() -> bool:
+    """Do not stop."""
+    return False
+
+
+def train_graft(
+    base: Base,
+    order: Order,
+    *,
+    store: Store,
+    any_base: bool = False,
+    should_stop: Callable[[], bool] = never,
+) -> Iterator[Step | Manifest]:
+    """Train one graft and store it, telling every update and at the end its manifest.
+
+    An order that was carried out before gives the manifest at once; one that was stopped goes on where it was.
+
+    Args:
+        base: The frozen base.
+        order: What to train.
+        store: Where the grafts below are, and where the new one goes.
+        any_base: Whether to accept grafts of another base below it.
+        should_stop: Asked between updates; when true, a checkpoint is written and `Interrupted` raised.
+
+    Raises:
+        PlanError: `under` names what is not there, or no masked-LM head is.
+        DataError: A file cannot be read as what it should be.
+        Interrupted: `should_stop` said so.
+    """
+    check_name(order.name)
+    below = _load_below(base, order, store, any_base=any_base)
+    digest = _hash_order(base, order, below)
+    done = store.find_step(digest)
+    if done is not None and done.name == order.name:
+        yield done
+        return
+    work = _prepare_mlm(base, order, below) if order.objective == "mlm" else _prepare_labels(base, order)
+    names = tuple(Named(name) for name in (*below, order.name))
+    checkpoints = Checkpoints(store.folder / ".checkpoints" / order.name, key=digest)
+    training = Training(
+        base=base,
+        graft=work.graft,
+        plans=[names[0] if len(names) == 1 else Stack(names)],
+        grafts={**below, order.name: work.graft},
+        objective=work.objective,
+        settings=order.settings,
+        evaluate=work.evaluate,
+        checkpoints=checkpoints,
+        should_stop=should_stop,
+    )
+    yield from training.run()
+    stored = store.put(
+        _write_manifest(base, order, work, training, below=below, digest=digest), work.graft.tensors()
+    )
+    checkpoints.clear()
+    yield stored
+
+
+def _load_below(base: Base, order: Order, store: Store, *, any_base: bool) -> dict[str, Graft]:
+    """Load the grafts below the new one, lowest first."""
+    if order.under is None:
+        return {}
+    grafts: dict[str, Graft] = {}
+    for named in list_names(parse_plan(order.under)):
+        if named.name == order.name or named.name in grafts:
+            raise PlanError(
+                f"The plan '{order.under}' below the new graft '{order.name}' names '{named.name}', which is there "
+                "already. Each graft stands in a plan once. Choose another name."
+            )
+        manifest, tensors = store.get(named.name, version=named.version)
+        grafts[named.name] = rebuild_graft(base, manifest, tensors, any_base=any_base)
+    return grafts
+
+
+def _hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
+    """Hash all that the trained values depend on."""
+    facts = {
+        **dataclasses.asdict(order),
+        "form": FORM,
+        "base": [base.fingerprint, base.tokenizer_fingerprint, str(base.model.dtype)],
+        "train": file_digest(order.train),
+        "dev": None if order.dev is None else file_digest(order.dev),
+        "under": [graft.manifest.sha256 for graft in below.values() if graft.manifest is not None],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _find_read_layers(base: Base, order: Order, below: Mapping[str, Graft]) -> int:
+    """Give how many layers the masked-LM head in force reads."""
+    if order.head_layer is not None:
+        layer = order.head_layer
+    else:
+        heads = [graft.find_head() for graft in below.values()]
+        layers = [head.options.layer for head in heads if isinstance(head, MaskedLmLayers)]
+        if not layers and base.head is None:
+            raise PlanError(
+                f"The base '{base.name}' has no masked-LM head, and no graft below '{order.name}' has one. Expected "
+                "one to train against. Train one with it (--head-layer 8), or name a graft that has one "
+                "(--under mlm)."
+            )
+        layer = layers[-1] if layers else -1
+    return base.sites.num_layers if layer == -1 else layer
+
+
+def _make_parts(order: Order, *, skip_layers: tuple[int, ...], head: Head | None) -> list[Part]:
+    parts: list[Part] = []
+    if order.reduction:
+        parts.append(Bottleneck(reduction=order.reduction, skip_layers=skip_layers))
+    if order.invertible:
+        parts.append(Invertible())
+    if head is not None:
+        parts.append(head)
+    if not parts:
+        raise OptionError(
+            f"The graft '{order.name}' would have no part: the reduction is 0, and no head or invertible part is "
+            "asked for. Give a reduction above 0, such as 2."
+        )
+    return parts
+
+
+def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft]) -> Work:
+    tokenizer, seed = base.tokenizer, order.settings.seed
+    num_read = _find_read_layers(base, order, below)
+    skip = tuple(sorted({*order.skip_layers, *range(num_read, base.sites.num_layers)}))
+    head = None if order.head_layer is None else Head(objective="mlm", layer=order.head_layer)
+    graft = make_graft(base, order.name, _make_parts(order, skip_layers=skip, head=head), seed=seed)
+    lines = read_text(order.train)
+    if order.dev is None:
+        train_lines, dev_lines = split_lines(lines, num_held_out=NUM_HELD_OUT)
+    else:
+        train_lines, dev_lines = lines, read_text(order.dev)
+    text, held_out = encode_text(train_lines, tokenizer), encode_text(dev_lines, tokenizer)
+    special = tokenizer.all_special_ids
+    vocabulary = corpus_vocabulary(text, special_ids=special)
+    both = torch.cat([vocabulary, corpus_vocabulary(held_out, special_ids=special)]).unique()
+
+    def evaluate(attachment: Attachment) -> float:
+        return -measure_masked_lm(attachment, held_out, vocabulary=both, masking=Masking(), seed=seed)
+
+    return Work(
+        graft=graft,
+        objective=MaskedLm(text, tokenizer=tokenizer, vocabulary=vocabulary, masking=Masking()),
+        num_examples={"train": len(train_lines), "dev": len(dev_lines)},
+        evaluate=evaluate,
+    )
+
+
+def _prepare_labels(base: Base, order: Order) -> Work:
+    tokenizer = base.tokenizer
+    is_tokens = order.objective == "tokens"
+
+    def read(path: Path) -> Any:
+        if not is_tokens:
+            return read_labelled(path)
+        return read_conll(path, token_column=order.token_column, tag_column=order.tag_column)
+
+    examples = read(order.train)
+    dev = None if order.dev is None else read(order.dev)
+    labels = collect_labels(examples)
+    head = Head.from_options(
+        {
+            "objective": order.objective,
+            "labels": list(labels),
+            "layer": -1 if order.head_layer is None else order.head_layer,
+        }
+    )
+    parts = _make_parts(order, skip_layers=order.skip_layers, head=head)
+    encode = encode_tags if is_tokens else encode_labelled
+    encoded = encode(examples, tokenizer, labels=labels, source=str(order.train))
+    score = cast("Callable[..., Any]", score_tags if is_tokens else score_texts)
+
+    def evaluate(attachment: Attachment) -> float:
+        return score(attachment, dev, task=order.name, language="und", condition="dev")[0].score
+
+    return Work(
+        graft=make_graft(base, order.name, parts, seed=order.settings.seed),
+        objective=Labelling(encoded, pad_id=cast("int", tokenizer.pad_token_id)),
+        num_examples={"train": len(examples), "dev": 0 if dev is None else len(dev)},
+        evaluate=None if dev is None else evaluate,
+    )
+
+
+def _write_manifest(
+    base: Base, order: Order, work: Work, training: Training, *, below: Mapping[str, Graft], digest: str
+) -> Manifest:
+    files = {"train": order.train, **({} if order.dev is None else {"dev": order.dev})}
+    below_manifests = [graft.manifest for graft in below.values() if graft.manifest is not None]
+    sign = -1 if order.objective == "mlm" else 1
+    best = training.progress.best
+    settings = {key: value for key, value in vars(order.settings).items() if value is not None}
+    return Manifest(
+        name=order.name,
+        parts=tuple(PartRecord(kind=part.kind, options=part.to_options()) for part in work.graft.parts),
+        base=BaseRecord(name=base.name, fingerprint=base.fingerprint, revision=base.revision),
+        tokenizer=base.tokenizer_fingerprint,
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        trained_under=str(training.plans[0]),
+        members=tuple(
+            MemberRecord(name=found.name, version=found.version, sha256=found.sha256)
+            for found in below_manifests
+        ),
+        objective=order.objective,
+        data=tuple(
+            DataRecord(
+                name=f"{use} {path.name}", sha256=file_digest(path), num_examples=work.num_examples[use]
+            )
+            for use, path in files.items()
+        ),
+        hyperparameters={**settings, "steps_done": training.progress.step},
+        scores={} if best is None else {"held_out_loss" if sign < 0 else "dev": sign * best},
+        curve=tuple(
+            {**point, "dev": sign * point["dev"]} if "dev" in point else point
+            for point in training.progress.curve
+        ),
+        cost=training.measure_cost(),
+        versions=list_versions(),
+        step=digest,
+    )
