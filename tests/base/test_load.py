@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 import torch
 from tests.base.conftest import WriteFolder
@@ -36,21 +38,29 @@ def test_everything_is_frozen_and_nothing_drops_out(write_folder: WriteFolder):
     assert not any(layer.training for layer in [*base.model.modules(), *base.head.modules()])
 
 
+@pytest.fixture
+def verbosity() -> Iterator[int]:
+    """A level that no default has, so that losing it is seen."""
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.INFO + 1)
+    yield logging.INFO + 1
+    logging.set_verbosity(before)
+
+
 def test_loading_prints_nothing_and_leaves_the_log_as_it_was(
-    write_folder: WriteFolder, capfd: pytest.CaptureFixture[str]
+    write_folder: WriteFolder, capfd: pytest.CaptureFixture[str], verbosity: int
 ):
     folder = write_folder()
     capfd.readouterr()
-    verbosity, hook = logging.get_verbosity(), logging.set_tqdm_hook(None)
+    hook = logging.set_tqdm_hook(None)
     load_base(str(folder), device="cpu")
     assert capfd.readouterr() == ("", "")
     assert logging.get_verbosity() == verbosity
     assert logging.set_tqdm_hook(hook) is None
 
 
-def test_a_refusal_leaves_the_log_as_it_was(write_folder: WriteFolder):
+def test_a_refusal_leaves_the_log_as_it_was(write_folder: WriteFolder, verbosity: int):
     folder = write_folder(config={"model_type": "t5"})
-    verbosity = logging.get_verbosity()
     with pytest.raises(BaseModelError):
         load_base(str(folder))
     assert logging.get_verbosity() == verbosity
