@@ -84,6 +84,12 @@ def test_the_weights_and_their_bytes_are_counted(name: str):
     assert base.num_bytes == 4 * expected
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_a_tied_decoder_is_kept_once_in_every_dtype(write_folder: WriteFolder, dtype: str):
+    base = load_base(str(write_folder()), device="cpu", dtype=dtype)
+    assert base.head.weight.data_ptr() == base.sites.word_embeddings.weight.data_ptr()
+
+
 def test_an_unknown_device_is_refused():
     with pytest.raises(BaseModelError) as refusal:
         load_base("bundled", device="qpu")

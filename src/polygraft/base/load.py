@@ -80,9 +80,14 @@ def freeze_base(
     """
     sites = find_sites(model)
     fingerprint = fingerprint_weights(model.named_parameters(), model.config)
+    words = sites.word_embeddings.weight
+    is_tied = head is not None and head.weight.data_ptr() == words.data_ptr()
     model.to(device=device, dtype=dtype)  # pyright: ignore[reportCallIssue]
     model.eval().requires_grad_(False)
     if head is not None:
+        if is_tied:
+            # Moving or rounding each by itself would keep the largest matrix twice.
+            head.weight.data = sites.word_embeddings.weight.data
         head.to(device=model.device, dtype=model.dtype).eval().requires_grad_(False)
     return Base(
         name=name,
