@@ -98,11 +98,16 @@ def list_places(attachment: Attachment) -> list[Row]:
                     places.setdefault(place, []).append(f"{graft.name} bottleneck")
         head = graft.find_head()
         if head is not None:
-            num_layers = attachment.base.sites.num_layers
-            layer = num_layers if head.options.layer == -1 else head.options.layer
-            places.setdefault((layer, f"{head.options.objective} head"), []).append(f"{graft.name} head")
+            layer = head.options.layer
+            after = "all layers" if layer == -1 else f"{layer} layers"
+            place = f"head for {head.options.objective}, after {after}"
+            places.setdefault((attachment.base.sites.num_layers, place), []).append(f"{graft.name} head")
     return [
-        {"layer": layer, "place": place, "grafts": names}
+        {
+            "layer": layer if 0 <= layer < attachment.base.sites.num_layers else None,
+            "place": place.replace("ffn", "feed-forward"),
+            "grafts": names,
+        }
         for (layer, place), names in sorted(places.items(), key=lambda item: item[0][0])
     ]
 

@@ -98,7 +98,7 @@ def show_event(event: Event, *, display: Display) -> None:
         case RunPlanned():
             show_table(draw_plan(event.plan), stderr=True)
         case StepStarted():
-            display.begin(f"[{event.index}/{event.count}] {event.description}")
+            display.begin(f"[{event.index}/{event.count}] {event.description} ...", name=event.name)
         case StepSkipped():
             display.end(f"[{event.index}/{event.count}] {event.name}: {event.reason}")
         case TrainStep():
@@ -208,4 +208,6 @@ def _compare_with_copies(summary: RunSummary) -> Text:
 
 
 def _guess(seconds: float | None) -> str:
-    return DASH if seconds is None else f"about {format_seconds(seconds)}"
+    if seconds is None:
+        return DASH
+    return f"about {format_seconds(seconds)}" if seconds >= 1 else "under 1 s"

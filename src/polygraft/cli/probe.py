@@ -58,7 +58,18 @@ def probe_plan(attachment: Attachment, *, bare: Picture) -> list[dict[str, Any]]
     ]
     trainable = [name for name, weight in attachment.base.model.named_parameters() if weight.requires_grad]
     seen = "nothing of it trains" if not trainable else f"{trainable[0]} trains"
-    return [*checks, _check("the base is frozen", seen, is_good=not trainable)]
+    return [*checks, _check("the base is frozen", seen, is_good=not trainable), *_check_head(attachment)]
+
+
+def _check_head(attachment: Attachment) -> list[dict[str, Any]]:
+    """Say whether the plan's uppermost head reads above every graft."""
+    heads = [head for head in (graft.find_head() for graft in attachment.grafts) if head is not None]
+    if not heads or heads[-1].options.layer == -1:
+        return []
+    layer = heads[-1].options.layer
+    above = sum(place[0] >= layer for place in attachment.hooks.places)
+    seen = f"{above} places above layer {layer}"
+    return [_check("no graft stands above what the head reads", seen, is_good=above == 0)]
 
 
 def check_removal(base: Base, *, before: Picture) -> list[dict[str, Any]]:

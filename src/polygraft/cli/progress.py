@@ -14,7 +14,6 @@ from rich.progress import (
     SpinnerColumn,
     TaskID,
     TextColumn,
-    TimeElapsedColumn,
     TimeRemainingColumn,
 )
 from rich.text import Text
@@ -26,6 +25,8 @@ if TYPE_CHECKING:
     from polygraft.train.step import Step
 
 SECONDS_BETWEEN_LINES = 5.0
+ROOM_BESIDE_BAR = 76
+"""Columns that the numbers beside a bar take."""
 
 
 class Display(ABC):
@@ -40,8 +41,13 @@ class Display(ABC):
         self.close()
 
     @abstractmethod
-    def begin(self, title: str) -> None:
-        """Begin a piece of work."""
+    def begin(self, title: str, *, name: str) -> None:
+        """Begin a piece of work.
+
+        Args:
+            title: What it is.
+            name: What it is called beside a bar.
+        """
 
     @abstractmethod
     def advance(self, step: Step) -> None:
@@ -65,20 +71,21 @@ def make_display() -> Display:
     return LiveDisplay() if make_console(stderr=True).is_terminal else PlainDisplay()
 
 
-def describe_step(step: Step, *, held_out: float | None) -> str:
+def describe_step(step: Step, *, held_out: float | None, decimals: int = 3) -> str:
     """Say how training stands, in a few numbers.
 
     Args:
         step: The last update.
         held_out: The last score on held-out data.
+        decimals: How many of a loss or score are shown.
     """
     from polygraft.report.numbers import format_bytes
 
-    numbers = [f"loss {step.loss:.3f}"]
+    numbers = [f"loss {step.loss:.{decimals}f}"]
     if held_out is not None:
         # A held-out loss is told to training as its negative, because larger is better there.
-        numbers.append(f"dev {held_out:.3f}" if held_out >= 0 else f"held-out loss {-held_out:.3f}")
-    numbers += [f"{step.tokens_per_second:,.0f} tokens/s", f"peak {format_bytes(step.peak_memory_bytes)}"]
+        numbers.append(f"dev {abs(held_out):.{decimals}f}")
+    numbers += [f"{step.tokens_per_second:,.0f} tokens/s", format_bytes(step.peak_memory_bytes)]
     return ", ".join(numbers)
 
 
@@ -86,17 +93,15 @@ class LiveDisplay(Display):
     """A bar that moves, with rate and time left."""
 
     def __init__(self) -> None:
+        console = make_console(stderr=True)
         self.progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", style="bold"),
-            BarColumn(bar_width=24),
+            BarColumn(bar_width=min(24, max(6, console.width - ROOM_BESIDE_BAR))),
             MofNCompleteColumn(),
             TextColumn("{task.fields[numbers]}"),
-            TextColumn("left"),
             TimeRemainingColumn(compact=True),
-            TextColumn("so far"),
-            TimeElapsedColumn(),
-            console=make_console(stderr=True),
+            console=console,
             transient=True,
             redirect_stdout=False,
         )
@@ -104,17 +109,18 @@ class LiveDisplay(Display):
         self.held_out: float | None = None
 
     @override
-    def begin(self, title: str) -> None:
+    def begin(self, title: str, *, name: str) -> None:
         self._clear()
         self.progress.start()
-        self.task = self.progress.add_task(title, total=None, numbers="")
+        self.progress.console.print(Text(title), soft_wrap=True)
+        self.task = self.progress.add_task(name, total=None, numbers="")
 
     @override
     def advance(self, step: Step) -> None:
         if self.task is None:
             return
         self.held_out = step.held_out if step.held_out is not None else self.held_out
-        numbers = describe_step(step, held_out=self.held_out)
+        numbers = describe_step(step, held_out=self.held_out, decimals=2)
         self.progress.update(self.task, total=step.total, completed=step.number, numbers=numbers)
 
     @override
@@ -141,14 +147,14 @@ class PlainDisplay(Display):
     """A line at the beginning and the end, and every few seconds between them."""
 
     def __init__(self) -> None:
-        self.title = ""
+        self.name = ""
         self.shown_at = 0.0
         self.held_out: float | None = None
 
     @override
-    def begin(self, title: str) -> None:
-        self.title, self.held_out, self.shown_at = title, None, time.monotonic()
-        say(f"{title} ...", style="")
+    def begin(self, title: str, *, name: str) -> None:
+        self.name, self.held_out, self.shown_at = name, None, time.monotonic()
+        say(title, style="")
 
     @override
     def advance(self, step: Step) -> None:
@@ -161,7 +167,7 @@ class PlainDisplay(Display):
         self.shown_at = now
         left = format_seconds(step.seconds / step.number * (step.total - step.number))
         numbers = describe_step(step, held_out=self.held_out)
-        say(f"{self.title}: step {step.number} of {step.total}, {numbers}, {left} left", style="")
+        say(f"{self.name}: step {step.number} of {step.total}, {numbers}, {left} left", style="")
 
     @override
     def end(self, sentence: str) -> None:

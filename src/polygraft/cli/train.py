@@ -223,7 +223,7 @@ def _train(
     stored: Manifest | None = None
     num_steps = 0
     with stop_on_signals() as should_stop, make_display() as display:
-        display.begin(f"graft '{order.name}', {order.objective} on {order.train.name}")
+        display.begin(f"Training '{order.name}' ({order.objective}) on {order.train} ...", name=order.name)
         for item in train_graft(
             loaded, order, store=Store(store), any_base=any_base, should_stop=should_stop
         ):

@@ -215,7 +215,7 @@ def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft]) -> Work:
     else:
         train_lines, dev_lines = lines, read_text(order.dev)
     text, held_out = encode_text(train_lines, tokenizer), encode_text(dev_lines, tokenizer)
-    special = tokenizer.all_special_ids
+    special = base.special_ids
     vocabulary = corpus_vocabulary(text, special_ids=special)
     both = torch.cat([vocabulary, corpus_vocabulary(held_out, special_ids=special)]).unique()
 
@@ -224,7 +224,7 @@ def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft]) -> Work:
 
     return Work(
         graft=graft,
-        objective=MaskedLm(text, tokenizer=tokenizer, vocabulary=vocabulary, masking=Masking()),
+        objective=MaskedLm(text, vocabulary=vocabulary, masking=Masking()),
         num_examples={"train": len(train_lines), "dev": len(dev_lines)},
         evaluate=evaluate,
     )
@@ -259,7 +259,7 @@ def _prepare_labels(base: Base, order: Order) -> Work:
 
     return Work(
         graft=make_graft(base, order.name, parts, seed=order.settings.seed),
-        objective=Labelling(encoded, pad_id=cast("int", tokenizer.pad_token_id)),
+        objective=Labelling(encoded),
         num_examples={"train": len(examples), "dev": 0 if dev is None else len(dev)},
         evaluate=None if dev is None else evaluate,
     )
