@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,9 +15,9 @@ from polygraft.errors import StoreError
 from polygraft.report.cells import DASH, Cell, Table, bytes_cell, count_cell, seconds_cell
 
 if TYPE_CHECKING:
-    from pathlib import Path as _Path  # noqa: F401
-
+    from polygraft.store.fields import JsonValue
     from polygraft.store.manifest import Manifest
+    from polygraft.store.store import Store
 
 NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The graft's name.")]
 
@@ -93,7 +94,7 @@ def verify_grafts(
     rows: list[dict[str, str | int | None]] = []
     for name in names or opened.names():
         for version in opened.versions(name):
-            problem = _find_problem(opened.folder, name, version)
+            problem = _find_problem(opened, name, version)
             rows.append({"name": name, "version": version, "problem": problem})
     num_damaged = sum(row["problem"] is not None for row in rows)
     if as_json:
@@ -260,19 +261,16 @@ def _facts_table(caption: str, facts: list[tuple[str, str]]) -> Table:
     return Table(ident="facts", caption=caption, columns=("", ""), numeric=(False, False), rows=rows)
 
 
-def _say_options(options: object) -> str:
-    assert isinstance(options, dict) or options is not None
-    pairs = dict(options)  # pyright: ignore[reportCallIssue, reportArgumentType]
+def _say_options(options: Mapping[str, JsonValue]) -> str:
     return (
-        ", ".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in pairs.items()) or DASH
+        ", ".join(f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in options.items())
+        or DASH
     )
 
 
-def _find_problem(folder: object, name: str, version: int) -> str | None:
-    from polygraft.store.store import Store
-
+def _find_problem(store: Store, name: str, version: int) -> str | None:
     try:
-        Store(str(folder)).verify(name, version=version)
+        store.verify(name, version=version)
     except StoreError as error:
         return str(error)
     return None

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from polygraft.base.base import Base
 
 SENTENCE = "Mariya went from Lima to Cusco ."
+HOOKS = ("_forward_hooks", "_forward_pre_hooks")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,7 +38,7 @@ def take_picture(base: Base) -> Picture:
         fingerprint=base.compute_fingerprint(),
         keys=tuple(base.model.state_dict()),
         classes=tuple(type(layer).__name__ for layer in layers),
-        num_hooks=sum(len(layer._forward_hooks) + len(layer._forward_pre_hooks) for layer in layers),
+        num_hooks=sum(len(vars(layer)[kind]) for layer in layers for kind in HOOKS),
         output=output,
     )
 

@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+import json
+import math
+
+import pytest
+from tests.cli.conftest import Command
+
+from polygraft.cli.evaluate import evaluate
+
+
+def test_tags_are_scored_by_entities_with_an_interval(polygraft: Command):
+    done = polygraft("evaluate", "--plan", "stack(qu, ner)", "tagged.conll", "--json", "--language", "en")
+    found = json.loads(done.stdout)
+    assert (found["metric"], found["plan"], found["language"]) == ("f1", "stack(qu, ner)", "en")
+    assert (found["num_sentences"], found["num_gold"]) == (2, 2)
+    assert 0 <= found["low"] <= found["score"] <= found["high"] <= 1
+
+
+def test_texts_are_scored_by_accuracy(polygraft: Command):
+    found = json.loads(polygraft("evaluate", "--plan", "topic", "labelled.tsv", "--json").stdout)
+    assert found["metric"] == "accuracy"
+    assert found["score"] * 3 == pytest.approx(round(found["score"] * 3))
+    assert sum(label["num_gold"] for label in found["by_type"].values()) == 3
+
+
+def test_text_is_scored_by_the_loss_of_the_bases_own_head(polygraft: Command):
+    words = ("evaluate", "--plan", "qu", "--objective", "mlm", "text.txt", "--json")
+    found = json.loads(polygraft(*words).stdout)
+    assert found["metric"] == "loss"
+    assert found["notes"] == [f"The perplexity is {math.exp(found['score']):.1f}."]
+
+
+def test_the_table_shows_the_score_and_the_types(polygraft: Command):
+    done = polygraft("evaluate", "--plan", "ner", "tagged.conll")
+    assert done.exit_code == 0
+    assert "Entity F1" in done.stdout
+    assert [line.split()[0] for line in done.stdout.splitlines() if line.startswith((" LOC", " PER"))] == [
+        "LOC",
+        "PER",
+    ]
+
+
+def test_the_command_has_a_sentence_for_its_help():
+    assert evaluate.__doc__ == "Score a plan on a labelled file, with a 95 % bootstrap interval."

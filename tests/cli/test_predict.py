@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from tests.cli.conftest import Command
+
+
+def lines(stdout: str) -> list[dict[str, object]]:
+    return [json.loads(line) for line in stdout.splitlines()]
+
+
+def test_a_sentence_gives_one_line_of_json_with_offsets(polygraft: Command):
+    done = polygraft("predict", "--plan", "stack(qu, ner)", "--text", "ana, lima")
+    (found,) = lines(done.stdout)
+    assert done.exit_code == 0
+    assert found["tokens"] == ["ana", ",", "lima"]
+    assert found["offsets"] == [[0, 3], [3, 4], [5, 9]]
+    assert len(found["labels"]) == 3
+    assert all(found["text"][span["start"] : span["end"]] == span["text"] for span in found["spans"])
+
+
+def test_an_empty_line_gives_an_empty_result(polygraft: Command):
+    done = polygraft("predict", "--plan", "ner", "-", text="ana\n\nlima\n")
+    found = lines(done.stdout)
+    assert [item["text"] for item in found] == ["ana", "", "lima"]
+    assert found[1] == {"text": "", "tokens": [], "labels": [], "offsets": [], "spans": []}
+
+
+def test_a_file_and_standard_input_give_the_same(polygraft: Command):
+    text = "ana went to lima\nthe moon\n"
+    Path("some.txt").write_text(text, encoding="utf-8")
+    from_file = polygraft("predict", "--plan", "ner", "some.txt")
+    assert from_file.stdout == polygraft("predict", "--plan", "ner", "-", text=text).stdout
+    assert len(lines(from_file.stdout)) == 2
+
+
+def test_labels_do_not_depend_on_the_lines_beside_them(polygraft: Command):
+    alone = polygraft("predict", "--plan", "ner", "--text", "ana went")
+    many = polygraft("predict", "--plan", "ner", "-", text="ana went\n" + "the good man went to lima\n" * 300)
+    assert many.stdout.splitlines()[0] == alone.stdout.strip()
+    assert len(many.stdout.splitlines()) == 301
+
+
+def test_a_head_for_texts_gives_one_label_each_and_none_for_an_empty_text(polygraft: Command):
+    found = lines(polygraft("predict", "--plan", "topic", "--text", "good man", "--text", " ").stdout)
+    assert found[0]["label"] in {"good", "bad"}
+    assert found[1] == {"text": " ", "label": None}
+
+
+def test_binary_input_is_refused_with_its_line(polygraft: Command):
+    done = polygraft("predict", "--plan", "ner", "-", text=b"ana\n\xff\xfe\n")
+    assert done.exit_code == 1
+    assert done.stderr == (
+        "error: standard input, line 2: byte 1 of the line is 0xFF, which is not UTF-8 there. Plain text was "
+        "expected, one sentence a line. Convert it, for example with `iconv -f LATIN1 -t UTF-8`.\n"
+    )
+
+
+def test_a_nul_character_is_refused_with_its_line(polygraft: Command):
+    done = polygraft("predict", "--plan", "ner", "-", text=b"a\0b\n")
+    assert done.exit_code == 1
+    assert done.stderr == (
+        "error: standard input, line 1: the line holds a NUL character ('a\\x00b'). Plain text was expected, one "
+        "sentence a line. Check that the input is not binary or UTF-16.\n"
+    )
+
+
+def test_text_and_a_file_together_are_a_usage_error(polygraft: Command):
+    done = polygraft("predict", "--plan", "ner", "--text", "ana", "text.txt")
+    assert done.exit_code == 2
+    assert "Give sentences with --text, or a FILE, not both." in done.stderr

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.cli.conftest import Command
+
+from polygraft.base.load import load_base
+from polygraft.store.store import Store
+
+STEPS = ["shared", "language.en", "language.qu", "task.ner-alone", "task.ner", "evaluate.ner"]
+
+
+def test_a_dry_run_shows_the_plan_and_writes_nothing(polygraft: Command):
+    done = polygraft("run", "recipe.toml", "--dry-run", "--json")
+    found = json.loads(done.stdout)
+    assert [step["name"] for step in found["steps"]] == STEPS
+    assert found["folder"] == "runs/recipe"
+    assert not Path("runs").exists()
+
+
+def test_a_run_writes_grafts_results_and_a_page(polygraft: Command):
+    before = load_base("base", device="cpu").fingerprint
+    done = polygraft("run", "recipe.toml", "--log-json", "log.jsonl")
+    assert done.exit_code == 0
+    for line in (
+        "Results  runs/recipe/results.json",
+        "Table    runs/recipe/results.csv",
+        "Report   runs/recipe/report.html",
+    ):
+        assert line in done.stdout.splitlines()
+        assert Path(line.split()[1]).is_file()
+    events = [json.loads(line) for line in Path("log.jsonl").read_text(encoding="utf-8").splitlines()]
+    assert [event["name"] for event in events if event["event"] == "StepStarted"] == STEPS
+    assert events[-1]["event"] == "RunFinished"
+    assert load_base("base", device="cpu").fingerprint == before
+
+
+def test_a_second_run_does_nothing_again(polygraft: Command):
+    polygraft("run", "recipe.toml")
+    done = polygraft("run", "recipe.toml", "--json")
+    assert [line for line in done.stderr.splitlines() if line.startswith("[")] == [
+        f"[{number}/6] {name}: done by an earlier run" for number, name in enumerate(STEPS, start=1)
+    ]
+    assert len(json.loads(done.stdout)["summary"]["results"]) == 7
+
+
+def test_set_and_seed_change_the_recipe(polygraft: Command):
+    done = polygraft(
+        "run", "recipe.toml", "--set", "train.language.steps=1", "--seed", "3", "--only", "shared", "--json"
+    )
+    text = json.loads(done.stdout)["summary"]["recipe_text"]
+    assert text.endswith("# --set train.language.steps=1\n# --set seed=3")
+    assert Store("store").names() == ["ner", "qu", "shared", "topic"]
+
+
+def test_the_report_is_written_again_from_the_results(polygraft: Command):
+    polygraft("run", "recipe.toml")
+    page = Path("runs/recipe/report.html")
+    content = page.read_text(encoding="utf-8")
+    page.unlink()
+    done = polygraft("report", "runs/recipe")
+    assert done.stdout == "runs/recipe/report.html\n"
+    assert page.read_text(encoding="utf-8") == content
+
+
+@pytest.fixture
+def signal_after_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As if Ctrl-C were pressed once training has begun."""
+    from polygraft.train.loop import Training
+
+    run = Training.run
+
+    def run_and_press(training: Training) -> Iterator[Any]:
+        for step in run(training):
+            if step.number == 1:
+                os.kill(os.getpid(), signal.SIGINT)
+            yield step
+
+    monkeypatch.setattr(Training, "run", run_and_press)
+
+
+@pytest.mark.usefixtures("signal_after_the_first_step")
+def test_an_interrupted_run_says_how_to_go_on_and_exits_130(polygraft: Command):
+    done = polygraft("run", "recipe.toml")
+    assert done.exit_code == 130
+    assert done.stderr.splitlines()[-2:] == [
+        "Stopping after the step in progress, so that nothing is lost. Press Ctrl-C again to stop at once.",
+        "error: Training of 'shared' was stopped after step 1 of 2, and all of it is saved. Give the same command again "
+        "to go on.",
+    ]
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_the_quickstart_ends_with_tagged_sentences_and_what_to_do_next(
+    polygraft: Command, monkeypatch: pytest.MonkeyPatch
+):
+    from polygraft.recipe.read import load_recipe
+
+    def load_small(folder: Path) -> object:
+        return load_recipe(Path("recipe.toml"), settings=[f"store='{folder}/store'", f"runs='{folder}/runs'"])
+
+    monkeypatch.setattr("polygraft.recipe.quickstart.load_quickstart", load_small)
+    done = polygraft("quickstart", "--folder", "qs")
+    assert done.exit_code == 0
+    assert done.stdout.splitlines()[-4:] == [
+        "Look at the page qs/runs/recipe/report.html, or go on:",
+        "  polygraft predict --store qs/store --plan 'stack(qu, ner)' --text \"...\"",
+        "  polygraft grafts list --store qs/store",
+        "  polygraft doctor --store qs/store --plan 'stack(qu, ner)'",
+    ]

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from polygraft.settings import Settings, load_settings, read_variable
+
+
+def test_without_variables_the_defaults_hold():
+    assert load_settings({}) == Settings(store=Path("store"), base="bundled", device="auto", dtype="auto")
+
+
+def test_each_variable_changes_its_default():
+    variables = {f"POLYGRAFT_{name}": name.lower() for name in ("STORE", "BASE", "DEVICE", "DTYPE")}
+    assert load_settings(variables) == Settings(
+        store=Path("store"), base="base", device="device", dtype="dtype"
+    )
+
+
+def test_an_empty_variable_counts_as_none():
+    assert load_settings({"POLYGRAFT_STORE": ""}).store == Path("store")
+
+
+def test_a_variable_that_is_not_set_is_none(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("POLYGRAFT_DATA", raising=False)
+    assert read_variable("POLYGRAFT_DATA") is None
+    monkeypatch.setenv("POLYGRAFT_DATA", "/data")
+    assert read_variable("POLYGRAFT_DATA") == "/data"
