@@ -38,6 +38,14 @@ def test_every_check_of_a_sound_plan_is_good(polygraft: Command):
     )
 
 
+def test_the_tables_name_every_place(polygraft: Command):
+    done = polygraft("doctor", "--plan", "stack(qu, ner)")
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert [line.split() for line in done.stdout.splitlines() if "bottleneck, ner" in line] == [
+        [str(layer), "feed-forward", "qu", "bottleneck,", "ner", "bottleneck"] for layer in range(3)
+    ]
+
+
 def test_a_check_that_fails_ends_with_an_error(polygraft: Command, monkeypatch: pytest.MonkeyPatch):
     from polygraft.attach.attach import Attachment
 

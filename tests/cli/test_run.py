@@ -91,8 +91,8 @@ def test_an_interrupted_run_says_how_to_go_on_and_exits_130(polygraft: Command):
     assert done.exit_code == 130
     assert done.stderr.splitlines()[-2:] == [
         "Stopping after the step in progress, so that nothing is lost. Press Ctrl-C again to stop at once.",
-        "error: Training of 'shared' was stopped after step 1 of 2, and all of it is saved. Give the same command again "
-        "to go on.",
+        "error: Training of 'shared' was stopped after step 1 of 2, and all of it is saved. Give the same "
+        "command again to go on.",
     ]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 

@@ -8,7 +8,10 @@ import pytest
 from tests.cli.conftest import Command
 
 PREDICT = ("predict", "--text", "ana", "--plan")
-MISSING = "An existing file was expected. Check the path; a relative one starts at the folder where the program was started."
+MISSING = (
+    "An existing file was expected. Check the path; a relative one starts at the folder where the program was "
+    "started."
+)
 
 CASES = {
     "a graft that is not there": (

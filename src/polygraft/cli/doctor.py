@@ -165,11 +165,8 @@ def _draw_grafts(found: dict[str, Any]) -> Table:
 def _draw_places(found: dict[str, Any]) -> Table:
     rows = tuple(
         (
-            Cell(text="\u2013" if row["layer"] < 0 else str(row["layer"])),
-            Cell(
-                text=("after " if "head" in row["place"] else "")
-                + row["place"].replace("ffn", "feed-forward")
-            ),
+            Cell(text="\u2013" if row["layer"] is None else str(row["layer"])),
+            Cell(text=row["place"]),
             Cell(text=", ".join(row["grafts"])),
         )
         for row in found["places"]
