@@ -135,9 +135,6 @@ def check_polygraft(arguments: list[str]) -> None:
 
     command = typer.main.get_command(import_module("polygraft.cli.app").app)
     context = command.make_context("polygraft", list(arguments))
-    while context.protected_args or context.args:
-        name, child, rest = command.resolve_command(context, [*context.protected_args, *context.args])
-        context = child.make_context(name, rest, parent=context)
-        command = child
-        if not hasattr(child, "resolve_command"):
-            return
+    while vars(command).get("commands") and (words := [*vars(context)["_protected_args"], *context.args]):
+        name, command, rest = command.resolve_command(context, words)
+        context = command.make_context(name, rest, parent=context)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from importlib.metadata import version as find_version
 from typing import Annotated
 
 import typer
@@ -54,6 +53,8 @@ def add_group(name: str, commands: dict[str, Callable[..., None]], *, about: str
 
 def _show_version(is_asked: bool) -> None:
     if is_asked:
+        from importlib.metadata import version as find_version
+
         write(f"polygraft {find_version('polygraft')}\n")
         raise typer.Exit
 
