@@ -141,11 +141,11 @@ def score_masked_lm(attachment: Attachment, file: Path, *, task: str, language: 
         metric="loss",
         score=loss,
         num_sentences=len(lines),
-        num_gold=encoded.num_tokens,
+        num_gold=0,
         seconds=seconds,
         tokens_per_second=encoded.num_tokens / seconds,
         seed=0,
-        notes=(f"The perplexity is {perplexity(loss):.1f}.",),
+        notes=(f"The perplexity is {perplexity(loss):.1f}, on {encoded.num_tokens:,} tokens.",),
     )
 
 
