@@ -97,8 +97,8 @@ def split_lines(lines: Sequence[str], *, num_held_out: int) -> tuple[list[str], 
     if len(lines) < 2:
         return [*lines], [*lines]
     count = max(1, min(num_held_out, len(lines) // 10))
-    apart = set(np.linspace(0, len(lines) - 1, count, dtype=int).tolist())
-    train = [line for place, line in enumerate(lines) if place not in apart]
+    apart: set[int] = set(np.linspace(0, len(lines) - 1, count, dtype=int).tolist())
+    train: list[str] = [line for place, line in enumerate(lines) if place not in apart]
     return train, [lines[place] for place in sorted(apart)]
 
 

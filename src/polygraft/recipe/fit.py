@@ -169,6 +169,7 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
         epochs=epochs,
         batch_tokens=settings.batch_tokens,
         lr=settings.lr,
+        head_lr_factor=settings.head_lr_factor,
         seed=workshop.recipe.seed,
         patience=settings.patience,
     )

@@ -88,7 +88,9 @@ class TaskSettings:
     """Passes over the labelled data; 5 if neither this nor `steps` is given."""
     steps: int | None = None
     batch_tokens: int = 2048
-    lr: float = 5e-4
+    lr: float = 1e-3
+    head_lr_factor: float = 10.0
+    """What the learning rate of the head is multiplied by: the bundled base's hidden states are small."""
     reduction: float = 16
     skip_layers: tuple[int, ...] = ()
     """Layers without a bottleneck (AdapterDrop); MAD-X 2.0 leaves out the last."""

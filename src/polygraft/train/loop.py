@@ -19,6 +19,7 @@ import torch
 
 from polygraft.attach.attach import Attachment, attach
 from polygraft.errors import TrainError
+from polygraft.parts.head import Head
 from polygraft.train.settings import TrainSettings, compute_lr
 from polygraft.train.step import Step
 
@@ -85,8 +86,11 @@ class Training:
         for graft in self.grafts.values():
             graft.layers.requires_grad_(graft is self.graft)
         self.parameters = dict(self.graft.layers.named_parameters())
+        head = [tensor for name, tensor in self.parameters.items() if name.startswith(f"{Head.kind}.")]
+        others = [tensor for name, tensor in self.parameters.items() if not name.startswith(f"{Head.kind}.")]
+        groups = [(others, 1.0), (head, self.settings.head_lr_factor)]
         self.optimiser = torch.optim.AdamW(
-            self.parameters.values(),
+            [{"params": tensors, "factor": factor} for tensors, factor in groups if tensors],
             lr=self.settings.lr,
             weight_decay=self.settings.weight_decay,
             fused=True,
@@ -196,7 +200,7 @@ class Training:
         if self.settings.clip:
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip)
         for group in self.optimiser.param_groups:
-            group["lr"] = lr
+            group["lr"] = lr * group["factor"]
         self.optimiser.step()
 
     def _check_gradients(self) -> None:

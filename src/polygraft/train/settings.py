@@ -19,6 +19,9 @@ class TrainSettings:
     """Most tokens in a batch, padding included."""
     lr: float = 1e-4
     """Peak learning rate of AdamW."""
+    head_lr_factor: float = 1.0
+    """What the learning rate of the head is multiplied by. A new head on hidden states of small size (0.25 a value on
+    the bundled base) has to grow further than the bottlenecks under it."""
     warmup: float = 0.06
     """Share of the steps over which the learning rate rises from 0; it falls linearly to 0 afterwards."""
     weight_decay: float = 0.0
