@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 
-# Set before torch and the tokenizers are imported: they read these once.
+# Set before torch and the tokenizers are imported: they read these once. Several workers with several threads
+# each would stand in each other's way.
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["MKL_NUM_THREADS"] = "1"
 # Terminals of different widths would break the lines that tests compare.
 os.environ["COLUMNS"] = "120"
 os.environ["NO_COLOR"] = "1"

@@ -18,7 +18,7 @@ PACKAGE = SRC / "polygraft"
 
 # Lowest first. A folder imports only from rows above its own, and from itself.
 ARROW: list[set[str]] = [
-    {"errors", "types"},
+    {"errors", "lazy", "types"},
     {"settings"},
     {"base", "parts", "prune", "store", "data"},
     {"attach"},
@@ -50,6 +50,9 @@ MAY_WRITE = {"store", "data", "interop", "report", "recipe", "train/checkpoint.p
 # Each entry has its reason beside it.
 MAY_USE_GETATTR = {
     "errors.py",  # __notes__ exists only on an exception that was given a note.
+}
+MAY_SET_GETATTR = {
+    "__init__.py",  # `__getattr__ = make_lazy(...)` loads the public names on first use (PEP 562).
 }
 LONG_FUNCTIONS: set[str] = set()
 
@@ -197,6 +200,16 @@ def test_nothing_is_defined_in_an_init_file():
     assert wrong == []
 
 
+def test_the_first_init_file_only_offers_names():
+    allowed = (ast.Import, ast.ImportFrom, ast.If, ast.Assign, ast.Expr)
+    body = tree_of(PACKAGE / "__init__.py").body
+    assert [
+        where(PACKAGE / "__init__.py", node.lineno) for node in body if not isinstance(node, allowed)
+    ] == []
+    assigned = [ast.unparse(node.targets[0]) for node in body if isinstance(node, ast.Assign)]
+    assert assigned == ["__all__", "__getattr__"]
+
+
 def test_every_folder_with_code_is_a_package():
     folders = {file.parent for file in files()}
     assert sorted(str(folder) for folder in folders if not (folder / "__init__.py").is_file()) == []
@@ -221,21 +234,17 @@ def test_no_file_asks_an_object_what_it_has():
 
 
 def test_no_class_changes_what_attributes_or_classes_mean():
+    special = {"__getattr__", "__getattribute__", "__setattr__"}
     wrong = []
-    for file in sources():
+    for file in files():
         for node in nodes(file):
-            if isinstance(node, ast.FunctionDef) and node.name in {
-                "__getattr__",
-                "__getattribute__",
-                "__setattr__",
-            }:
+            if isinstance(node, ast.FunctionDef) and node.name in special:
                 wrong.append(f"{where(file, node.lineno)}: {node.name}")
-            if (
-                isinstance(node, ast.Attribute)
-                and node.attr == "__class__"
-                and isinstance(node.ctx, ast.Store)
-            ):
-                wrong.append(f"{where(file, node.lineno)}: assigns __class__")
+            if isinstance(node, ast.Attribute | ast.Name) and isinstance(node.ctx, ast.Store):
+                name = node.attr if isinstance(node, ast.Attribute) else node.id
+                is_listed = name == "__getattr__" and str(file.relative_to(PACKAGE)) in MAY_SET_GETATTR
+                if name in {*special, "__class__"} and not is_listed:
+                    wrong.append(f"{where(file, node.lineno)}: assigns {name}")
     assert wrong == []
 
 
@@ -350,7 +359,15 @@ def test_every_part_has_a_test_file_and_a_page_of_its_name():
 
 def cheap_files() -> list[Path]:
     """The files that `import polygraft` and `polygraft --help` load, before any command runs."""
-    names = ["__init__.py", "__main__.py", "errors.py", "types.py", "settings.py", "recipe/schema.py"]
+    names = [
+        "__init__.py",
+        "__main__.py",
+        "errors.py",
+        "lazy.py",
+        "types.py",
+        "settings.py",
+        "recipe/schema.py",
+    ]
     found = [PACKAGE / name for name in names] + sorted((PACKAGE / "cli").glob("*.py"))
     return [file for file in found if file.is_file()]
 
@@ -419,6 +436,13 @@ def test_asking_for_help_does_not_import_torch():
         (test_no_file_asks_an_object_what_it_has, "store/a.py", "getattr(1, 'x', None)"),
         (test_no_class_changes_what_attributes_or_classes_mean, "store/a.py", "x.__class__ = int"),
         (test_no_class_changes_what_attributes_or_classes_mean, "store/a.py", "def __getattr__(name): ..."),
+        (
+            test_no_class_changes_what_attributes_or_classes_mean,
+            "store/__init__.py",
+            "__getattr__ = make_lazy({})",
+        ),
+        (test_the_first_init_file_only_offers_names, "__init__.py", "def f(): ..."),
+        (test_the_first_init_file_only_offers_names, "__init__.py", "X = 1"),
         (test_hooks_are_registered_only_in_attach, "train/a.py", "layer.register_forward_hook(f)"),
         (test_only_the_console_prints, "cli/a.py", "print(1)"),
         (test_only_the_edges_write_files, "parts/a.py", "open('x', 'w')"),

@@ -1,0 +1,56 @@
+"""The fence around the public names: adding or removing one is done on purpose."""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import pytest
+
+import polygraft
+
+PUBLIC = [
+    "Attachment",
+    "Base",
+    "Bottleneck",
+    "Graft",
+    "Head",
+    "Invertible",
+    "PolygraftError",
+    "Store",
+    "attach",
+    "language_graft",
+    "load_base",
+    "load_recipe",
+    "make_graft",
+    "parse_plan",
+    "predict_tags",
+    "predict_texts",
+    "run_recipe",
+    "score_tags",
+    "stack",
+    "task_graft",
+]
+
+
+def test_the_public_names_are_these():
+    assert polygraft.__all__ == PUBLIC
+
+
+@pytest.mark.parametrize("name", PUBLIC)
+def test_a_public_name_loads_and_has_a_docstring(name: str):
+    found = vars(polygraft)["__getattr__"](name)
+    assert found.__name__ == name
+    assert found is vars(import_module(found.__module__))[name]
+    assert found.__doc__
+
+
+def test_every_public_name_can_be_imported_at_once():
+    names: dict[str, object] = {}
+    exec("from polygraft import *", names)
+    assert sorted(names.keys() - {"__builtins__"}) == PUBLIC
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    with pytest.raises(AttributeError) as caught:
+        _ = polygraft.grafts  # pyright: ignore[reportAttributeAccessIssue]
+    assert str(caught.value) == "module 'polygraft' has no attribute 'grafts'"
