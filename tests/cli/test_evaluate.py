@@ -26,6 +26,7 @@ def test_text_is_scored_by_the_loss_of_the_bases_own_head(polygraft: Command):
     words = ("evaluate", "--plan", "qu", "--objective", "mlm", "text.txt", "--json")
     found = json.loads(polygraft(*words).stdout)
     assert found["metric"] == "loss"
+    assert found["num_gold"] == 2  # 15 % of 13 pieces
     assert found["notes"] == [f"The perplexity is {math.exp(found['score']):.1f}, on 21 tokens."]
 
 

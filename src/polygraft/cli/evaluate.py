@@ -131,7 +131,7 @@ def score_masked_lm(attachment: Attachment, file: Path, *, task: str, language: 
     lines = read_text(file)
     encoded = encode_text(lines, attachment.base.tokenizer)
     started = time.perf_counter()
-    loss = measure_masked_lm(attachment, encoded, vocabulary=None, masking=Masking())
+    measured = measure_masked_lm(attachment, encoded, vocabulary=None, masking=Masking())
     seconds = time.perf_counter() - started
     return Result(
         task=task,
@@ -139,13 +139,13 @@ def score_masked_lm(attachment: Attachment, file: Path, *, task: str, language: 
         condition=CONDITION,
         plan=str(attachment),
         metric="loss",
-        score=loss,
+        score=measured.loss,
         num_sentences=len(lines),
-        num_gold=0,
+        num_gold=measured.num_targets,
         seconds=seconds,
         tokens_per_second=encoded.num_tokens / seconds,
         seed=0,
-        notes=(f"The perplexity is {perplexity(loss):.1f}, on {encoded.num_tokens:,} tokens.",),
+        notes=(f"The perplexity is {perplexity(measured.loss):.1f}, on {encoded.num_tokens:,} tokens.",),
     )
 
 

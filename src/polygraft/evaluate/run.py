@@ -48,6 +48,16 @@ class Predictions:
         return self.num_tokens / self.seconds if self.seconds > 0 else 0.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class MaskedLmScore:
+    """How well hidden pieces of a text are guessed."""
+
+    loss: float
+    """Nats a hidden piece."""
+    num_targets: int
+    """Pieces that were hidden."""
+
+
 def predict_tags(
     attachment: Attachment, sentences: Sequence[Sequence[str]], *, batch_tokens: int = BATCH_TOKENS
 ) -> Predictions:
@@ -285,7 +295,7 @@ def _note_cuts(
 
 def measure_masked_lm(
     attachment: Attachment, text: EncodedText, *, vocabulary: Tensor | None, masking: Masking, seed: int = 0
-) -> float:
+) -> MaskedLmScore:
     """Measure the masked-LM loss on held-out text, in nats a masked piece; the masks are fixed by the seed.
 
     Args:
@@ -311,4 +321,4 @@ def measure_masked_lm(
             ).to(base.device)
             total += float(sum_masked_lm_loss(attachment, masked, decoder))
             count += len(masked.targets)
-    return total / max(1, count)
+    return MaskedLmScore(loss=total / max(1, count), num_targets=count)

@@ -104,7 +104,7 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
     def evaluate(attachment: Attachment) -> float:
         return -measure_masked_lm(
             attachment, held_out, vocabulary=vocabulary, masking=Masking(), seed=workshop.recipe.seed
-        )
+        ).loss
 
     training = _make_training(workshop, job, graft, [plan], grafts, objective, train, evaluate)
     yield from training.run()

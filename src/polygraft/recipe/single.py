@@ -220,7 +220,7 @@ def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft]) -> Work:
     both = torch.cat([vocabulary, corpus_vocabulary(held_out, special_ids=special)]).unique()
 
     def evaluate(attachment: Attachment) -> float:
-        return -measure_masked_lm(attachment, held_out, vocabulary=both, masking=Masking(), seed=seed)
+        return -measure_masked_lm(attachment, held_out, vocabulary=both, masking=Masking(), seed=seed).loss
 
     return Work(
         graft=graft,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save
+from safetensors.torch import load, save
 from torch import Tensor
 
-from polygraft.store.files import leftover, sync_folder, write_new
+from polygraft.store.files import LEFTOVER, leftover, sync_folder, write_new
 
 TENSORS = "state.safetensors"
 FACTS = "state.json"
@@ -22,7 +23,7 @@ NUM_KEPT = 2
 
 @dataclass(frozen=True, kw_only=True)
 class State:
-    """What was saved after a step."""
+    """What was saved after a step; without tensors and facts where every checkpoint is damaged."""
 
     tensors: Mapping[str, Tensor]
     facts: Mapping[str, Any]
@@ -43,20 +44,22 @@ class Checkpoints:
         self.key = key
 
     def save(self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Write a checkpoint whole or not at all, and remove the older ones."""
+        """Write a checkpoint whole or not at all, and remove the older ones and those of another key."""
         self.folder.mkdir(parents=True, exist_ok=True)
+        self._remove(self.folder.glob(f"{LEFTOVER}*"))
+        data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
+        text = json.dumps({**facts, "key": self.key, "sha256": hashlib.sha256(data).hexdigest()})
         unfinished = leftover(self.folder)
         unfinished.mkdir()
-        write_new(unfinished / TENSORS, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
-        write_new(unfinished / FACTS, json.dumps({**facts, "key": self.key}).encode())
+        write_new(unfinished / TENSORS, data)
+        write_new(unfinished / FACTS, text.encode())
         sync_folder(unfinished)
         final = self._path(step)
-        if final.exists():
-            shutil.rmtree(final)
+        self._remove([final] if final.exists() else [])
         unfinished.rename(final)
         sync_folder(self.folder)
-        for path in self._list()[NUM_KEPT:]:
-            shutil.rmtree(path)
+        kept = self._list()[:NUM_KEPT]
+        self._remove(path for path in self.folder.glob("step-*") if path not in kept)
 
     def load(self) -> State | None:
         """Read the newest checkpoint that is whole and belongs to this training, or give None."""
@@ -64,25 +67,33 @@ class Checkpoints:
         for path in self._list():
             try:
                 facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
+                data = (path / TENSORS).read_bytes()
                 if facts["key"] != self.key:
                     continue
-                tensors = load_file(path / TENSORS)
-            except (OSError, ValueError, KeyError, SafetensorError) as error:
+                if hashlib.sha256(data).hexdigest() != facts["sha256"]:
+                    raise ValueError(TENSORS)
+                tensors = load(data)
+            except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
                 damaged.append(
                     f"The checkpoint {path.name} in {self.folder} cannot be read ({type(error).__name__}); "
-                    "training goes on from the one before."
+                    "training goes on from the one before, or from the start if there is none."
                 )
                 continue
             return State(tensors=tensors, facts=facts, damaged=tuple(damaged))
-        return None
+        return State(tensors={}, facts={}, damaged=tuple(damaged)) if damaged else None
 
     def clear(self) -> None:
         """Remove all checkpoints: the training is done."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
     def _path(self, step: int) -> Path:
-        return self.folder / f"step-{step:09d}"
+        return self.folder / f"step-{step:09d}-{self.key[:16]}"
 
     def _list(self) -> list[Path]:
-        """List finished checkpoints, newest first."""
-        return sorted(self.folder.glob("step-*"), reverse=True) if self.folder.is_dir() else []
+        """List finished checkpoints of this key, newest first."""
+        return sorted(self.folder.glob(f"step-*-{self.key[:16]}"), reverse=True)
+
+    @staticmethod
+    def _remove(folders: Iterable[Path]) -> None:
+        for path in folders:
+            shutil.rmtree(path)

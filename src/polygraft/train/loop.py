@@ -131,10 +131,7 @@ class Training:
             yield step
             if self.should_stop():
                 self._save()
-                raise Interrupted(
-                    f"Training of '{self.graft.name}' was stopped after step {step.number} of {self.total}, and all of "
-                    "it is saved. Give the same command again to go on."
-                )
+                raise Interrupted(self._say_stopped(step.number))
             if step.number % self.settings.checkpoint_every == 0:
                 self._save()
         if self.best_tensors:
@@ -237,6 +234,12 @@ class Training:
             point = {"step": float(step), "loss": loss}
             self.progress.curve.append(point if held_out is None else {**point, "dev": held_out})
 
+    def _say_stopped(self, number: int) -> str:
+        stopped = f"Training of '{self.graft.name}' was stopped after step {number} of {self.total}"
+        if self.checkpoints is None:
+            return f"{stopped}, and nothing of it was saved. Train with checkpoints to go on later."
+        return f"{stopped}, and all of it is saved. Give the same command again to go on."
+
     def _save(self) -> None:
         if self.checkpoints is None:
             return
@@ -253,6 +256,8 @@ class Training:
             return
         for sentence in state.damaged:
             self.notify(sentence)
+        if not state.facts:
+            return
         facts = {name: state.facts[name] for name in vars(self.progress)}
         self.progress = Progress(**facts)
         self.graft.layers.load_state_dict(_select(state.tensors, "graft/"))
