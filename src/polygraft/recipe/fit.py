@@ -111,7 +111,13 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
     best = training.progress.best
     scores = {} if best is None else {"held_out_loss": -best}
     facts = _list_facts(workshop, training, train, plan=plan, objective="mlm", text_of=[name])
-    workshop.keep(graft, step=job.digest, scores=scores, members=(MLM,), **facts)
+    workshop.keep(
+        scale_bottlenecks(workshop, graft, settings.strength),
+        step=job.digest,
+        scores=scores,
+        members=(MLM,),
+        **facts,
+    )
     _finish(training)
 
 
@@ -121,6 +127,20 @@ def corpus_vocabulary_of(workshop: Workshop, *texts: EncodedText) -> Any:
 
     special = workshop.base.special_ids
     return torch.cat([corpus_vocabulary(text, special_ids=special) for text in texts]).unique()
+
+
+def scale_bottlenecks(workshop: Workshop, graft: Graft, strength: float) -> Graft:
+    """Give a graft with the same values whose bottlenecks add that many times as much."""
+    if strength == 1:
+        return graft
+    parts = [
+        dataclasses.replace(part, scaling=part.scale * strength) if isinstance(part, Bottleneck) else part
+        for part in graft.parts
+    ]
+    scaled = make_graft(workshop.base, graft.name, parts)
+    copy_tensors(scaled, graft.tensors())
+    scaled.layers.requires_grad_(False)
+    return scaled
 
 
 def _make_language_graft(workshop: Workshop, name: str) -> Graft:

@@ -69,6 +69,9 @@ class LanguageSettings:
     """Hidden size over width; with `start = "shared"` that of the shared bottleneck is taken."""
     invertible: bool = False
     """Whether the embeddings get an invertible part."""
+    strength: float = 1.0
+    """What the corrections of a trained language graft are multiplied by when tasks are trained and scored. Below 1
+    it stays nearer to the base, whose languages are aligned with each other."""
     source_share: float = 0.0
     """Share of the tokens that is text of the tasks' source language instead of the graft's own."""
     mask_rate: float = 0.15
