@@ -172,7 +172,9 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
         Head.from_options({"objective": task.objective, "labels": list(labels)}),
     )
     graft = make_graft(workshop.base, name, parts, seed=workshop.recipe.seed)
-    plans: list[Plan] = [Stack((Named(language), Named(name))) for language in job.under] or [Named(name)]
+    plans: list[Plan] = [Stack((Named(language), Named(name))) for language in job.under]
+    if settings.ready_for == "targets" or not plans:
+        plans.append(Named(name))
     grafts = {name: graft, **{language: workshop.get(language) for language in job.under}}
     tokenizer = workshop.base.tokenizer
     if task.objective == "sequence":

@@ -99,8 +99,8 @@ class TaskSettings:
     """Layers without a bottleneck (AdapterDrop); MAD-X 2.0 leaves out the last."""
     semantics: Literal["adapterhub", "paper"] = "adapterhub"
     ready_for: Literal["source", "targets"] = "targets"
-    """Which language grafts are under it in training, one a batch: the source's alone (MAD-X), or also those of
-    all languages that are tested (target-language-ready, Parovic et al. 2023)."""
+    """What is under it in training, one choice a batch: the source's language graft alone (MAD-X), or also those
+    of all languages that are tested (target-language-ready, Parovic et al. 2023), and none."""
     patience: int | None = None
     """Stop after so many scores on dev without a better one."""
 
