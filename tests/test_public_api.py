@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from importlib import import_module
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,6 @@ PUBLIC = [
     "Invertible",
     "PolygraftError",
     "Store",
-    "attach",
     "language_graft",
     "load_base",
     "load_recipe",
@@ -38,7 +38,7 @@ def test_the_public_names_are_these():
 
 @pytest.mark.parametrize("name", PUBLIC)
 def test_a_public_name_loads_and_has_a_docstring(name: str):
-    found = vars(polygraft)["__getattr__"](name)
+    found = getattr(polygraft, name)
     assert found.__name__ == name
     assert found is vars(import_module(found.__module__))[name]
     assert found.__doc__
@@ -48,6 +48,12 @@ def test_every_public_name_can_be_imported_at_once():
     names: dict[str, object] = {}
     exec("from polygraft import *", names)
     assert sorted(names.keys() - {"__builtins__"}) == PUBLIC
+
+
+def test_no_public_name_is_that_of_a_folder_or_file():
+    # Importing it would put it in the name's place.
+    names = {path.stem for path in Path(str(polygraft.__file__)).parent.iterdir()}
+    assert sorted(names & set(PUBLIC)) == []
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from polygraft.lazy import make_lazy
 
 if TYPE_CHECKING:
-    from polygraft.attach.attach import Attachment, attach
+    from polygraft.attach.attach import Attachment
     from polygraft.attach.graft import Graft, make_graft
     from polygraft.attach.parse import parse_plan
     from polygraft.attach.plan import stack
@@ -35,7 +35,6 @@ __all__ = [
     "Invertible",
     "PolygraftError",
     "Store",
-    "attach",
     "language_graft",
     "load_base",
     "load_recipe",
@@ -51,7 +50,7 @@ __all__ = [
 
 __getattr__ = make_lazy(
     {
-        "polygraft.attach.attach": ("Attachment", "attach"),
+        "polygraft.attach.attach": ("Attachment",),
         "polygraft.attach.graft": ("Graft", "make_graft"),
         "polygraft.attach.parse": ("parse_plan",),
         "polygraft.attach.plan": ("stack",),
