@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from polygraft.evaluate.result import Result
     from polygraft.report.cells import Table
 
+TEXT_LENGTH = 128
+"""The most tokens of a row of text, as in training."""
 CONDITION = "given"
 """What results call a plan that was named on the command line."""
 
@@ -126,10 +128,11 @@ def score_masked_lm(attachment: Attachment, file: Path, *, task: str, language: 
     from polygraft.data.text import read_text
     from polygraft.evaluate.perplexity import perplexity
     from polygraft.evaluate.result import Result
-    from polygraft.evaluate.run import measure_masked_lm
+    from polygraft.evaluate.run import find_max_length, measure_masked_lm
 
     lines = read_text(file)
-    encoded = encode_text(lines, attachment.base.tokenizer)
+    base = attachment.base
+    encoded = encode_text(lines, base.tokenizer, max_length=min(TEXT_LENGTH, find_max_length(base)))
     started = time.perf_counter()
     measured = measure_masked_lm(attachment, encoded, vocabulary=None, masking=Masking())
     seconds = time.perf_counter() - started

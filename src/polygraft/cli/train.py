@@ -225,7 +225,12 @@ def _train(
     with stop_on_signals() as should_stop, make_display() as display:
         display.begin(f"Training '{order.name}' ({order.objective}) on {order.train} ...", name=order.name)
         for item in train_graft(
-            loaded, order, store=Store(store), any_base=any_base, should_stop=should_stop
+            loaded,
+            order,
+            store=Store(store),
+            any_base=any_base,
+            should_stop=should_stop,
+            notify=display.note,
         ):
             if isinstance(item, Manifest):
                 stored = item

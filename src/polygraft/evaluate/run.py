@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from polygraft.attach.attach import Attachment
+    from polygraft.base.base import Base
     from polygraft.data.encode import EncodedText
 
 MAX_LENGTH = 512
@@ -81,7 +82,7 @@ def predict_tags(
         TaggedSentence(tuple(sentences[place]), (names[0],) * len(sentences[place]), 0) for place in places
     ]
     encoded = encode_tags(
-        tagged, attachment.base.tokenizer, labels=names, max_length=_find_max_length(attachment)
+        tagged, attachment.base.tokenizer, labels=names, max_length=find_max_length(attachment.base)
     )
     best, num_tokens = _score_rows(attachment, encoded, batch_tokens=batch_tokens)
     first = encoded.first_pieces
@@ -117,7 +118,7 @@ def predict_texts(
         return Predictions(labels=(), num_cut_words=0, seconds=0.0, num_tokens=0)
     examples = [LabelledText(text, names[0], 0) for text in texts]
     encoded = encode_labelled(
-        examples, attachment.base.tokenizer, labels=names, max_length=_find_max_length(attachment)
+        examples, attachment.base.tokenizer, labels=names, max_length=find_max_length(attachment.base)
     )
     best: list[tuple[str, ...]] = [() for _ in texts]
     num_tokens = 0
@@ -150,8 +151,14 @@ def _score_rows(attachment: Attachment, encoded: EncodedText, *, batch_tokens: i
     return best, num_tokens
 
 
-def _find_max_length(attachment: Attachment) -> int:
-    return min(MAX_LENGTH, int(attachment.base.tokenizer.model_max_length))
+def find_max_length(base: Base) -> int:
+    """Give the most tokens that a row may have on a base: 512, or fewer where its positions or tokenizer end before."""
+    config = base.model.config.to_dict()
+    positions = int(config.get("max_position_embeddings", MAX_LENGTH))
+    if base.sites.family.name == "roberta":
+        # Its positions are counted from behind the padding piece's.
+        positions -= base.pad_id + 1
+    return min(MAX_LENGTH, positions, int(base.tokenizer.model_max_length))
 
 
 def is_span_labelling(labels: Sequence[str]) -> bool:

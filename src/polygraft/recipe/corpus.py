@@ -37,6 +37,8 @@ class Corpus:
 
     recipe: Recipe
     tokenizer: PreTrainedTokenizerFast
+    longest: int = 512
+    """The most tokens that the base takes in a row."""
     _texts: dict[str, Texts] = field(default_factory=dict)
     _digests: dict[Path, str] = field(default_factory=dict)
 
@@ -52,9 +54,10 @@ class Corpus:
             settings = self.recipe.train.language
             lines = _read_lines(self.recipe.languages[name])
             train, held_out = split_lines(lines, num_held_out=settings.held_out)
+            max_length = min(settings.max_length, self.longest)
             self._texts[name] = Texts(
-                train=encode_text(train, self.tokenizer, max_length=settings.max_length),
-                held_out=encode_text(held_out, self.tokenizer, max_length=settings.max_length),
+                train=encode_text(train, self.tokenizer, max_length=max_length),
+                held_out=encode_text(held_out, self.tokenizer, max_length=max_length),
                 num_lines=len(lines),
             )
         return self._texts[name]

@@ -3,68 +3,166 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import torch
 
-from polygraft.data.conll import read_conll
-from polygraft.recipe.fit import DEFAULT_EPOCHS
+from polygraft.attach.attach import Attachment, attach
+from polygraft.attach.graft import make_graft
+from polygraft.attach.plan import Named
+from polygraft.data.example import LabelledText
+from polygraft.parts.bottleneck import Bottleneck
+from polygraft.recipe.corpus import read_examples
+from polygraft.recipe.fit import find_head_layer
+from polygraft.recipe.score import list_conditions
+from polygraft.train.loop import NUM_EVALUATIONS
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from polygraft.base.base import Base
-    from polygraft.recipe.schema import Recipe
     from polygraft.recipe.steps import Job
+    from polygraft.recipe.workshop import Workshop
 
-ROWS, TOKENS = 32, 32
-TRAINING_FACTOR = 2.6
-"""Time of a training step over that of a forward pass, as measured on the bundled base."""
-PIECES_PER_WORD = 1.5
+TOKENS = 32
+"""Length of the calibration's rows."""
+SMALL, LARGE = 4, 24
+"""Rows of its two batches: from two sizes follow the time of a batch and that of a token."""
+LEAST_SECONDS = 0.25
+"""A size is measured again until so much time has passed."""
+REDUCTION = 2
+"""Of the scratch bottleneck that is trained: that of language grafts."""
+EVALUATION_TOKENS = 4096
+PIECES_PER_WORD = 1.4
+PIECES_PER_SENTENCE = 2
+BYTES_PER_PIECE = 4.0
 
 
-def measure_forward_rate(base: Base) -> float:
-    """Measure the tokens a second of a forward pass through all layers; the median of three."""
-    input_ids = torch.randint(0, base.sites.vocab, (ROWS, TOKENS), device=base.device)
-    mask = torch.ones_like(input_ids)
-    times: list[float] = []
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """Seconds of a kind of work."""
+
+    batch: float
+    """What each batch takes, however small."""
+    token: float
+    """What each token takes besides."""
+
+    def estimate(self, *, num_batches: float, num_tokens: float) -> float:
+        """Give the seconds of some batches with so many tokens together."""
+        return num_batches * self.batch + num_tokens * self.token
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """How fast a base computes on this machine."""
+
+    forward: Cost
+    """A forward pass through all layers."""
+    update: Cost
+    """A forward and a backward pass through all layers with a bottleneck in each."""
+
+
+def measure_speed(base: Base) -> Speed:
+    """Time forward passes and updates of a scratch graft; takes one to three seconds on a base of usual size."""
+    graft = make_graft(base, "scratch", [Bottleneck(reduction=REDUCTION)])
+    with attach(base, Named("scratch"), grafts=[graft]) as attachment:
+        return Speed(
+            forward=_fit(lambda rows: _time(lambda: _forward(attachment, rows))),
+            update=_fit(lambda rows: _time(lambda: _update(attachment, rows))),
+        )
+
+
+def _fit(measure: Callable[[int], float]) -> Cost:
+    measure(1)  # The first pass of all also prepares.
+    small, large = measure(SMALL), measure(LARGE)
+    token = (large - small) / ((LARGE - SMALL) * TOKENS)
+    batch = small - token * SMALL * TOKENS
+    if token <= 0 or batch < 0:
+        return Cost(batch=0.0, token=large / (LARGE * TOKENS))
+    return Cost(batch=batch, token=token)
+
+
+def _time(work: Callable[[], None]) -> float:
+    started, count = time.perf_counter(), 0
+    while count == 0 or time.perf_counter() - started < LEAST_SECONDS:
+        work()
+        count += 1
+    return (time.perf_counter() - started) / count
+
+
+def _make_rows(attachment: Attachment, rows: int) -> torch.Tensor:
+    base = attachment.base
+    generator = torch.Generator().manual_seed(0)
+    return torch.randint(0, base.sites.vocab, (rows, TOKENS), generator=generator).to(base.device)
+
+
+def _forward(attachment: Attachment, rows: int) -> None:
+    input_ids = _make_rows(attachment, rows)
     with torch.inference_mode():
-        for _ in range(4):
-            started = time.perf_counter()
-            base.model(input_ids=input_ids, attention_mask=mask)
-            times.append(time.perf_counter() - started)
-    return ROWS * TOKENS / sorted(times[1:])[1]
+        hidden = attachment.run(input_ids, torch.ones_like(input_ids))
+        float(hidden.sum())
 
 
-def estimate_seconds(recipe: Recipe, base: Base, job: Job, forward_rate: float) -> float | None:
-    """Estimate the time of a step.
+def _update(attachment: Attachment, rows: int) -> None:
+    input_ids = _make_rows(attachment, rows)
+    hidden = attachment.run(input_ids, torch.ones_like(input_ids))
+    hidden.float().square().mean().backward()
 
-    Args:
-        recipe: What is run.
-        base: The base.
-        job: The step.
-        forward_rate: Tokens a second of a forward pass through all layers.
-    """
-    train = recipe.train
-    num_layers = base.sites.num_layers
-    head_layer = num_layers if base.head is not None else min(train.shared.layer, num_layers)
-    part_of_layers = head_layer / num_layers
-    training_rate = forward_rate / TRAINING_FACTOR
+
+def estimate_seconds(workshop: Workshop, job: Job, speed: Speed) -> float:
+    """Estimate the time of a step, with its scores on held-out data."""
+    train = workshop.recipe.train
+    share = find_head_layer(workshop) / workshop.base.sites.num_layers
     if job.kind == "shared":
-        return train.shared.steps * train.shared.batch_tokens * part_of_layers / training_rate
+        steps, tokens = train.shared.steps, train.shared.steps * train.shared.batch_tokens
+        return share * speed.update.estimate(num_batches=steps, num_tokens=tokens)
     if job.kind == "language":
-        return train.language.steps * train.language.batch_tokens * part_of_layers / training_rate
-    task = recipe.tasks[job.task or ""]
-    if task.objective == "sequence":
-        return None
+        steps, tokens = train.language.steps, train.language.steps * train.language.batch_tokens
+        held_out = NUM_EVALUATIONS * _count_held_out(workshop, job.language or "")
+        return share * (speed.update.estimate(num_batches=steps, num_tokens=tokens) + _score(speed, held_out))
     if job.kind == "evaluate":
-        words = sum(_count_words(recipe, job, str(path)) for path in task.test.values())
-        return 4 * words * PIECES_PER_WORD / forward_rate
-    if train.task.steps is not None:
-        return train.task.steps * train.task.batch_tokens / training_rate
-    words = _count_words(recipe, job, str(task.train))
-    return words * PIECES_PER_WORD * (train.task.epochs or DEFAULT_EPOCHS) / training_rate
+        return _estimate_scores(workshop, job.task or "", speed)
+    return _estimate_task(workshop, job.task or "", speed)
 
 
-def _count_words(recipe: Recipe, job: Job, path: str) -> int:
-    task = recipe.tasks[job.task or ""]
-    sentences = read_conll(path, token_column=task.token_column, tag_column=task.tag_column)
-    return sum(len(sentence.tokens) for sentence in sentences)
+def _estimate_task(workshop: Workshop, name: str, speed: Speed) -> float:
+    settings, task = workshop.recipe.train.task, workshop.recipe.tasks[name]
+    planned = settings.plan_training(seed=0)
+    tokens = _count_pieces(workshop, name, task.train) * (planned.epochs or 0)
+    if planned.steps is not None:
+        tokens = float(planned.steps * planned.batch_tokens)
+    dev = NUM_EVALUATIONS * _count_pieces(workshop, name, task.dev)
+    update = speed.update.estimate(num_batches=tokens / settings.batch_tokens, num_tokens=tokens)
+    return update + _score(speed, dev)
+
+
+def _estimate_scores(workshop: Workshop, name: str, speed: Speed) -> float:
+    return sum(
+        len(list_conditions(workshop.recipe, name, language))
+        * _score(speed, _count_pieces(workshop, name, path))
+        for language, path in workshop.recipe.tasks[name].test.items()
+    )
+
+
+def _score(speed: Speed, num_tokens: float) -> float:
+    return speed.forward.estimate(num_batches=num_tokens / EVALUATION_TOKENS, num_tokens=num_tokens)
+
+
+def _count_pieces(workshop: Workshop, name: str, path: Path) -> float:
+    """Guess the pieces of a labelled file from its words."""
+    examples = read_examples(workshop.recipe.tasks[name], path)
+    num_words = sum(
+        len(example.text.split()) if isinstance(example, LabelledText) else len(example.tokens)
+        for example in examples
+    )
+    return num_words * PIECES_PER_WORD + len(examples) * PIECES_PER_SENTENCE
+
+
+def _count_held_out(workshop: Workshop, name: str) -> float:
+    """Guess the pieces of the lines of a text that are kept apart, from the file's size."""
+    data = workshop.recipe.languages[name].text.read_bytes()
+    num_lines = max(1, data.count(b"\n"))
+    num_apart = min(workshop.recipe.train.language.held_out, max(1, num_lines // 10))
+    return num_apart * (len(data) / num_lines / BYTES_PER_PIECE + PIECES_PER_SENTENCE)

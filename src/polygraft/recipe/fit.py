@@ -13,7 +13,7 @@ from polygraft.attach.plan import Named, Plan, Stack
 from polygraft.data.encode import collect_labels, encode_labelled, encode_tags
 from polygraft.data.example import LabelledText, TaggedSentence
 from polygraft.data.masking import Masking, corpus_vocabulary
-from polygraft.evaluate.run import measure_masked_lm, score_tags, score_texts
+from polygraft.evaluate.run import find_max_length, measure_masked_lm, score_tags, score_texts
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
@@ -23,7 +23,6 @@ from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.labels import Labelling
 from polygraft.train.loop import Training
 from polygraft.train.mlm import MaskedLm
-from polygraft.train.settings import TrainSettings
 
 if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
@@ -31,9 +30,11 @@ if TYPE_CHECKING:
     from polygraft.parts.part import Part
     from polygraft.recipe.steps import Job
     from polygraft.train.objective import Objective
+    from polygraft.train.settings import TrainSettings
     from polygraft.train.step import Step
 
-DEFAULT_EPOCHS = 5
+MAX_LENGTH = 256
+"""The most tokens of a labelled row that are learned from."""
 
 
 def fit(workshop: Workshop, job: Job) -> Iterator[Step]:
@@ -69,9 +70,7 @@ def fit_shared(workshop: Workshop, job: Job) -> Iterator[Step]:
     graft = make_graft(workshop.base, SHARED, parts, seed=workshop.recipe.seed)
     text = workshop.corpus.read_mixed()
     objective = _make_masked_lm(workshop, text, mask_rate=settings.mask_rate)
-    train = TrainSettings(
-        steps=settings.steps, batch_tokens=settings.batch_tokens, lr=settings.lr, seed=workshop.recipe.seed
-    )
+    train = settings.plan_training(seed=workshop.recipe.seed)
     training = _make_training(workshop, job, graft, [Named(SHARED)], {SHARED: graft}, objective, train)
     yield from training.run()
     facts = _list_facts(
@@ -80,6 +79,7 @@ def fit_shared(workshop: Workshop, job: Job) -> Iterator[Step]:
     for part in graft.parts:
         name = MLM if isinstance(part, Head) else SHARED
         half = Graft(name=name, parts=(part,), layers=nn.ModuleDict({part.kind: graft.layers[part.kind]}))
+        half.base_fingerprint = graft.base_fingerprint
         step = name_head_step(job.digest) if name == MLM else job.digest
         workshop.keep(half, step=step, **facts)
     _finish(training)
@@ -95,9 +95,7 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
     source = next((task.source for task in workshop.recipe.tasks.values()), None)
     text = workshop.corpus.read_with_source(name, source)
     objective = _make_masked_lm(workshop, text, mask_rate=settings.mask_rate)
-    train = TrainSettings(
-        steps=settings.steps, batch_tokens=settings.batch_tokens, lr=settings.lr, seed=workshop.recipe.seed
-    )
+    train = settings.plan_training(seed=workshop.recipe.seed)
     held_out = workshop.corpus.read_language(name).held_out
     vocabulary = None if objective.vocabulary is None else corpus_vocabulary_of(workshop, text, held_out)
 
@@ -176,25 +174,24 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
     if settings.ready_for == "targets" or not plans:
         plans.append(Named(name))
     grafts = {name: graft, **{language: workshop.get(language) for language in job.under}}
-    tokenizer = workshop.base.tokenizer
+    tokenizer, max_length = workshop.base.tokenizer, min(MAX_LENGTH, find_max_length(workshop.base))
     if task.objective == "sequence":
         texts = cast("list[LabelledText]", train_examples)
-        encoded = encode_labelled(texts, tokenizer, labels=labels)
+        encoded = encode_labelled(
+            texts, tokenizer, labels=labels, max_length=max_length, source=task.train.name
+        )
     else:
+        sentences = cast("list[TaggedSentence]", train_examples)
         encoded = encode_tags(
-            cast("list[TaggedSentence]", train_examples), tokenizer, labels=labels, source=task.train.name
+            sentences, tokenizer, labels=labels, max_length=max_length, source=task.train.name
+        )
+    if encoded.num_cut_rows:
+        workshop.sentences.append(
+            f"{encoded.num_cut_rows} of {encoded.num_rows} rows of {task.train.name} are longer than {max_length} "
+            "tokens; what is past that is not learned from."
         )
     objective = Labelling(encoded)
-    epochs = DEFAULT_EPOCHS if settings.epochs is None and settings.steps is None else settings.epochs
-    train = TrainSettings(
-        steps=settings.steps,
-        epochs=epochs,
-        batch_tokens=settings.batch_tokens,
-        lr=settings.lr,
-        head_lr_factor=settings.head_lr_factor,
-        seed=workshop.recipe.seed,
-        patience=settings.patience,
-    )
+    train = settings.plan_training(seed=workshop.recipe.seed)
 
     def evaluate(attachment: Attachment) -> float:
         return score_examples(attachment, dev, task=name, language=task.source, condition="dev")[0].score
@@ -248,6 +245,7 @@ def _make_training(
         evaluate=evaluate,
         checkpoints=Checkpoints(folder, key=job.digest),
         should_stop=workshop.should_stop,
+        notify=workshop.sentences.append,
     )
 
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from polygraft.errors import RecipeError
+from polygraft.errors import PolygraftError, RecipeError, nearest
 from polygraft.recipe.schema import LanguageData, Recipe, TaskData, TrainTables
 from polygraft.recipe.tables import read_table, read_value
 from polygraft.settings import read_variable
@@ -53,7 +53,7 @@ def load_recipe(
     written = text + "".join(f"\n# --set {setting}" for setting in settings)
     try:
         return build_recipe(document, name=path.stem, folder=path.parent, text=written, lookup=lookup)
-    except RecipeError as error:
+    except PolygraftError as error:
         error.add_note(f"({path})")
         raise
 
@@ -65,9 +65,12 @@ def build_recipe(
     document = _expand(document, lookup)
     unknown = [key for key in document if key not in (*PLAIN_KEYS, *TABLES)]
     if unknown:
-        # Says which keys there are, and the nearest.
-        read_table(Recipe, {unknown[0]: None}, where="")
-    data = document.get("data", {})
+        known = (*PLAIN_KEYS, *TABLES)
+        raise RecipeError(
+            f"The recipe has {unknown[0]}, which means nothing. Keys of a recipe are {', '.join(known)}."
+            f"{nearest(unknown[0], known)} Correct the name."
+        )
+    data = read_value(Mapping[str, Any], document.get("data", {}), where="data")
     root = folder / read_value(str, data.get("root", "."), where="data.root")
     if set(data) - {"root"}:
         key = sorted(set(data) - {"root"})[0]

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 from polygraft.base.load import load_base
 from polygraft.errors import BaseModelError, RecipeError, nearest
 from polygraft.evaluate.result import Result, results_to_csv
+from polygraft.evaluate.run import find_max_length
 from polygraft.recipe.corpus import Corpus
-from polygraft.recipe.estimate import estimate_seconds, measure_forward_rate
+from polygraft.recipe.estimate import estimate_seconds, measure_speed
 from polygraft.recipe.events import (
     Event,
     Noted,
@@ -40,6 +41,7 @@ from polygraft.recipe.workshop import (
 from polygraft.report.page import write_report
 from polygraft.report.summary import BaseSummary, GraftSummary, RunSummary, summary_to_json
 from polygraft.store.store import Store
+from polygraft.train.loop import Interrupted
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
@@ -76,7 +78,7 @@ def run_recipe(
     started = time.perf_counter()
     base = load_base(recipe.base, device=recipe.device, dtype=recipe.dtype, revision=recipe.revision)
     before = base.compute_fingerprint()
-    corpus = Corpus(recipe=recipe, tokenizer=base.tokenizer)
+    corpus = Corpus(recipe=recipe, tokenizer=base.tokenizer, longest=find_max_length(base))
     workshop = Workshop(
         recipe=recipe, base=base, store=Store(recipe.store), corpus=corpus, should_stop=should_stop
     )
@@ -88,14 +90,17 @@ def run_recipe(
     yield RunPlanned(plan=plan, folder=recipe.folder)
     if dry_run:
         return
-    scores: list[Scores] = []
+    scores = _load_done(workshop, jobs)
     for index, job in enumerate(chosen, start=1):
         if job.name in done:
-            if job.kind == "evaluate":
-                scores += [found for found in [load_scores(_scores_folder(recipe), job.digest)] if found]
             reason = "done by an earlier run"
             yield StepSkipped(name=job.name, index=index, count=len(chosen), reason=reason)
             continue
+        if should_stop():
+            raise Interrupted(
+                f"The run was stopped before the step '{job.name}', and all steps before it are saved. Give the same "
+                "command again to go on."
+            )
         yield from _do(workshop, job, index=index, count=len(chosen), scores=scores)
     if base.compute_fingerprint() != before:
         raise BaseModelError(
@@ -104,7 +109,8 @@ def run_recipe(
         )
     yield Noted(sentence="The base is unchanged, bit for bit.")
     seconds = time.perf_counter() - started
-    summary = _summarise(workshop, jobs, scores, seconds=seconds, predicted=plan.seconds)
+    found = [scores[job.name] for job in jobs if job.name in scores]
+    summary = _summarise(workshop, jobs, found, seconds=seconds, predicted=plan.seconds)
     report = write_results(summary, recipe.folder)
     yield RunFinished(summary=summary, folder=recipe.folder, report=report)
 
@@ -122,7 +128,7 @@ def _check_only(jobs: Sequence[Job], only: Sequence[str]) -> None:
 def _is_done(workshop: Workshop, job: Job) -> bool:
     """Whether a step was done before; takes its grafts from the store if so."""
     if job.kind == "evaluate":
-        return (_scores_folder(workshop.recipe) / f"{job.digest}.json").is_file()
+        return load_scores(_scores_folder(workshop.recipe), job.digest) is not None
     if job.kind != "shared":
         return workshop.find(job.digest, job.graft or "")
     wants_head = workshop.base.head is None
@@ -131,12 +137,19 @@ def _is_done(workshop: Workshop, job: Job) -> bool:
     return has_head and (not wants_bottleneck or workshop.find(job.digest, "shared"))
 
 
+def _load_done(workshop: Workshop, jobs: Sequence[Job]) -> dict[str, Scores]:
+    """Give what scoring steps gave before, also those that are not asked for now: results hold them all."""
+    folder = _scores_folder(workshop.recipe)
+    found = {job.name: load_scores(folder, job.digest) for job in jobs if job.kind == "evaluate"}
+    return {name: scores for name, scores in found.items() if scores is not None}
+
+
 def _scores_folder(recipe: Recipe) -> Path:
     return recipe.folder / "scores"
 
 
 def _plan(workshop: Workshop, jobs: Sequence[Job], done: set[str]) -> RunPlan:
-    rate = measure_forward_rate(workshop.base) if any(job.name not in done for job in jobs) else 0.0
+    speed = measure_speed(workshop.base) if any(job.name not in done for job in jobs) else None
     return RunPlan(
         steps=tuple(
             PlannedStep(
@@ -146,7 +159,7 @@ def _plan(workshop: Workshop, jobs: Sequence[Job], done: set[str]) -> RunPlan:
                 digest=job.digest,
                 is_done=job.name in done,
                 seconds=(
-                    None if job.name in done else estimate_seconds(workshop.recipe, workshop.base, job, rate)
+                    None if job.name in done or speed is None else estimate_seconds(workshop, job, speed)
                 ),
             )
             for job in jobs
@@ -154,7 +167,9 @@ def _plan(workshop: Workshop, jobs: Sequence[Job], done: set[str]) -> RunPlan:
     )
 
 
-def _do(workshop: Workshop, job: Job, *, index: int, count: int, scores: list[Scores]) -> Iterator[Event]:
+def _do(
+    workshop: Workshop, job: Job, *, index: int, count: int, scores: dict[str, Scores]
+) -> Iterator[Event]:
     started = time.perf_counter()
     yield StepStarted(name=job.name, kind=job.kind, description=job.description, index=index, count=count)
     outcome = ""
@@ -162,13 +177,15 @@ def _do(workshop: Workshop, job: Job, *, index: int, count: int, scores: list[Sc
         for item in score_task(workshop, job):
             if isinstance(item, Scores):
                 save_scores(_scores_folder(workshop.recipe), job.digest, item)
-                scores.append(item)
+                scores[job.name] = item
                 outcome = f"{len(item.results)} scores"
             else:
                 yield Noted(sentence=_tell(item))
     else:
         for step in fit(workshop, job):
+            yield from _note(workshop)
             yield TrainStep(name=job.name, step=step)
+        yield from _note(workshop)
         manifest = (
             workshop.manifests[job.graft or ""]
             if job.graft in workshop.manifests
@@ -176,6 +193,11 @@ def _do(workshop: Workshop, job: Job, *, index: int, count: int, scores: list[Sc
         )
         outcome = _describe(manifest)
     yield StepFinished(name=job.name, seconds=time.perf_counter() - started, summary=outcome)
+
+
+def _note(workshop: Workshop) -> Iterator[Noted]:
+    for sentence in workshop.tell_all():
+        yield Noted(sentence=sentence)
 
 
 def _tell(result: Result) -> str:

@@ -7,9 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from polygraft.errors import RecipeError
+from polygraft.errors import OptionError, RecipeError
+from polygraft.store.manifest import check_name
+from polygraft.train.settings import TrainSettings
 
 OBJECTIVES = ("tokens", "sequence")
+DEFAULT_EPOCHS = 5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +57,21 @@ class SharedSettings:
     """Of the shared bottleneck in the layers below the head; 0 trains the head alone."""
     mask_rate: float = 0.15
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        _check(
+            "train.shared.layer",
+            self.layer,
+            is_fine=self.layer == -1 or self.layer >= 1,
+            expected="-1 for all, or 1 or more",
+        )
+        _check("train.shared.reduction", self.reduction, is_fine=self.reduction >= 0, expected="0 or more")
+        _check_mask_rate("train.shared", self.mask_rate)
+
+    def plan_training(self, *, seed: int) -> TrainSettings:
+        """Say how the loop is to train."""
+        return TrainSettings(steps=self.steps, batch_tokens=self.batch_tokens, lr=self.lr, seed=seed)
+
 
 @dataclass(frozen=True, kw_only=True)
 class LanguageSettings:
@@ -82,6 +100,31 @@ class LanguageSettings:
     held_out: int = 300
     """Lines kept apart to measure the loss on."""
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        _check(
+            "train.language.reduction",
+            self.reduction,
+            is_fine=self.reduction > 0,
+            expected="a number above 0",
+        )
+        share = self.source_share
+        _check(
+            "train.language.source_share",
+            share,
+            is_fine=0 <= share < 1,
+            expected="a share from 0 up to (but not) 1",
+        )
+        _check(
+            "train.language.max_length", self.max_length, is_fine=self.max_length >= 8, expected="8 or more"
+        )
+        _check("train.language.held_out", self.held_out, is_fine=self.held_out >= 1, expected="1 or more")
+        _check_mask_rate("train.language", self.mask_rate)
+
+    def plan_training(self, *, seed: int) -> TrainSettings:
+        """Say how the loop is to train."""
+        return TrainSettings(steps=self.steps, batch_tokens=self.batch_tokens, lr=self.lr, seed=seed)
+
 
 @dataclass(frozen=True, kw_only=True)
 class TaskSettings:
@@ -103,6 +146,26 @@ class TaskSettings:
     of all languages that are tested (target-language-ready, Parovic et al. 2023), and none."""
     patience: int | None = None
     """Stop after so many scores on dev without a better one."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        _check(
+            "train.task.reduction", self.reduction, is_fine=self.reduction > 0, expected="a number above 0"
+        )
+        factor = self.head_lr_factor
+        _check("train.task.head_lr_factor", factor, is_fine=factor > 0, expected="a number above 0")
+
+    def plan_training(self, *, seed: int) -> TrainSettings:
+        """Say how the loop is to train."""
+        return TrainSettings(
+            steps=self.steps,
+            epochs=DEFAULT_EPOCHS if self.epochs is None and self.steps is None else self.epochs,
+            batch_tokens=self.batch_tokens,
+            lr=self.lr,
+            head_lr_factor=self.head_lr_factor,
+            seed=seed,
+            patience=self.patience,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,7 +205,21 @@ class Recipe:
         return self.runs / self.name
 
     def __post_init__(self) -> None:
-        """Refuse what cannot be run."""
+        """Refuse what cannot be run, before an hour of training has gone by."""
+        _check("seed", self.seed, is_fine=self.seed >= 0, expected="0 or more")
+        tables = {"shared": self.train.shared, "language": self.train.language, "task": self.train.task}
+        for place, table in tables.items():
+            try:
+                table.plan_training(seed=self.seed)
+            except OptionError as error:
+                error.add_note(f"([train.{place}])")
+                raise
+        for name, language in self.languages.items():
+            lines = language.max_lines
+            is_fine = lines is None or lines >= 1
+            _check(f"language.{name}.max_lines", lines, is_fine=is_fine, expected="1 or more")
+        for name in (*self.languages, *(f"{task}-alone" for task in self.tasks)):
+            check_name(name)
         for name, task in self.tasks.items():
             if task.source not in self.languages:
                 known = ", ".join(self.languages) or "none"
@@ -159,3 +236,12 @@ class Recipe:
                         "task."
                     )
                 taken.add(graft)
+
+
+def _check(name: str, value: float | None, *, is_fine: bool, expected: str) -> None:
+    if not is_fine:
+        raise RecipeError(f"The recipe has {name} = {value}. Expected {expected}. Correct the value.")
+
+
+def _check_mask_rate(table: str, rate: float) -> None:
+    _check(f"{table}.mask_rate", rate, is_fine=0 < rate <= 1, expected="a share above 0 and at most 1")

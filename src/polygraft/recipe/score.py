@@ -9,18 +9,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from polygraft.attach.attach import attach
-from polygraft.attach.plan import Named, Plan, Stack
+from polygraft.attach.plan import Named, Plan, Stack, list_names
 from polygraft.data.example import LabelledText, TaggedSentence
+from polygraft.errors import PolygraftError
 from polygraft.evaluate.result import Result
 from polygraft.recipe.corpus import read_examples
 from polygraft.recipe.fit import score_examples
 from polygraft.report.reader import from_plain, to_plain
 from polygraft.report.summary import ExampleSummary
 from polygraft.store.files import leftover, sync_folder, write_new
+from polygraft.train.loop import Interrupted
 
 if TYPE_CHECKING:
     from polygraft.evaluate.run import Predictions
-    from polygraft.recipe.schema import TaskData
+    from polygraft.recipe.schema import Recipe
     from polygraft.recipe.steps import Job
     from polygraft.recipe.workshop import Workshop
 
@@ -36,20 +38,26 @@ class Scores:
     examples: tuple[ExampleSummary, ...]
 
 
-def list_conditions(workshop: Workshop, name: str, task: TaskData, language: str) -> dict[str, Plan]:
+def list_conditions(recipe: Recipe, name: str, language: str) -> dict[str, Plan]:
     """List the plans under which a task is scored in a language, by condition."""
+    task = recipe.tasks[name]
     conditions: dict[str, Plan] = {
         "task alone": Named(f"{name}-alone"),
         "none": Named(name),
         "source": Stack((Named(task.source), Named(name))),
     }
-    if language != task.source and language in workshop.recipe.languages:
+    if language != task.source and language in recipe.languages:
         conditions["target"] = Stack((Named(language), Named(name)))
     return conditions
 
 
 def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Scores]:
-    """Score a task, telling each result, and at the end all of them with examples."""
+    """Score a task, telling each result, and at the end all of them with examples.
+
+    Raises:
+        Interrupted: The run is to stop; the scores of this step so far are lost.
+        RecipeError: A graft was not trained yet.
+    """
     name = cast("str", job.task)
     task = workshop.recipe.tasks[name]
     results: list[Result] = []
@@ -57,8 +65,14 @@ def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Scores]:
     for language, path in task.test.items():
         sentences = read_examples(task, path)
         predictions: dict[str, Predictions] = {}
-        for condition, plan in list_conditions(workshop, name, task, language).items():
-            with attach(workshop.base, plan, grafts=workshop.grafts) as attachment:
+        for condition, plan in list_conditions(workshop.recipe, name, language).items():
+            if workshop.should_stop():
+                raise Interrupted(
+                    f"The scoring of '{name}' was stopped after {len(results)} scores, which are not kept. All grafts "
+                    "are. Give the same command again to score anew."
+                )
+            grafts = {named.name: workshop.get(named.name) for named in list_names(plan)}
+            with attach(workshop.base, plan, grafts=grafts) as attachment:
                 result, predictions[condition] = score_examples(
                     attachment,
                     sentences,
@@ -109,8 +123,12 @@ def save_scores(folder: Path, digest: str, scores: Scores) -> None:
 
 
 def load_scores(folder: Path, digest: str) -> Scores | None:
-    """Give what an earlier scoring step of the same digest gave, or None."""
+    """Give what an earlier scoring step of the same digest gave, or None if it is not there or cannot be read."""
     path = folder / f"{digest}.json"
-    if not path.is_file():
+    try:
+        return cast(
+            "Scores", from_plain(json.loads(path.read_text(encoding="utf-8")), Scores, place=path.name)
+        )
+    except (OSError, ValueError, PolygraftError):
+        # Scoring again gives the same numbers.
         return None
-    return cast("Scores", from_plain(json.loads(path.read_text(encoding="utf-8")), Scores, place=path.name))

@@ -23,7 +23,7 @@ from polygraft.data.open import file_digest
 from polygraft.data.text import read_text
 from polygraft.data.tsv import read_labelled
 from polygraft.errors import OptionError, PlanError
-from polygraft.evaluate.run import measure_masked_lm, score_tags, score_texts
+from polygraft.evaluate.run import find_max_length, measure_masked_lm, score_tags, score_texts
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head, MaskedLmLayers
 from polygraft.parts.invertible import Invertible
@@ -47,6 +47,8 @@ if TYPE_CHECKING:
 FORM = 1
 """Raised when the same order would give other numbers than before."""
 NUM_HELD_OUT = 300
+TEXT_LENGTH = 128
+LABELS_LENGTH = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,6 +90,10 @@ def never() -> bool:
     return False
 
 
+def ignore(sentence: str) -> None:
+    """Tell nobody."""
+
+
 def train_graft(
     base: Base,
     order: Order,
@@ -95,6 +101,7 @@ def train_graft(
     store: Store,
     any_base: bool = False,
     should_stop: Callable[[], bool] = never,
+    notify: Callable[[str], None] = ignore,
 ) -> Iterator[Step | Manifest]:
     """Train one graft and store it, telling every update and at the end its manifest.
 
@@ -106,6 +113,7 @@ def train_graft(
         store: Where the grafts below are, and where the new one goes.
         any_base: Whether to accept grafts of another base below it.
         should_stop: Asked between updates; when true, a checkpoint is written and `Interrupted` raised.
+        notify: Told sentences that a user should see.
 
     Raises:
         PlanError: `under` names what is not there, or no masked-LM head is.
@@ -132,6 +140,7 @@ def train_graft(
         evaluate=work.evaluate,
         checkpoints=checkpoints,
         should_stop=should_stop,
+        notify=notify,
     )
     yield from training.run()
     stored = store.put(
@@ -214,7 +223,10 @@ def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft]) -> Work:
         train_lines, dev_lines = split_lines(lines, num_held_out=NUM_HELD_OUT)
     else:
         train_lines, dev_lines = lines, read_text(order.dev)
-    text, held_out = encode_text(train_lines, tokenizer), encode_text(dev_lines, tokenizer)
+    max_length = min(TEXT_LENGTH, find_max_length(base))
+    text, held_out = (
+        encode_text(some, tokenizer, max_length=max_length) for some in (train_lines, dev_lines)
+    )
     special = base.special_ids
     vocabulary = corpus_vocabulary(text, special_ids=special)
     both = torch.cat([vocabulary, corpus_vocabulary(held_out, special_ids=special)]).unique()
@@ -251,7 +263,8 @@ def _prepare_labels(base: Base, order: Order) -> Work:
     )
     parts = _make_parts(order, skip_layers=order.skip_layers, head=head)
     encode = encode_tags if is_tokens else encode_labelled
-    encoded = encode(examples, tokenizer, labels=labels, source=str(order.train))
+    max_length = min(LABELS_LENGTH, find_max_length(base))
+    encoded = encode(examples, tokenizer, labels=labels, max_length=max_length, source=str(order.train))
     score = cast("Callable[..., Any]", score_tags if is_tokens else score_texts)
 
     def evaluate(attachment: Attachment) -> float:

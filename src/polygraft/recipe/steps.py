@@ -82,6 +82,9 @@ def find_source(recipe: Recipe) -> str | None:
 
 def _make_shared(recipe: Recipe, base: Base, corpus: Corpus, common: Mapping[str, Any]) -> Job:
     made = "masked-LM head" if base.head is None else ""
+    # Both steps score the same pieces; only a value other than the default stands in the digest.
+    vocabulary = recipe.train.language.vocabulary
+    scored = {} if vocabulary == "corpus" else {"vocabulary": vocabulary}
     if recipe.train.shared.reduction:
         made = f"{made} and shared bottleneck" if made else "shared bottleneck"
     return Job(
@@ -95,6 +98,7 @@ def _make_shared(recipe: Recipe, base: Base, corpus: Corpus, common: Mapping[str
             max_length=recipe.train.language.max_length,
             held_out=recipe.train.language.held_out,
             text=[_describe_text(recipe, corpus, name) for name in recipe.languages],
+            **scored,
         ),
         graft="shared",
     )
@@ -131,7 +135,9 @@ def _make_task(
 ) -> list[Job]:
     files = {"train": corpus.digest(task.train), "dev": corpus.digest(task.dev)}
     columns = [task.objective, task.token_column, task.tag_column]
-    facts = {"settings": recipe.train.task, "files": files, "columns": columns}
+    # What `ready_for` leads to stands beside: the graft that is alone does not depend on it.
+    settings = {key: value for key, value in vars(recipe.train.task).items() if key != "ready_for"}
+    facts = {"settings": settings, "files": files, "columns": columns}
     under = list_ready_languages(recipe, task)
     alone = Job(
         name=f"task.{name}-alone",
@@ -146,7 +152,13 @@ def _make_task(
         name=f"task.{name}",
         kind="task",
         description=f"task graft '{name}' on {task.source} labels, over the language grafts {', '.join(under)}",
-        digest=_hash(common, kind="task", under=[language_digests[key] for key in under], **facts),
+        digest=_hash(
+            common,
+            kind="task",
+            under=[language_digests[key] for key in under],
+            also_alone=recipe.train.task.ready_for == "targets",
+            **facts,
+        ),
         graft=name,
         language=task.source,
         task=name,
@@ -160,6 +172,8 @@ def _make_task(
         digest=_hash(
             common,
             kind="evaluate",
+            name=name,
+            source=task.source,
             tasks=[alone.digest, over.digest],
             languages={key: language_digests.get(key) for key in task.test},
             tests=tests,

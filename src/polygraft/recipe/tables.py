@@ -34,7 +34,7 @@ def read_table(kind: type[T], table: object, *, where: str) -> T:
     for key in table:
         if key not in fields:
             raise RecipeError(
-                f"The recipe has {name_key(where, str(key))}, which means nothing. Keys of [{where or 'the recipe'}] "
+                f"The recipe has {name_key(where, str(key))}, which means nothing. Keys of [{where}] "
                 f"are {', '.join(fields)}.{nearest(str(key), fields)} Correct the name."
             )
     values: dict[str, Any] = {}
@@ -42,9 +42,7 @@ def read_table(kind: type[T], table: object, *, where: str) -> T:
         if name in table:
             values[name] = read_value(hints[name], table[name], where=name_key(where, name))
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise RecipeError(
-                f"The recipe lacks {name_key(where, name)}. [{where or 'the recipe'}] needs it. Add it."
-            )
+            raise RecipeError(f"The recipe lacks {name_key(where, name)}. [{where}] needs it. Add it.")
     return kind(**values)
 
 
@@ -59,6 +57,8 @@ def read_value(hint: Any, value: object, *, where: str) -> Any:
     Raises:
         RecipeError: It is of another type.
     """
+    if hint is Any:
+        return value
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return read_value(next(kind for kind in arguments if kind is not type(None)), value, where=where)

@@ -49,6 +49,14 @@ class Workshop:
     """Grafts made or found so far, by name."""
     manifests: dict[str, Manifest] = field(default_factory=dict)
     """Their manifests in the store."""
+    sentences: list[str] = field(default_factory=list)
+    """What a user should know and was not told yet."""
+
+    def tell_all(self) -> list[str]:
+        """Give the sentences that were not told yet, once."""
+        told = list(self.sentences)
+        self.sentences.clear()
+        return told
 
     def find(self, digest: str, name: str) -> bool:
         """Take a graft that an earlier run stored, if there is one."""
