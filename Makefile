@@ -1,7 +1,9 @@
 # Everything runs in .venv, which is made on first use and renewed when pyproject.toml or constraints.txt change.
-# PYTHON names the interpreter that makes it: `make setup PYTHON=python3.12`.
+# PYTHON names the interpreter that makes it: `make setup PYTHON=python3.12`. Where it is not given, the first that is new enough.
 
-PYTHON ?= python3
+IS_NEW_ENOUGH := import sys; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(firstword $(shell for name in python3 python3.13 python3.12 python3.11; do \
+  $$name -c '$(IS_NEW_ENOUGH)' 2>/dev/null && echo $$name; done) python3)
 WORKERS ?= 2
 BIN := .venv/bin
 export NO_MKDOCS_2_WARNING := 1
@@ -14,7 +16,7 @@ help: ## Show this list.
 	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1@\2/p' Makefile | awk -F@ '{ printf "%-18s%s\n", $$1, $$2 }'
 
 $(BIN)/python:
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	@$(PYTHON) -c '$(IS_NEW_ENOUGH)' || \
 	  { echo "$(PYTHON) is older than Python 3.11. Name a newer one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
 	$(PYTHON) -m venv .venv
 
