@@ -1,0 +1,81 @@
+"""Trains in child processes that it kills at random moments; `test_killed.py` starts it as a program.
+
+It forks instead of starting Python anew, so that two dozen deaths take seconds: the children are processes of their
+own all the same, and SIGKILL leaves them no time to put anything in order.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+from safetensors.torch import save
+from tests.train.material import make_training
+
+from polygraft.train.checkpoint import Checkpoints
+
+FINAL = "final.safetensors"
+
+
+def train(folder: Path) -> None:
+    checkpoints = Checkpoints(folder / "checkpoints", key="k")
+    training = make_training(
+        "tokens",
+        steps=40,
+        checkpoints=checkpoints,
+        checkpoint_every=2,
+        evaluate=lambda attachment: float(attachment.grafts[0].tensors()["head.out.bias"][0]),
+        evaluate_every=3,
+    )
+    for _ in training.run():
+        pass
+    (folder / FINAL).write_bytes(save(training.graft.tensors()))
+
+
+def start(folder: Path) -> int:
+    """Train in a child process and give its id."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            train(folder)
+            code = 0
+        finally:
+            os._exit(code)
+    return child
+
+
+def run_until_done(folder: Path, *, chance: random.Random, longest: float) -> int:
+    """Start the training again and again, killing it, until one start ends by itself; count the kills."""
+    folder.mkdir()
+    kills = 0
+    while True:
+        child = start(folder)
+        time.sleep(chance.uniform(0, longest))
+        os.kill(child, signal.SIGKILL)
+        status = os.waitpid(child, 0)[1]
+        if os.WIFEXITED(status):
+            assert os.WEXITSTATUS(status) == 0
+            return kills
+        kills += 1
+
+
+def main(folder: Path, *, least: int) -> None:
+    chance = random.Random(11)
+    (folder / "whole").mkdir()
+    started = time.monotonic()
+    assert os.waitpid(start(folder / "whole"), 0)[1] == 0
+    seconds = time.monotonic() - started
+    kills: list[int] = []
+    while sum(kills) < least:
+        kills.append(run_until_done(folder / f"run-{len(kills)}", chance=chance, longest=0.9 * seconds))
+    sys.stdout.write(json.dumps(kills))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), least=int(sys.argv[2]))

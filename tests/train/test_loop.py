@@ -1,0 +1,248 @@
+"""The loop: which numbers it gives, what it moves, and what it refuses."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from tests.tiny import make_base, make_trained_graft
+from tests.train.material import make_masked_lm, make_objective, make_training, read_bytes, run
+
+from polygraft.attach.attach import Attachment, attach
+from polygraft.attach.graft import make_graft
+from polygraft.attach.plan import Named, Stack
+from polygraft.errors import TrainError
+from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.head import Head
+from polygraft.parts.presets import language_graft, task_graft
+from polygraft.train.loop import Interrupted
+from polygraft.train.objective import Loss, Objective
+from polygraft.train.settings import compute_lr
+
+LOSSES = {
+    "mlm": [
+        3.8149667, 4.1213546, 4.8127632, 4.3302455, 4.7650685, 4.1592736, 4.4777985, 4.2607517, 4.3160305, 4.6098666,
+    ],
+    "tokens": [
+        1.1140387, 0.9588453, 0.8359064, 0.7411104, 0.6784736, 0.6933227, 0.6682733, 0.5779622, 0.5590082, 0.5581159,
+    ],
+}  # fmt: skip
+
+
+class Fixed(Objective):
+    """An objective whose losses are given; each is moved by the graft's head's bias."""
+
+    name = "fixed"
+
+    def __init__(self, losses: list[float], *, uses_all: bool = True) -> None:
+        self.losses = losses
+        self.uses_all = uses_all
+
+    def lengths(self) -> NDArray[np.int64]:
+        return np.array([8])
+
+    def compute_loss(self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int) -> Loss:
+        layers = attachment.grafts[-1].layers
+        values = list(layers.parameters()) if self.uses_all else list(layers["head"].parameters())
+        total = self.losses[step] + 0 * torch.stack([value.sum() for value in values]).sum()
+        return Loss(total=total, num_targets=1, num_tokens=8)
+
+
+@pytest.mark.parametrize("name", ["mlm", "tokens"])
+def test_ten_steps_give_the_stored_losses(name: str):
+    losses = [step.loss for step in run(make_training(name))]
+    assert losses == pytest.approx(LOSSES[name], abs=1e-5)
+
+
+def test_another_seed_gives_other_batches():
+    losses = [step.loss for step in run(make_training("tokens", seed=4))]
+    assert losses[0] != pytest.approx(LOSSES["tokens"][0], abs=1e-4)
+
+
+def test_steps_tell_where_the_training_is():
+    training = make_training("tokens", steps=3)
+    steps = run(training)
+    assert [(step.number, step.total, step.plan) for step in steps] == [
+        (1, 3, "new"),
+        (2, 3, "new"),
+        (3, 3, "new"),
+    ]
+    assert [step.tokens for step in steps] == np.cumsum([step.num_tokens for step in steps]).tolist()
+    assert training.measure_cost()["tokens"] == steps[-1].tokens
+    assert steps[-1].tokens_per_second == pytest.approx(steps[-1].tokens / steps[-1].seconds)
+
+
+def test_the_learning_rate_rises_and_falls_linearly():
+    steps = run(make_training("tokens", lr=1.0e-3, warmup=0.4))
+    expected = [1 / 4, 2 / 4, 3 / 4, 1, 1, 5 / 6, 4 / 6, 3 / 6, 2 / 6, 1 / 6]
+    assert [step.lr * 1e3 for step in steps] == pytest.approx(expected)
+    settings = make_training("tokens", steps=1, lr=0.5).settings
+    assert compute_lr(settings, step=0, total=1) == 0.5
+
+
+def test_epochs_pass_over_every_row_once_each():
+    training = make_training("tokens", steps=None, epochs=3)
+    rows = np.concatenate(training.batches)
+    assert np.bincount(rows).tolist() == [3] * 30
+
+
+@pytest.mark.parametrize("options", [{"clip": 0.0}, {"clip": 0.05}, {"clip": 1.0, "weight_decay": 0.2}])
+def test_an_update_is_that_of_adamw_written_out(options: dict[str, float]):
+    training = make_training("tokens", steps=4, head_lr_factor=3.0, **options)
+    reference = make_training("tokens", steps=4)
+    values = {name: value.clone() for name, value in training.graft.tensors().items()}
+    first = {name: torch.zeros_like(value) for name, value in values.items()}
+    second = {name: torch.zeros_like(value) for name, value in values.items()}
+    for number, step in enumerate(training.run()):
+        gradients = compute_gradients(reference, values, number)
+        norm = math.sqrt(sum(float((gradient**2).sum()) for gradient in gradients.values()))
+        shrink = min(1.0, options["clip"] / (norm + 1e-6)) if options["clip"] else 1.0
+        for name, gradient in gradients.items():
+            lr = step.lr * (3.0 if name.startswith("head.") else 1.0)
+            first[name] = 0.9 * first[name] + 0.1 * shrink * gradient
+            second[name] = 0.999 * second[name] + 0.001 * (shrink * gradient) ** 2
+            mean, spread = first[name] / (1 - 0.9 ** (number + 1)), second[name] / (1 - 0.999 ** (number + 1))
+            values[name] *= 1 - lr * options.get("weight_decay", 0.0)
+            values[name] -= lr * mean / (spread.sqrt() + 1e-8)
+        for name, value in training.graft.tensors().items():
+            assert (value - values[name]).abs().max() < 2e-5, (number, name)
+
+
+def compute_gradients(training: Any, values: dict[str, torch.Tensor], number: int) -> dict[str, torch.Tensor]:
+    """The gradients of a step at given values, by autograd and no optimiser."""
+    training.graft.layers.load_state_dict(values)
+    training.graft.layers.zero_grad()
+    with attach(training.base, Named("new"), grafts=training.grafts) as attachment:
+        training.objective.compute_loss(
+            attachment, training.batches[number], seed=3, step=number
+        ).mean.backward()
+    return {
+        name: value.grad for name, value in training.graft.layers.named_parameters() if value.grad is not None
+    }
+
+
+def test_only_the_grafts_values_move():
+    base = make_base("bert")
+    below = make_trained_graft(base, "en", language_graft())
+    graft = make_graft(base, "new", task_graft(labels=("O", "B-LOC", "B-PER")))
+    before = base.compute_fingerprint(), read_bytes(below), read_bytes(graft)
+    plans = [Stack((Named("en"), Named("new")))]
+    run(make_training("tokens", base=base, graft=graft, plans=plans, grafts={"en": below, "new": graft}))
+    assert (base.compute_fingerprint(), read_bytes(below)) == before[:2]
+    assert all(value != before[2][name] for name, value in read_bytes(graft).items())
+    assert not any(value.requires_grad or value.grad is not None for value in below.layers.parameters())
+    assert not base.in_force
+
+
+def test_several_plans_take_turns_by_chance_and_the_same_ones_again():
+    base = make_base("bert")
+    grafts = {
+        name: make_trained_graft(base, name, language_graft(), seed=seed) for seed, name in enumerate("ab")
+    }
+    turns = []
+    for seed in (3, 3, 8):
+        new = make_graft(base, "new", task_graft(labels=("O", "B-LOC", "B-PER")))
+        plans = [Named("new"), *(Stack((Named(name), Named("new"))) for name in "ab")]
+        training = make_training(
+            "tokens", base=base, graft=new, plans=plans, grafts={**grafts, "new": new}, seed=seed, steps=12
+        )
+        turns.append([step.plan for step in training.run()])
+    assert turns[0] == turns[1] != turns[2]
+    assert set(turns[0]) == {"new", "stack(a, new)", "stack(b, new)"}
+
+
+def make_scores(scores: list[float]) -> Any:
+    queue: Iterator[float] = iter(scores)
+    return lambda attachment: next(queue)
+
+
+def test_the_best_values_are_kept():
+    training = make_training("tokens", evaluate=make_scores([0.1, 0.5, 0.4, 0.3, 0.5]), evaluate_every=2)
+    kept: dict[int, dict[str, bytes]] = {}
+    found = []
+    for step in training.run():
+        kept[step.number] = read_bytes(training.graft)
+        found.append((step.held_out, step.is_best))
+    scores = [(0.1, True), (0.5, True), (0.4, False), (0.3, False), (0.5, False)]
+    assert found == [pair for score in scores for pair in ((None, False), score)]
+    assert read_bytes(training.graft) == kept[4] != kept[10]
+    assert training.progress.best == 0.5
+
+
+def test_training_stops_early_when_patience_is_at_its_end():
+    training = make_training(
+        "tokens", evaluate=make_scores([0.5, 0.4, 0.3, 0.9]), evaluate_every=1, patience=2
+    )
+    assert [step.number for step in training.run()] == [1, 2, 3]
+    assert [point["dev"] for point in training.progress.curve] == [0.5, 0.4, 0.3]
+
+
+def test_held_out_data_is_scored_ten_times_and_at_the_end():
+    seen: list[str] = []
+
+    def evaluate(attachment: Attachment) -> float:
+        assert not torch.is_grad_enabled()
+        seen.append(str(attachment))
+        return 0.0
+
+    steps = run(make_training("tokens", steps=25, evaluate=evaluate))
+    assert [step.number for step in steps if step.held_out is not None] == [3, 6, 9, 12, 15, 18, 21, 24, 25]
+    assert seen == ["new"] * 9
+
+
+@pytest.mark.parametrize("bad", [math.nan, math.inf])
+def test_a_loss_that_is_no_number_ends_the_training(bad: float):
+    training = make_training("tokens", objective=Fixed([1.0, 1.0, bad, 1.0]), steps=4, lr=0.01)
+    with pytest.raises(TrainError) as caught:
+        run(training)
+    assert str(caught.value) == (
+        f"The loss of 'new' is {bad} at step 3 of 4. Expected a number. Lower the learning rate (it is 0.005), and "
+        "train again."
+    )
+    assert not training.base.in_force
+
+
+def test_a_value_without_a_gradient_is_named():
+    training = make_training("tokens", objective=Fixed([1.0], uses_all=False), steps=1)
+    with pytest.raises(TrainError) as caught:
+        run(training)
+    assert str(caught.value) == (
+        "The value 'bottleneck.layers.0.ffn.down.weight' of 'new' gets no gradient (12 of 14 such): nothing that the "
+        "loss reads depends on it. Leave its layer out with skip_layers, or read the masked-LM head further up."
+    )
+
+
+def test_a_bottleneck_above_the_masked_lm_head_is_refused():
+    base = make_base("bert", with_head=False)
+    parts = [Bottleneck(reduction=4), Head(objective="mlm", layer=2)]
+    graft = make_graft(base, "new", parts)
+    with pytest.raises(TrainError, match=r"'bottleneck\.layers\.2\.ffn\.down\.weight' .* \(4 of 17 such\)"):
+        run(make_training("mlm", base=base, graft=graft, objective=make_masked_lm(base)))
+
+
+def test_a_stop_without_checkpoints_says_that_nothing_is_saved():
+    with pytest.raises(Interrupted) as caught:
+        run(make_training("tokens", should_stop=lambda: True))
+    assert str(caught.value) == (
+        "Training of 'new' was stopped after step 1 of 10, and nothing of it was saved. Train with checkpoints to go "
+        "on later."
+    )
+
+
+def test_the_curve_has_the_first_and_the_last_step():
+    training = make_training("tokens", objective=Fixed([float(n) for n in range(450)]), steps=450)
+    run(training)
+    points = [(point["step"], point["loss"]) for point in training.progress.curve]
+    assert points[:3] == [(1.0, 0.0), (2.0, 1.0), (4.0, 3.0)]
+    assert (points[-1], len(points)) == ((450.0, 449.0), 226)
+
+
+def test_the_objectives_of_a_recipe_name_their_data():
+    base = make_base("bert")
+    assert make_objective(base, "mlm").name == "mlm"
+    assert make_objective(base, "tokens").lengths().tolist() == make_objective(base, "mlm").lengths().tolist()
