@@ -84,6 +84,9 @@ def freeze_base(
     is_tied = head is not None and head.weight.data_ptr() == words.data_ptr()
     model.to(device=device, dtype=dtype)  # pyright: ignore[reportCallIssue]
     model.eval().requires_grad_(False)
+    if model.device.type == "cpu" and model.dtype == torch.bfloat16:
+        # On short rows PyTorch's fused attention takes twice the time of a whole training step there.
+        model.set_attn_implementation("eager")
     if head is not None:
         if is_tied:
             # Moving or rounding each by itself would keep the largest matrix twice.
