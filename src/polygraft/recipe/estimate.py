@@ -30,7 +30,7 @@ TOKENS = 32
 """Length of the calibration's rows."""
 SMALL, LARGE = 4, 24
 """Rows of its two batches: from two sizes follow the time of a batch and that of a token."""
-LEAST_SECONDS = 0.25
+LEAST_SECONDS = 0.15
 """A size is measured again until so much time has passed."""
 REDUCTION = 2
 """Of the scratch bottleneck that is trained: that of language grafts."""
@@ -69,14 +69,15 @@ def measure_speed(base: Base) -> Speed:
     graft = make_graft(base, "scratch", [Bottleneck(reduction=REDUCTION)])
     with attach(base, Named("scratch"), grafts=[graft]) as attachment:
         return Speed(
-            forward=_fit(lambda rows: _time(lambda: _forward(attachment, rows))),
-            update=_fit(lambda rows: _time(lambda: _update(attachment, rows))),
+            forward=fit_cost(lambda rows: _forward(attachment, rows)),
+            update=fit_cost(lambda rows: _update(attachment, rows)),
         )
 
 
-def _fit(measure: Callable[[int], float]) -> Cost:
-    measure(1)  # The first pass of all also prepares.
-    small, large = measure(SMALL), measure(LARGE)
+def fit_cost(work: Callable[[int], None]) -> Cost:
+    """Find what a batch and what a token takes, from work on some rows."""
+    work(1)  # The first pass of all also prepares.
+    small, large = _time(work, SMALL), _time(work, LARGE)
     token = (large - small) / ((LARGE - SMALL) * TOKENS)
     batch = small - token * SMALL * TOKENS
     if token <= 0 or batch < 0:
@@ -84,10 +85,10 @@ def _fit(measure: Callable[[int], float]) -> Cost:
     return Cost(batch=batch, token=token)
 
 
-def _time(work: Callable[[], None]) -> float:
+def _time(work: Callable[[int], None], rows: int) -> float:
     started, count = time.perf_counter(), 0
     while count == 0 or time.perf_counter() - started < LEAST_SECONDS:
-        work()
+        work(rows)
         count += 1
     return (time.perf_counter() - started) / count
 

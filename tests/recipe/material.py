@@ -1,0 +1,82 @@
+"""What the tests of recipes run: bases of three layers, a few dozen lines, and tables."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from tests.tiny import make_model, make_tokenizer
+from tests.train.material import make_lines, make_sentences
+
+from polygraft.data.conll import write_conll
+from polygraft.recipe.events import Event, RunFinished
+from polygraft.recipe.read import load_recipe
+from polygraft.recipe.run import run_recipe
+from polygraft.recipe.schema import Recipe
+
+RECIPE = """
+base = "base"
+[data]
+root = "data"
+[language.en]
+text = "en.txt"
+[language.qu]
+text = "qu.txt"
+[task.ner]
+source = "en"
+train = "train.conll"
+dev = "dev.conll"
+[task.ner.test]
+en = "en.conll"
+qu = "qu.conll"
+sw = "sw.conll"
+[train.shared]
+steps = 3
+layer = 2
+[train.language]
+steps = 3
+held_out = 2
+[train.task]
+epochs = 1
+batch_tokens = 128
+"""
+
+
+def write_all(folder: Path) -> None:
+    """Write `base` with a masked-LM head, `bare` without one, the data, and `recipe.toml`."""
+    whole = make_model("bert")
+    whole.save_pretrained(folder / "base")
+    whole.base_model.save_pretrained(folder / "bare")
+    for name in ("base", "bare"):
+        make_tokenizer().save_pretrained(folder / name)
+    data = folder / "data"
+    data.mkdir()
+    lines, sentences = make_lines(60), make_sentences(60)
+    (data / "en.txt").write_text("\n".join(lines[:30]) + "\n", encoding="utf-8")
+    (data / "qu.txt").write_text("\n".join(lines[20:50]) + "\n", encoding="utf-8")
+    rows = {"train": (0, 30), "dev": (30, 40), "en": (40, 48), "qu": (44, 54), "sw": (54, 60)}
+    for name, (start, end) in rows.items():
+        write_conll(data / f"{name}.conll", sentences[start:end])
+    (folder / "recipe.toml").write_text(RECIPE, encoding="utf-8")
+
+
+def load(*settings: str) -> Recipe:
+    return load_recipe(Path("recipe.toml"), settings=settings)
+
+
+def run_all(
+    recipe: Recipe, *, only: Sequence[str] = (), should_stop: Callable[[], bool] = lambda: False
+) -> list[Event]:
+    return list(run_recipe(recipe, only=only, should_stop=should_stop))
+
+
+def find_end(events: Sequence[Event]) -> RunFinished:
+    finished = events[-1]
+    assert isinstance(finished, RunFinished)
+    return finished
+
+
+def read_grafts(store: Path) -> dict[str, bytes]:
+    """The tensors of every stored graft, bit for bit."""
+    paths = sorted(store.glob("*/*/graft.safetensors"))
+    return {str(path.relative_to(store)): path.read_bytes() for path in paths}

@@ -1,0 +1,101 @@
+"""The data of a recipe against plain Python."""
+
+from __future__ import annotations
+
+from itertools import chain, pairwise
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as some
+from tests.recipe.material import load
+from tests.tiny import make_tokenizer
+
+from polygraft.data.encode import EncodedText
+from polygraft.recipe.corpus import Corpus, join_texts, split_lines, take_rows, take_tokens
+
+Rows = list[list[int]]
+texts = some.lists(some.lists(some.integers(5, 60), min_size=1, max_size=6), min_size=1, max_size=9)
+
+
+def make(rows: Rows) -> EncodedText:
+    starts = np.cumsum([0, *map(len, rows)])
+    return EncodedText(ids=np.array(list(chain.from_iterable(rows)), dtype=np.int32), starts=starts)
+
+
+def read(text: EncodedText) -> Rows:
+    return [
+        text.ids[start:end].tolist() for start, end in zip(text.starts[:-1], text.starts[1:], strict=True)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("lines", "wanted", "apart"), [(2, 300, 1), (9, 300, 1), (40, 300, 4), (40, 2, 2), (40, 1, 1)]
+)
+def test_lines_are_kept_apart_evenly_and_none_is_lost(lines: int, wanted: int, apart: int):
+    names = [f"line {number}" for number in range(lines)]
+    train, held_out = split_lines(names, num_held_out=wanted)
+    assert len(held_out) == apart
+    assert sorted([*train, *held_out]) == sorted(names)
+    assert train == [name for name in names if name in train]
+    places = [names.index(name) for name in held_out]
+    gaps = {after - before for before, after in pairwise(places)}
+    assert gaps == set() or max(gaps) - min(gaps) <= 1
+
+
+def test_one_line_is_both_learned_from_and_measured_on():
+    assert split_lines(["only"], num_held_out=5) == (["only"], ["only"])
+
+
+@given(some.lists(texts, min_size=1, max_size=4))
+def test_joined_texts_are_their_rows_in_order(parts: list[Rows]):
+    assert read(join_texts([make(rows) for rows in parts])) == list(chain.from_iterable(parts))
+
+
+@given(texts, some.data())
+def test_rows_are_taken_in_the_order_asked_for(rows: Rows, data: some.DataObject):
+    wanted = data.draw(some.lists(some.integers(0, len(rows) - 1), min_size=1))
+    assert read(take_rows(make(rows), np.array(wanted))) == [rows[place] for place in wanted]
+
+
+@given(texts, some.integers(1, 60), some.integers(0, 3))
+def test_about_as_many_tokens_are_taken_as_asked_for(rows: Rows, wanted: int, seed: int):
+    taken = read(take_tokens(make(rows), wanted, seed=seed))
+    left = list(rows)
+    for row in taken:
+        left.remove(row)
+    num_taken, num_all = sum(map(len, taken)), sum(map(len, rows))
+    assert num_taken >= min(wanted, num_all)
+    assert num_taken < wanted + 6 or not left
+    assert taken == read(take_tokens(make(rows), wanted, seed=seed))
+
+
+@pytest.mark.usefixtures("here")
+def test_the_text_of_a_language_is_read_once_and_split():
+    corpus = Corpus(recipe=load(), tokenizer=make_tokenizer(), longest=10)
+    found = corpus.read_language("en")
+    assert corpus.read_language("en") is found
+    assert (found.num_lines, int(found.train.lengths.max())) == (30, 10)
+    lines = load().languages["en"].text.read_text().split("\n")
+    for text, kept in ((found.train, lines[1:29]), (found.held_out, [lines[0], lines[29]])):
+        assert int((text.ids >= 5).sum()) == sum(len(line.split()) for line in kept)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_share_of_the_sources_text_is_mixed_in():
+    corpus = Corpus(recipe=load("train.language.source_share=0.25"), tokenizer=make_tokenizer())
+    own, source = corpus.read_language("qu").train, corpus.read_language("en").train
+    mixed = corpus.read_with_source("qu", "en")
+    assert read(mixed)[: own.num_rows] == read(own)
+    others = read(mixed)[own.num_rows :]
+    assert all(row in read(source) for row in others)
+    assert 1 / 3 <= sum(map(len, others)) / own.num_tokens <= 1 / 3 + 16 / own.num_tokens
+    assert corpus.read_with_source("en", "en") is source
+
+
+@pytest.mark.usefixtures("here")
+def test_no_more_lines_are_read_than_wanted():
+    corpus = Corpus(recipe=load("language.en.max_lines=12"), tokenizer=make_tokenizer())
+    assert corpus.read_language("en").num_lines == 12
+    mixed, qu = corpus.read_mixed(), corpus.read_language("qu").train
+    assert mixed.num_tokens < corpus.read_language("en").train.num_tokens + qu.num_tokens

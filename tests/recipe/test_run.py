@@ -1,0 +1,290 @@
+"""Whole runs on a tiny base."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from tests.recipe.material import find_end, load, read_grafts, run_all
+
+from polygraft.base.load import load_base
+from polygraft.errors import RecipeError
+from polygraft.evaluate.result import Result
+from polygraft.recipe.events import (
+    Event,
+    Noted,
+    RunPlanned,
+    StepFinished,
+    StepSkipped,
+    StepStarted,
+    TrainStep,
+)
+from polygraft.recipe.run import run_recipe
+from polygraft.report.summary import summary_from_json
+from polygraft.store.store import Store
+from polygraft.train.loop import Interrupted
+
+STEPS = ["shared", "language.en", "language.qu", "task.ner-alone", "task.ner", "evaluate.ner"]
+HEADED = ("train.language.start=identity",)
+BARE = ("base=bare",)
+
+
+def strip(results: tuple[Result, ...]) -> list[Result]:
+    """Results without what differs from one machine and hour to the next."""
+    return [dataclasses.replace(result, seconds=0.0, tokens_per_second=0.0) for result in results]
+
+
+def names_of(events: list[Event], kind: type) -> list[str]:
+    return [event.name for event in events if isinstance(event, kind)]
+
+
+def list_sentences(events: list[Event]) -> list[str]:
+    return [event.sentence for event in events if isinstance(event, Noted)]
+
+
+@pytest.mark.parametrize(
+    ("settings", "grafts", "steps"),
+    [
+        (BARE, ["en", "mlm", "ner", "ner-alone", "qu", "shared"], STEPS),
+        ((*BARE, "train.shared.reduction=0"), ["en", "mlm", "ner", "ner-alone", "qu"], STEPS),
+        (HEADED, ["en", "ner", "ner-alone", "qu"], STEPS[1:]),
+    ],
+)
+def test_a_run_makes_every_graft_and_scores_every_condition(
+    here: Path, settings: tuple[str, ...], grafts: list[str], steps: list[str]
+):
+    before = {path: path.read_bytes() for path in here.glob("ba*/model.safetensors")}
+    events = run_all(load(*settings))
+    assert isinstance(events[0], RunPlanned)
+    assert [step.name for step in events[0].plan.steps] == steps
+    assert names_of(events, StepStarted) == names_of(events, StepFinished) == steps
+    assert sorted(Store(Path("store")).names()) == grafts
+    summary = find_end(events).summary
+    conditions = [(result.language, result.condition, result.plan) for result in summary.results]
+    assert conditions == [
+        (language, condition, plan)
+        for language in ("en", "qu", "sw")
+        for condition, plan in {
+            "task alone": "ner-alone",
+            "none": "ner",
+            "source": "stack(en, ner)",
+            **({"target": "stack(qu, ner)"} if language == "qu" else {}),
+        }.items()
+    ]
+    assert {result.metric for result in summary.results} == {"f1"}
+    assert list_sentences(events)[-1] == "The base is unchanged, bit for bit."
+    assert {path: path.read_bytes() for path in before} == before
+    assert not Path("runs/recipe/checkpoints").exists() or not list(Path("runs/recipe/checkpoints").iterdir())
+
+
+def test_the_steps_of_training_are_told_and_kept_in_manifests(here: Path):
+    events = run_all(load(*BARE))
+    told = [(event.name, event.step.number) for event in events if isinstance(event, TrainStep)]
+    assert told[:6] == [("shared", n) for n in (1, 2, 3)] + [("language.en", n) for n in (1, 2, 3)]
+    manifest = Store(Path("store")).manifest("qu")
+    losses = [
+        event.step.loss for event in events if isinstance(event, TrainStep) and event.name == "language.qu"
+    ]
+    assert [point["loss"] for point in manifest.curve] == losses
+    assert manifest.trained_under == "stack(mlm, qu)"
+    assert [member.name for member in manifest.members] == ["mlm"]
+    assert manifest.scores["held_out_loss"] == min(point["dev"] for point in manifest.curve) > 0
+    assert manifest.hyperparameters["steps_done"] == 3
+    task = Store(Path("store")).manifest("ner")
+    assert task.hyperparameters["plans"] == ["stack(en, ner)", "stack(qu, ner)", "ner"]
+    assert [(record.name, record.num_examples) for record in task.data] == [("train", 30), ("dev", 10)]
+
+
+def test_results_and_a_page_are_written(here: Path):
+    finished = find_end(run_all(load(*HEADED)))
+    folder = Path("runs/recipe")
+    assert finished.folder == folder
+    assert summary_from_json((folder / "results.json").read_text()) == finished.summary
+    rows = (folder / "results.csv").read_text().splitlines()
+    assert len(rows) == 1 + len(finished.summary.results) == 11
+    page = finished.report.read_text()
+    assert page.startswith("<!doctype html>")
+    assert "stack(qu, ner)" in page
+    assert "https://" not in page
+
+
+def test_a_second_run_skips_everything_and_gives_the_same_results(here: Path):
+    first, stored = find_end(run_all(load(*BARE))), read_grafts(Path("store"))
+    events = run_all(load(*BARE))
+    assert names_of(events, StepSkipped) == STEPS
+    assert names_of(events, StepStarted) == []
+    assert isinstance(events[0], RunPlanned)
+    assert (events[0].plan.seconds, [step.is_done for step in events[0].plan.steps]) == (0, [True] * 6)
+    assert find_end(events).summary.results == first.summary.results
+    assert read_grafts(Path("store")) == stored
+
+
+def test_the_same_recipe_gives_the_same_bytes_elsewhere(here: Path):
+    first = find_end(run_all(load(*BARE)))
+    second = find_end(run_all(load(*BARE, "store=two", "runs=two/runs")))
+    assert read_grafts(Path("store")) == read_grafts(Path("two"))
+    assert strip(first.summary.results) == strip(second.summary.results)
+
+
+def test_a_run_stopped_again_and_again_ends_with_the_same_bytes(here: Path):
+    whole = find_end(run_all(load(*BARE, "store=whole", "runs=whole/runs")))
+    stops: list[str] = []
+    while True:
+        asked: list[int] = []
+
+        def should_stop(asked: list[int] = asked) -> bool:
+            asked.append(1)
+            return len(asked) >= 3
+
+        try:
+            finished = find_end(run_all(load(*BARE), should_stop=should_stop))
+            break
+        except Interrupted as error:
+            stops.append(str(error))
+            if stops[-1].startswith("The scoring"):
+                # Scoring starts anew each time, so it is left alone once it was stopped.
+                finished = find_end(run_all(load(*BARE)))
+                break
+    assert len(stops) >= 6
+    assert stops[0] == (
+        "Training of 'shared' was stopped after step 2 of 3, and all of it is saved. Give the same command again to "
+        "go on."
+    )
+    assert stops[-1] == (
+        "The scoring of 'ner' was stopped after 1 scores, which are not kept. All grafts are. Give the same command "
+        "again to score anew."
+    )
+    assert read_grafts(Path("store")) == read_grafts(Path("whole"))
+    assert strip(finished.summary.results) == strip(whole.summary.results)
+
+
+def test_a_run_can_be_stopped_between_two_steps(here: Path):
+    with pytest.raises(Interrupted) as caught:
+        run_all(load(*HEADED), should_stop=lambda: True)
+    assert str(caught.value) == (
+        "The run was stopped before the step 'language.en', and all steps before it are saved. Give the same command "
+        "again to go on."
+    )
+
+
+def test_a_damaged_checkpoint_is_told_in_the_run(here: Path):
+    asked: list[int] = []
+    recipe = load(*HEADED, "train.language.steps=5")
+    with pytest.raises(Interrupted):
+        run_all(recipe, should_stop=lambda: bool(asked.append(1)) or len(asked) == 4)
+    [path] = Path("runs/recipe/checkpoints/language.en").iterdir()
+    (path / "state.json").write_text("")
+    events = run_all(recipe)
+    assert list_sentences(events)[0] == (
+        f"The checkpoint {path.name} in {path.parent} cannot be read (JSONDecodeError); training goes on from the one "
+        "before, or from the start if there is none."
+    )
+    assert [event.step.number for event in events if isinstance(event, TrainStep)][:5] == [1, 2, 3, 4, 5]
+
+
+def test_a_dry_run_plans_and_writes_nothing(here: Path):
+    before = sorted(here.rglob("*"))
+    [event] = run_recipe(load(*BARE), dry_run=True)
+    assert isinstance(event, RunPlanned)
+    assert [step.name for step in event.plan.steps] == STEPS
+    assert all(step.seconds is not None and step.seconds > 0 for step in event.plan.steps)
+    assert sorted(here.rglob("*")) == before
+
+
+def test_chosen_steps_are_run_alone(here: Path):
+    events = run_all(load(*BARE), only=["shared", "language.qu"])
+    assert names_of(events, StepFinished) == ["shared", "language.qu"]
+    assert sorted(Store(Path("store")).names()) == ["mlm", "qu", "shared"]
+    assert names_of(run_all(load(*BARE)), StepSkipped) == ["shared", "language.qu"]
+
+
+def test_results_of_earlier_runs_stay_when_steps_are_chosen(here: Path):
+    whole = find_end(run_all(load(*HEADED)))
+    chosen = find_end(run_all(load(*HEADED), only=["language"]))
+    assert chosen.summary.results == whole.summary.results
+    assert len(json.loads(Path("runs/recipe/results.json").read_text())["results"]) == 10
+
+
+@pytest.mark.parametrize(
+    ("only", "sentence"),
+    [
+        (
+            "language.que",
+            "The recipe has no step 'language.que'. Its steps are language.en, language.qu, task.ner-alone, task.ner, "
+            "evaluate.ner. Did you mean 'language.qu'? Correct the name.",
+        ),
+        (
+            "task.ner",
+            "A step needs the graft 'en', which was not trained yet. Expected it in the store 'store'. Run the recipe "
+            "without --only, or with the step that makes it.",
+        ),
+        (
+            "evaluate",
+            "A step needs the graft 'ner-alone', which was not trained yet. Expected it in the store 'store'. Run the "
+            "recipe without --only, or with the step that makes it.",
+        ),
+    ],
+)
+def test_a_chosen_step_that_cannot_be_run_is_said(here: Path, only: str, sentence: str):
+    with pytest.raises(RecipeError) as caught:
+        run_all(load(*HEADED), only=[only])
+    assert str(caught.value) == sentence
+
+
+def test_a_tag_that_training_never_saw_gets_a_note(here: Path):
+    with Path("data/sw.conll").open("a", encoding="utf-8") as file:
+        file.write("\nmoon\tB-DATE\nwater\tO\n")
+    summary = find_end(run_all(load(*HEADED))).summary
+    note = "The test file has labels that training never saw: B-DATE."
+    assert summary.notes == (note,)
+    assert {result.language for result in summary.results if note in result.notes} == {"sw"}
+
+
+def test_rows_that_are_too_long_get_a_note(here: Path):
+    words = "\n".join("ana\tB-PER" for _ in range(60))
+    with Path("data/train.conll").open("a", encoding="utf-8") as file:
+        file.write(f"\n{words}\n")
+    sentences = list_sentences(run_all(load(*HEADED), only=["task.ner-alone"]))
+    assert sentences[0] == (
+        "1 of 31 rows of train.conll are longer than 40 tokens; what is past that is not learned from."
+    )
+
+
+def test_scores_that_cannot_be_read_are_made_again(here: Path):
+    whole = find_end(run_all(load(*HEADED)))
+    [path] = Path("runs/recipe/scores").glob("*.json")
+    path.write_text(path.read_text()[:50])
+    events = run_all(load(*HEADED))
+    assert names_of(events, StepStarted) == ["evaluate.ner"]
+    assert strip(find_end(events).summary.results) == strip(whole.summary.results)
+
+
+def test_texts_are_labelled_too(here: Path):
+    rows = "good\tgood man\nbad\twater moon\ngood\tgood house\nbad\tthe moon\n"
+    for name in ("train", "dev", "en", "qu"):
+        (here / "data" / f"{name}.tsv").write_text(rows)
+    text = Path("recipe.toml").read_text().replace('sw = "sw.conll"\n', "").replace(".conll", ".tsv")
+    Path("recipe.toml").write_text(text.replace('source = "en"', 'source = "en"\nobjective = "sequence"'))
+    events = run_all(load(*HEADED, "train.task.reduction=2"))
+    assert isinstance(events[0], RunPlanned)
+    assert events[0].plan.seconds is not None
+    results = find_end(events).summary.results
+    assert [(result.metric, result.num_gold) for result in results] == [("accuracy", 4)] * 7
+
+
+def test_languages_alone_are_a_recipe(here: Path):
+    text = Path("recipe.toml").read_text()
+    Path("recipe.toml").write_text(text[: text.index("[task.ner]")])
+    events = run_all(load(*HEADED, "train.language.steps=2"))
+    assert names_of(events, StepFinished) == ["language.en", "language.qu"]
+    assert find_end(events).summary.results == ()
+
+
+def test_the_base_that_ran_is_the_base_that_was_loaded(here: Path):
+    fingerprint = load_base("bare", device="cpu").fingerprint
+    summary = find_end(run_all(load(*BARE), only=["shared"])).summary
+    assert summary.base.fingerprint == fingerprint
+    assert load_base("bare", device="cpu").compute_fingerprint() == fingerprint
+    assert [graft.role for graft in summary.grafts] == ["shared", "head"]
