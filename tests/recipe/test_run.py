@@ -97,6 +97,17 @@ def test_the_steps_of_training_are_told_and_kept_in_manifests(here: Path):
     assert [(record.name, record.num_examples) for record in task.data] == [("train", 30), ("dev", 10)]
 
 
+def test_all_pieces_can_be_scored_instead_of_the_texts_own(here: Path):
+    losses = []
+    for vocabulary in ("corpus", "full"):
+        recipe = load(*BARE, f"train.language.vocabulary={vocabulary}")
+        events = run_all(recipe, only=["shared", "language.qu"])
+        losses.append([event.step.loss for event in events if isinstance(event, TrainStep)])
+    assert [len(found) for found in losses] == [6, 6]
+    # More pieces to choose from make each guess harder.
+    assert losses[1][0] > losses[0][0]
+
+
 def test_results_and_a_page_are_written(here: Path):
     finished = find_end(run_all(load(*HEADED)))
     folder = Path("runs/recipe")
