@@ -137,14 +137,14 @@ def test_what_is_wrong_is_said(here: Path, old: str, new: str, sentence: str):
 @pytest.mark.parametrize("name", ["en", "shared", "mlm"])
 def test_two_tables_cannot_make_one_graft(here: Path, name: str):
     assert refuse(RECIPE.replace("task.ner", f"task.{name}")) == (
-        f"[task.{name}] would make a graft called '{name}', and so would another table. Rename the task. (recipe.toml)"
+        f"[task.{name}] would make a graft called '{name}', and so would another step. Rename the table. (recipe.toml)"
     )
 
 
 def test_a_task_cannot_be_named_as_another_alone(here: Path):
     tables = RECIPE[RECIPE.index("[task.ner]") : RECIPE.index("[train.shared]")]
     assert refuse(RECIPE + tables.replace("task.ner", "task.ner-alone")) == (
-        "[task.ner-alone] would make a graft called 'ner-alone', and so would another table. Rename the task. "
+        "[task.ner-alone] would make a graft called 'ner-alone', and so would another step. Rename the table. "
         "(recipe.toml)"
     )
 

@@ -32,12 +32,20 @@ def explain(command: Callable[P, R]) -> Callable[P, R]:
         except PolygraftError as error:
             fail(str(error))
             raise typer.Exit(error.exit_code) from None
-        except KeyboardInterrupt:
-            fail("Stopped. Nothing was left half-written; give the same command again to start anew.")
-            raise typer.Exit(INTERRUPTED) from None
         except BrokenPipeError:
             close_output()
             raise typer.Exit(0) from None
+        except OSError as error:
+            place = f" '{error.filename}'" if error.filename else ""
+            fail(
+                f"The system refused to read or write{place}: {error.strerror or error}. Expected a place that can be "
+                "written, with room on the disk. Nothing that was finished is lost: mend it, and give the same command "
+                "again."
+            )
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            fail("Stopped. Nothing was left half-written; give the same command again to start anew.")
+            raise typer.Exit(INTERRUPTED) from None
 
     return run
 

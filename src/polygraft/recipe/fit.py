@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from torch import nn
 
+from polygraft.attach.attach import attach
 from polygraft.attach.graft import Graft, copy_tensors, make_graft
 from polygraft.attach.plan import Named, Plan, Stack
 from polygraft.data.encode import collect_labels, encode_labelled, encode_tags
@@ -108,14 +109,19 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
     yield from training.run()
     best = training.progress.best
     scores = {} if best is None else {"held_out_loss": -best}
-    facts = _list_facts(workshop, training, train, plan=plan, objective="mlm", text_of=[name])
-    workshop.keep(
-        scale_bottlenecks(workshop, graft, settings.strength),
-        step=job.digest,
-        scores=scores,
-        members=(MLM,),
-        **facts,
-    )
+    stored = scale_bottlenecks(workshop, graft, settings.strength)
+    if stored is not graft:
+        with attach(workshop.base, plan, grafts={**grafts, name: stored}) as attachment:
+            scores = {"held_out_loss": -evaluate(attachment), "held_out_loss_at_strength_1": -(best or 0.0)}
+    texts = [name] if not settings.source_share or source in (None, name) else [name, source]
+    facts = _list_facts(workshop, training, train, plan=plan, objective="mlm", text_of=texts)
+    facts["hyperparameters"] |= {
+        "strength": settings.strength,
+        "start": settings.start,
+        "mask_rate": settings.mask_rate,
+        "source_share": settings.source_share,
+    }
+    workshop.keep(stored, step=job.digest, scores=scores, members=(MLM,), **facts)
     _finish(training)
 
 

@@ -71,7 +71,7 @@ def build_recipe(
             f"{nearest(unknown[0], known)} Correct the name."
         )
     data = read_value(Mapping[str, Any], document.get("data", {}), where="data")
-    root = folder / read_value(str, data.get("root", "."), where="data.root")
+    root = folder / read_value(Path, data.get("root", "."), where="data.root").expanduser()
     if set(data) - {"root"}:
         key = sorted(set(data) - {"root"})[0]
         raise RecipeError(
@@ -85,11 +85,10 @@ def build_recipe(
         )
     hints = {"store": Path, "runs": Path, "seed": int}
     plain: dict[str, Any] = {"name": name}
-    plain |= {
-        key: read_value(hints.get(key, str), document[key], where=key)
-        for key in PLAIN_KEYS
-        if key in document
-    }
+    for key in PLAIN_KEYS:
+        if key in document:
+            value = read_value(hints.get(key, str), document[key], where=key)
+            plain[key] = value.expanduser() if isinstance(value, Path) else value
     return Recipe(
         **plain,
         languages={key: _place_language(value, root, key) for key, value in languages.items()},

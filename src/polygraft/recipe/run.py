@@ -40,6 +40,7 @@ from polygraft.recipe.workshop import (
 )
 from polygraft.report.page import write_report
 from polygraft.report.summary import BaseSummary, GraftSummary, RunSummary, summary_to_json
+from polygraft.store.files import replace_file
 from polygraft.store.store import Store
 from polygraft.train.loop import Interrupted
 
@@ -284,8 +285,8 @@ def _summarise_graft(manifest: Manifest, job: Job | None) -> GraftSummary:
 def write_results(summary: RunSummary, folder: Path) -> Path:
     """Write results.json, results.csv and report.html into the run's folder, and give the report's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "results.json").write_text(summary_to_json(summary), encoding="utf-8")
-    (folder / "results.csv").write_text(results_to_csv(summary.results), encoding="utf-8")
+    replace_file(folder / "results.json", summary_to_json(summary).encode())
+    replace_file(folder / "results.csv", results_to_csv(summary.results).encode())
     report = folder / "report.html"
     write_report(summary, report)
     return report

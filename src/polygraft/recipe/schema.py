@@ -214,6 +214,10 @@ class Recipe:
             except OptionError as error:
                 error.add_note(f"([train.{place}])")
                 raise
+        check_name(self.name)
+        strength = self.train.language.strength
+        is_fine = 0 < strength < float("inf")
+        _check("train.language.strength", strength, is_fine=is_fine, expected="a number above 0")
         for name, language in self.languages.items():
             lines = language.max_lines
             is_fine = lines is None or lines >= 1
@@ -227,13 +231,18 @@ class Recipe:
                     f"[task.{name}] has source = '{task.source}', and there is no [language.{task.source}]. Languages "
                     f"of the recipe are: {known}. Add the table with a text file, or correct the source."
                 )
-        taken = set(self.languages) | {"shared", "mlm"}
-        for name in self.tasks:
-            for graft in (name, f"{name}-alone"):
+        self._check_names()
+
+    def _check_names(self) -> None:
+        """Refuse tables that would make grafts of the same name."""
+        taken = {"mlm", "shared"}
+        made = {f"[language.{name}]": [name] for name in self.languages}
+        made |= {f"[task.{name}]": [name, f"{name}-alone"] for name in self.tasks}
+        for table, grafts in made.items():
+            for graft in grafts:
                 if graft in taken:
                     raise RecipeError(
-                        f"[task.{name}] would make a graft called '{graft}', and so would another table. Rename the "
-                        "task."
+                        f"{table} would make a graft called '{graft}', and so would another step. Rename the table."
                     )
                 taken.add(graft)
 

@@ -17,7 +17,7 @@ from polygraft.recipe.corpus import read_examples
 from polygraft.recipe.fit import score_examples
 from polygraft.report.reader import from_plain, to_plain
 from polygraft.report.summary import ExampleSummary
-from polygraft.store.files import leftover, sync_folder, write_new
+from polygraft.store.files import replace_file
 from polygraft.train.loop import Interrupted
 
 if TYPE_CHECKING:
@@ -116,10 +116,7 @@ def choose_examples(
 def save_scores(folder: Path, digest: str, scores: Scores) -> None:
     """Keep what a scoring step gave, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
-    unfinished = leftover(folder)
-    write_new(unfinished, json.dumps(to_plain(scores), ensure_ascii=False).encode())
-    unfinished.replace(folder / f"{digest}.json")
-    sync_folder(folder)
+    replace_file(folder / f"{digest}.json", json.dumps(to_plain(scores), ensure_ascii=False).encode())
 
 
 def load_scores(folder: Path, digest: str) -> Scores | None:

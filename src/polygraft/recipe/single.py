@@ -174,7 +174,11 @@ def _hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
         "base": [base.fingerprint, base.tokenizer_fingerprint, str(base.model.dtype)],
         "train": file_digest(order.train),
         "dev": None if order.dev is None else file_digest(order.dev),
-        "under": [graft.manifest.sha256 for graft in below.values() if graft.manifest is not None],
+        "under": [
+            [graft.name, graft.manifest.sha256, [[part.kind, part.to_options()] for part in graft.parts]]
+            for graft in below.values()
+            if graft.manifest is not None
+        ],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import platform
 import sys
@@ -64,8 +65,10 @@ class Workshop:
         if manifest is None:
             return False
         found, tensors = self.store.get(manifest.name, version=manifest.version)
+        if found.name != name:
+            # Made under another name: plans of this recipe name it by this one.
+            found = self.store.put(dataclasses.replace(found, name=name, version=0), tensors)
         graft = rebuild_graft(self.base, found, tensors)
-        graft.name = name
         self.grafts[name], self.manifests[name] = graft, found
         return True
 

@@ -165,3 +165,11 @@ def _not_plain(path: Path, mode: int) -> StoreError:
 def _kind(mode: int) -> str:
     kinds = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a folder", stat.S_IFREG: "a plain file"}
     return kinds.get(stat.S_IFMT(mode), "a pipe, socket or device")
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, over what was there before."""
+    unfinished = leftover(path.parent)
+    write_new(unfinished, data)
+    unfinished.replace(path)
+    sync_folder(path.parent)

@@ -58,7 +58,7 @@ class TrainSettings:
                 raise OptionError(
                     f"Training has {name}={value}. Expected {bound} or more. Give a larger number."
                 )
-        if self.lr <= 0 or self.weight_decay < 0 or self.clip < 0 or not 0 <= self.warmup < 1:
+        if not (0 < self.lr < 1e6 and self.weight_decay >= 0 and self.clip >= 0 and 0 <= self.warmup < 1):
             raise OptionError(
                 f"Training has lr={self.lr}, weight_decay={self.weight_decay}, clip={self.clip}, "
                 f"warmup={self.warmup}. Expected lr above 0, weight_decay and clip not below 0, and warmup from 0 "
