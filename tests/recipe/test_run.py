@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from tests.recipe.material import find_end, load, read_grafts, run_all
 
+from polygraft.attach.graft import rebuild_graft
 from polygraft.base.load import load_base
 from polygraft.errors import RecipeError
 from polygraft.evaluate.result import Result
+from polygraft.parts.bottleneck import Bottleneck
 from polygraft.recipe.events import (
     Event,
     Noted,
@@ -299,3 +301,33 @@ def test_the_base_that_ran_is_the_base_that_was_loaded(here: Path):
     assert summary.base.fingerprint == fingerprint
     assert load_base("bare", device="cpu").compute_fingerprint() == fingerprint
     assert [graft.role for graft in summary.grafts] == ["shared", "head"]
+
+
+def test_a_graft_that_another_recipe_named_otherwise_is_there_under_both_names(here: Path):
+    first = find_end(run_all(load(*BARE))).summary
+    path = Path("recipe.toml")
+    path.write_text(path.read_text().replace("task.ner", "task.tags"))
+    events = run_all(load(*BARE))
+    assert names_of(events, StepStarted) == ["evaluate.tags"]
+    store = Store(Path("store"))
+    assert store.manifest("tags").sha256 == store.manifest("ner").sha256
+    plans = {result.plan for result in find_end(events).summary.results}
+    assert plans == {result.plan.replace("ner", "tags") for result in first.results}
+
+
+def test_a_language_graft_is_stored_at_its_strength(here: Path):
+    run_all(load(*BARE, "train.language.strength=0.5"), only=["shared", "language"])
+    manifest, tensors = Store(Path("store")).get("qu")
+    base = load_base("bare")
+    whole = rebuild_graft(base, manifest, tensors)
+    assert [part.scale for part in whole.parts if isinstance(part, Bottleneck)] == [0.5]
+    assert manifest.hyperparameters["strength"] == 0.5
+    assert manifest.scores["held_out_loss"] != manifest.scores["held_out_loss_at_strength_1"]
+
+
+@pytest.mark.parametrize("name", ["mlm", "shared"])
+def test_a_language_is_not_named_as_what_all_share(here: Path, name: str):
+    path = Path("recipe.toml")
+    path.write_text(path.read_text().replace("language.qu", f"language.{name}"))
+    with pytest.raises(RecipeError, match=f"would make a graft called '{name}'"):
+        load(*BARE)

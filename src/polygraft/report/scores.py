@@ -11,7 +11,7 @@ from polygraft.evaluate.result import Result
 from polygraft.report.summary import RunSummary
 
 CONDITIONS = {
-    "none": "the task graft, trained over the source language\u2019s graft, with no language graft under it",
+    "none": "the task graft, trained over language grafts, with no language graft under it",
     "task alone": "a task graft that was trained and is used without any language graft",
     "source": "the source language\u2019s graft left under the task graft",
     "target": "the target language\u2019s own graft swapped in under the task graft",
