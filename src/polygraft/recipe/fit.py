@@ -179,7 +179,11 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
     plans: list[Plan] = [Stack((Named(language), Named(name))) for language in job.under]
     if settings.ready_for == "targets" or not plans:
         plans.append(Named(name))
-    grafts = {name: graft, **{language: workshop.get(language) for language in job.under}}
+    under = {
+        language: scale_bottlenecks(workshop, workshop.get(language), settings.under_strength)
+        for language in job.under
+    }
+    grafts = {name: graft, **under}
     tokenizer, max_length = workshop.base.tokenizer, min(MAX_LENGTH, find_max_length(workshop.base))
     if task.objective == "sequence":
         texts = cast("list[LabelledText]", train_examples)

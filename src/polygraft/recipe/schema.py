@@ -144,6 +144,9 @@ class TaskSettings:
     ready_for: Literal["source", "targets"] = "targets"
     """What is under it in training, one choice a batch: the source's language graft alone (MAD-X), or also those
     of all languages that are tested (target-language-ready, Parovic et al. 2023), and none."""
+    under_strength: float = 1.0
+    """What the corrections of the language grafts are multiplied by while the task is trained over them. With
+    languages stored at strength 0.5, 2 trains over the whole grafts and uses the halved ones."""
     patience: int | None = None
     """Stop after so many scores on dev without a better one."""
 
@@ -218,6 +221,9 @@ class Recipe:
         strength = self.train.language.strength
         is_fine = 0 < strength < float("inf")
         _check("train.language.strength", strength, is_fine=is_fine, expected="a number above 0")
+        strength = self.train.task.under_strength
+        is_fine = 0 < strength < float("inf")
+        _check("train.task.under_strength", strength, is_fine=is_fine, expected="a number above 0")
         for name, language in self.languages.items():
             lines = language.max_lines
             is_fine = lines is None or lines >= 1
