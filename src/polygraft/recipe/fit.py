@@ -19,6 +19,7 @@ from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
 from polygraft.recipe.corpus import read_examples
+from polygraft.recipe.steps import find_source
 from polygraft.recipe.workshop import MLM, SHARED, Workshop, name_head_step
 from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.labels import Labelling
@@ -93,7 +94,7 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
     graft = _make_language_graft(workshop, name)
     plan: Plan = Named(name) if workshop.base.head is not None else Stack((Named(MLM), Named(name)))
     grafts = {name: graft} if workshop.base.head is not None else {MLM: workshop.get(MLM), name: graft}
-    source = next((task.source for task in workshop.recipe.tasks.values()), None)
+    source = find_source(workshop.recipe)
     text = workshop.corpus.read_with_source(name, source)
     objective = _make_masked_lm(workshop, text, mask_rate=settings.mask_rate)
     train = settings.plan_training(seed=workshop.recipe.seed)
