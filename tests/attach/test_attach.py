@@ -116,8 +116,12 @@ def test_an_exception_inside_takes_the_plan_off(base: Base):
 
 def test_a_graft_that_cannot_be_hooked_leaves_nothing_behind(base: Base):
     deeper = make_graft(make_base("bert", num_hidden_layers=5), "deep", language_graft())
-    with pytest.raises(IndexError):
+    with pytest.raises(GraftError) as refusal:
         attach(base, "deep", grafts=[deeper], any_base=True)
+    assert str(refusal.value) == (
+        "A graft of the plan stands in layer 3, and the base 'tiny-bert' has the layers 0 to 2. The graft was made "
+        "for a base of more layers. Load the base it was made for."
+    )
     assert count_hooks(base) == 0
     assert base.in_force == []
 

@@ -133,3 +133,22 @@ def test_the_tokenizer_is_a_fast_one(write_folder: WriteFolder):
     base = load_base(str(write_folder()), device="cpu")
     assert isinstance(base.tokenizer, PreTrainedTokenizerFast)
     assert base.tokenizer("mariya cuscoman rirqan").input_ids == [0, 8, 9, 10, 2]
+
+
+@pytest.mark.parametrize(
+    ("capabilities", "expected"),
+    [
+        ({"amx_bf16": True, "avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": False, "avx512_bf16": True}, torch.bfloat16),
+        ({"amx_bf16": False, "avx512_bf16": False}, torch.float32),
+        ({}, torch.float32),
+    ],
+)
+def test_the_fastest_format_is_bfloat16_only_where_the_processor_multiplies_it(
+    write_folder: WriteFolder,
+    monkeypatch: pytest.MonkeyPatch,
+    capabilities: dict[str, bool],
+    expected: torch.dtype,
+):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    assert load_base(str(write_folder()), device="cpu", dtype="fastest").model.dtype == expected

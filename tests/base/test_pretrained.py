@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from tests.base.conftest import WriteFolder
 from tests.tiny import make_model
 
+from polygraft.base.load import load_base
 from polygraft.base.pretrained import EXPECTED, load_pretrained
 from polygraft.base.sites import FAMILY_OF
 from polygraft.errors import BaseModelError
@@ -112,6 +113,18 @@ def test_a_missing_weight_is_not_filled_with_random_values(write_folder: WriteFo
         f"The base '{folder}' lacks the tensor '{BIAS}' (1 missing in all). Expected every tensor that its "
         "config.json "
         "asks for. Download it again, or correct config.json."
+    )
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf")])
+def test_a_weight_that_is_no_number_is_refused(write_folder: WriteFolder, value: float):
+    folder = write_folder(with_head=False)
+    change_weights(folder, **{BIAS: torch.tensor([0.5] * 15 + [value])})
+    with pytest.raises(BaseModelError) as refusal:
+        load_base(str(folder), device="cpu")
+    assert str(refusal.value) == (
+        f"The base '{folder}' has a tensor '{BIAS}' with values that are infinite or not a number. Expected numbers. "
+        "Its file is damaged: download it again."
     )
 
 

@@ -70,3 +70,16 @@ def test_text_and_a_file_together_are_a_usage_error(polygraft: Command):
     done = polygraft("predict", "--plan", "ner", "--text", "ana", "text.txt")
     assert done.exit_code == 2
     assert "Give sentences with --text, or a FILE, not both." in done.stderr
+
+
+def test_words_that_were_cut_are_told_of(polygraft: Command):
+    done = polygraft("predict", "--plan", "ner", "-", text="ana went\n" + "ana " * 60 + "\n")
+    assert done.exit_code == 0
+    assert len(lines(done.stdout)[1]["labels"]) == 60
+    assert done.stderr == (
+        "22 words lie past the base's longest input and got the label 'O'. Give long texts a sentence a line.\n"
+    )
+    done = polygraft("predict", "--plan", "topic", "--text", "ana " * 60)
+    assert done.stderr == (
+        "22 pieces of texts lie past the base's longest input and were not read. Give long texts a sentence a line.\n"
+    )

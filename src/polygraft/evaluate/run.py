@@ -39,7 +39,7 @@ class Predictions:
     labels: tuple[tuple[str, ...], ...]
     """One label a word; for texts, one label each."""
     num_cut_words: int
-    """Words past the base's longest input, which got the first label."""
+    """Words past the base's longest input, which got the first label; of texts, the pieces that were not read."""
     seconds: float
     num_tokens: int
 
@@ -131,7 +131,10 @@ def predict_texts(
             for row, number in zip(rows.tolist(), scores.argmax(-1).tolist(), strict=True):
                 best[row] = (names[number],)
     return Predictions(
-        labels=tuple(best), num_cut_words=0, seconds=time.perf_counter() - started, num_tokens=num_tokens
+        labels=tuple(best),
+        num_cut_words=encoded.num_cut_tokens,
+        seconds=time.perf_counter() - started,
+        num_tokens=num_tokens,
     )
 
 
@@ -194,7 +197,7 @@ def score_tags(
     """
     predictions = predict_tags(attachment, [sentence.tokens for sentence in sentences])
     gold = [sentence.tags for sentence in sentences]
-    notes = _note_cuts(predictions, attachment, gold)
+    notes = list_notes(predictions, attachment, gold)
     spans = is_span_labelling(attachment.find_labels())
     return (
         make_result(
@@ -233,7 +236,7 @@ def score_texts(
         condition=condition,
         plan=str(attachment),
         seed=seed,
-        notes=_note_cuts(predictions, attachment, gold),
+        notes=list_notes(predictions, attachment, gold),
     )
     return result, predictions
 
@@ -285,15 +288,21 @@ def make_result(
     )
 
 
-def _note_cuts(
+def describe_cut(attachment: Attachment, num_cut: int) -> str:
+    """Say what became of what lies past the base's longest input."""
+    if attachment.find_head().options.objective == "sequence":
+        return f"{num_cut} pieces of texts lie past the base's longest input and were not read."
+    label = attachment.find_labels()[0]
+    return f"{num_cut} words lie past the base's longest input and got the label '{label}'."
+
+
+def list_notes(
     predictions: Predictions, attachment: Attachment, gold: Sequence[Sequence[str]]
 ) -> tuple[str, ...]:
+    """List what a reader of a score should know: words that were cut, labels that training never saw."""
     notes: list[str] = []
     if predictions.num_cut_words:
-        notes.append(
-            f"{predictions.num_cut_words} words lie past the base's longest input and got the label "
-            f"'{attachment.find_labels()[0]}'."
-        )
+        notes.append(describe_cut(attachment, predictions.num_cut_words))
     unknown = sorted({label for labels in gold for label in labels} - set(attachment.find_labels()))
     if unknown:
         notes.append(f"The test file has labels that training never saw: {', '.join(unknown)}.")

@@ -91,6 +91,8 @@ def run_recipe(
     yield RunPlanned(plan=plan, folder=recipe.folder)
     if dry_run:
         return
+    workshop.settle_names()
+    yield from _note(workshop)
     scores = _load_done(workshop, jobs)
     for index, job in enumerate(chosen, start=1):
         if job.name in done:

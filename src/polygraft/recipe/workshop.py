@@ -60,17 +60,32 @@ class Workshop:
         return told
 
     def find(self, digest: str, name: str) -> bool:
-        """Take a graft that an earlier run stored, if there is one."""
+        """Take a graft that an earlier run stored, if there is one; nothing is written."""
         manifest = self.store.find_step(digest)
         if manifest is None:
             return False
         found, tensors = self.store.get(manifest.name, version=manifest.version)
-        if found.name != name:
-            # Made under another name: plans of this recipe name it by this one.
-            found = self.store.put(dataclasses.replace(found, name=name, version=0), tensors)
         graft = rebuild_graft(self.base, found, tensors)
+        graft.name = name
         self.grafts[name], self.manifests[name] = graft, found
         return True
+
+    def settle_names(self) -> None:
+        """Make the store's names mean the grafts that were found there, and say where that changes one."""
+        for name, manifest in list(self.manifests.items()):
+            if manifest.name != name:
+                # Made under another name: plans of this recipe name it by this one.
+                copy = dataclasses.replace(manifest, name=name, version=0)
+                stored = self.store.put(copy, self.grafts[name].tensors())
+                self.grafts[name].manifest = self.manifests[name] = stored
+                continue
+            latest = self.store.latest(name)
+            if latest != manifest.version:
+                self.store.point(name, manifest.version)
+                self.sentences.append(
+                    f"The name '{name}' now means version {manifest.version}, which this recipe made; it meant version "
+                    f"{latest}, which stays in the store."
+                )
 
     def get(self, name: str) -> Graft:
         """Give a graft that a later step needs.

@@ -154,6 +154,20 @@ class Store:
             )
         return int(text)
 
+    def point(self, name: str, version: int) -> None:
+        """Make a version the one that is read when none is named.
+
+        Raises:
+            NotInStoreError: The store does not hold it.
+            StoreError: The folder cannot be written.
+        """
+        check_name(name)
+        with self._changing():
+            found = self.versions(name)
+            if version not in found:
+                raise self._no_version(name, version, found)
+            self._point(self.folder / name, version)
+
     def find_step(self, digest: str) -> Manifest | None:
         """Find the newest whole graft that a recipe's step made, or nothing.
 
