@@ -51,8 +51,8 @@ def test_texts_have_no_examples():
 def test_scores_come_back_and_damaged_ones_do_not(tmp_path: Path):
     sentences = [make_sentence(1, words=5, tagged=True)]
     examples = choose_examples("qu", sentences, {})
-    save_scores(tmp_path, "digest", Scores(results=(), examples=tuple(examples)))
-    assert load_scores(tmp_path, "digest") == Scores(results=(), examples=tuple(examples))
+    save_scores(tmp_path, "digest", Scores(results=(), examples=tuple(examples), gains=()))
+    assert load_scores(tmp_path, "digest") == Scores(results=(), examples=tuple(examples), gains=())
     assert [path.name for path in tmp_path.iterdir()] == ["digest.json"]
     assert load_scores(tmp_path, "other") is None
     (tmp_path / "digest.json").write_text('{"results": 3}')

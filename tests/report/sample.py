@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from polygraft.evaluate.gain import Gain
 from polygraft.evaluate.result import Result
 from polygraft.evaluate.spans import TypeScore
 from polygraft.report.summary import BaseSummary, ExampleSummary, GraftSummary, RunSummary
@@ -68,6 +69,22 @@ def make_result(language: str, condition: str, *, score: float, half: float | No
         notes=("2 tags of the file were never seen in training: B-DATE, I-DATE.",)
         if language == "hau"
         else (),
+    )
+
+
+def make_gain(language: str, other: str, *, gain: float, half: float, seed: int = 1) -> Gain:
+    """Make what the target's graft gains over another condition."""
+    return Gain(
+        task="ner",
+        language=language,
+        metric="f1",
+        condition="target",
+        other=other,
+        gain=gain,
+        low=gain - half,
+        high=gain + half,
+        p_value=0.01,
+        seed=seed,
     )
 
 

@@ -3,9 +3,9 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from tests.report.sample import make_result, make_summary
+from tests.report.sample import make_gain, make_result, make_summary
 
-from polygraft.report.scores import build_grids, compare_target, find_source, order_conditions
+from polygraft.report.scores import build_grids, compare, compare_target, find_source, order_conditions
 from polygraft.report.summary import RunSummary
 
 
@@ -25,22 +25,35 @@ def test_the_target_is_compared_with_the_best_other_condition():
     assert set(compared) == {"qu", "hau", "swa", "yor"}
     assert (compared["qu"].other, compared["yor"].other) == ("source", "task alone")
     assert compared["hau"].gain == pytest.approx(0.062)
-    assert [compared[code].overlap for code in ("qu", "hau", "swa", "yor")] == [True, False, True, True]
+    assert [compared[code].is_clear for code in ("qu", "hau", "swa", "yor")] == [False, True, False, False]
 
 
-def test_a_missing_interval_leaves_the_overlap_unknown():
+def test_a_missing_interval_leaves_it_unknown_whether_a_gain_is_clear():
     summary = with_results(
         make_result("hau", "source", score=0.4, half=None), make_result("hau", "target", score=0.5, half=0.01)
     )
-    assert compare_target(build_grids(summary)[0])[0].overlap is None
+    assert compare_target(build_grids(summary)[0])[0].is_clear is None
 
 
-def test_intervals_that_touch_overlap():
+def test_intervals_that_touch_do_not_make_a_gain_clear():
     summary = with_results(
         make_result("hau", "source", score=0.25, half=0.125),
         make_result("hau", "target", score=0.5, half=0.125),
     )
-    assert compare_target(build_grids(summary)[0])[0].overlap is True
+    assert compare_target(build_grids(summary)[0])[0].is_clear is False
+
+
+@pytest.mark.parametrize(
+    ("halves", "is_clear"), [((0.05,), True), ((0.07,), False), ((0.05, 0.07), False), ((0.05, 0.06), True)]
+)
+def test_a_measured_gain_decides_whether_it_is_clear(halves: tuple[float, ...], is_clear: bool):
+    gains = [make_gain("hau", "source", gain=0.062, half=half, seed=n) for n, half in enumerate(halves)]
+    gains.append(make_gain("hau", "task alone", gain=0.087, half=0.5))
+    grid = build_grids(dataclasses.replace(make_summary(), gains=tuple(gains)))[0]
+    found = compare(grid, "hau", "source")
+    assert found is not None
+    assert found.is_clear is is_clear
+    assert (found.low, found.high) == (pytest.approx(0.062 - max(halves)), pytest.approx(0.062 + max(halves)))
 
 
 def test_a_lower_loss_is_better():

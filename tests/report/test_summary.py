@@ -36,7 +36,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one():
         summary_from_json(changed(comand="x"))
     assert str(caught.value) == (
         "summary has the key 'comand', which is not known here. Did you mean 'command'? Known keys "
-        "are schema, name, created, recipe_text, command, base, grafts, results, examples, versions, "
+        "are schema, name, created, recipe_text, command, base, grafts, results, gains, examples, versions, "
         "machine, seconds, predicted_seconds, notes. Take the key out, or use the polygraft that "
         "wrote it."
     )
@@ -72,9 +72,9 @@ def test_a_wrong_type_is_named_with_its_place(changes: dict[str, object], begins
 
 def test_another_schema_is_refused():
     with pytest.raises(DataError) as caught:
-        summary_from_json(changed(schema=2))
+        summary_from_json(changed(schema=1))
     assert str(caught.value) == (
-        "The run summary has schema 2; this polygraft reads schema 1. "
+        "The run summary has schema 1; this polygraft reads schema 2. "
         "Read it with the polygraft that wrote it, or run the recipe again."
     )
 

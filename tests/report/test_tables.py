@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import dataclasses
 
-from tests.report.sample import make_graft, make_result, make_summary
+from tests.report.sample import make_gain, make_graft, make_result, make_summary
 
 from polygraft.report.scores import build_grids
-from polygraft.report.tables import cost_table, storage_table, transfer_table
+from polygraft.report.tables import cost_table, gain_table, storage_table, transfer_table
 
 SUMMARY = make_summary()
 
@@ -30,10 +30,26 @@ def test_the_transfer_table_has_intervals_and_the_targets_gain():
         ("30.7", "26.6–34.8"),
         ("33.2", "29.0–37.4"),
         ("27.4", "23.5–31.3"),
-        ("−5.8", "against source, intervals overlap"),
+        ("−5.8", "against source, may be chance"),
         ("310", None),
         ("402", None),
     ]
+
+
+def test_gains_are_shown_with_their_intervals_and_bold_where_they_are_above_zero():
+    gains = (
+        make_gain("hau", "task alone", gain=0.087, half=0.02),
+        make_gain("hau", "source", gain=0.062, half=0.07),
+        make_gain("yor", "source", gain=-0.003, half=0.002),
+    )
+    table = gain_table(build_grids(dataclasses.replace(SUMMARY, gains=gains))[0], ident="g")
+    assert table is not None
+    assert table.columns == ("Language", "Over task alone", "Over source")
+    assert [[(cell.text, cell.note, cell.best) for cell in row[1:]] for row in table.rows] == [
+        [("+8.7", "+6.7 to +10.7", True), ("+6.2", "−0.8 to +13.2", False)],
+        [("–", None, False), ("−0.3", "−0.5 to −0.1", False)],
+    ]
+    assert gain_table(build_grids(SUMMARY)[0], ident="g") is None
 
 
 def test_the_last_row_is_the_mean_of_the_targets_without_the_source():

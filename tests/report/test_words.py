@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from tests.report.sample import make_result, make_summary
+from tests.report.sample import make_gain, make_result, make_summary
 
 from polygraft.report.summary import RunSummary
 from polygraft.report.words import write_headline, write_paragraph
@@ -29,9 +29,9 @@ def test_the_paragraph_says_what_was_run_and_what_came_out():
         " languages: 38.1 with the task graft alone, 39.4 with the source’s graft and 39.7 with the "
         "target’s graft. The target’s graft gave the best F1 in Hausa (+6.2 against the source’s "
         "graft) and Swahili (+0.8). It did not help in Quechua (−5.8 against the source’s graft) and "
-        "Yoruba (−1.5 against the task graft alone). The 95 % intervals are apart in Hausa; in "
-        "Quechua, Swahili and Yoruba they overlap, so these test sentences alone do not settle which "
-        "is better. The grafts take 26.7 MB, 5.7 % of a full copy of the base; one more task adds "
+        "Yoruba (−1.5 against the task graft alone). These test sentences settle which is "
+        "better in Hausa (95 %). In Quechua, Swahili and Yoruba they do not: the difference may be "
+        "chance. The grafts take 26.7 MB, 5.7 % of a full copy of the base; one more task adds "
         "1.21 MB (0.26 %)."
     )
 
@@ -57,6 +57,19 @@ def test_the_paragraph_says_what_was_run_and_what_came_out():
 )
 def test_the_headline_says_how_sure_it_is(rows: dict[str, tuple[float, float]], words: str):
     assert write_headline(with_scores(rows)) == f"The target language’s graft {words}"
+
+
+def test_a_difference_that_leaves_no_doubt_is_clear_where_the_scores_intervals_overlap():
+    summary = with_scores({"hau": (0.4, 0.41)})
+    assert write_headline(summary) == "The target language’s graft scored best, but not clearly"
+    sure = dataclasses.replace(summary, gains=(make_gain("hau", "source", gain=0.01, half=0.005),))
+    assert write_headline(sure) == "The target language’s graft scored best"
+    assert "These test sentences settle which is better in Hausa (95 %)." in write_paragraph(sure)
+    unsure = dataclasses.replace(summary, gains=(make_gain("hau", "source", gain=0.01, half=0.02),))
+    assert (
+        "In Hausa these test sentences do not settle which is better: the difference may be chance (95 %)."
+        in write_paragraph(unsure)
+    )
 
 
 def test_without_intervals_nothing_is_called_clear():

@@ -150,7 +150,7 @@ def show_results(finished: RunFinished, *, as_json: bool) -> None:
     """Show what came out of a run: scores, costs, and where the files are."""
     from polygraft.report.reader import to_plain
     from polygraft.report.scores import build_grids
-    from polygraft.report.tables import cost_table, transfer_table
+    from polygraft.report.tables import cost_table, gain_table, transfer_table
 
     summary, folder = finished.summary, finished.folder
     paths = {
@@ -164,6 +164,9 @@ def show_results(finished: RunFinished, *, as_json: bool) -> None:
     for grid in build_grids(summary):
         columns = ("Language", *grid.conditions, GAIN)
         show_table(_without_notes(pick_columns(transfer_table(grid, ident=grid.task), columns), GAIN))
+        gains = gain_table(grid, ident=grid.task)
+        if gains is not None:
+            show_table(gains)
     show_table(pick_columns(cost_table(summary.grafts, base=summary.base), COST_COLUMNS))
     show(_compare_with_copies(summary))
     for note in summary.notes:

@@ -242,6 +242,7 @@ def _summarise(
         base=summarise_base(base),
         grafts=grafts,
         results=tuple(result for found in scores for result in found.results),
+        gains=tuple(gain for found in scores for gain in found.gains),
         examples=tuple(example for found in scores for example in found.examples),
         versions=list_versions(),
         machine=describe_machine(base),

@@ -12,6 +12,7 @@ from polygraft.attach.attach import attach
 from polygraft.attach.plan import Named, Plan, Stack, list_names
 from polygraft.data.example import LabelledText, TaggedSentence
 from polygraft.errors import PolygraftError
+from polygraft.evaluate.gain import Gain, measure_gain
 from polygraft.evaluate.result import Result
 from polygraft.recipe.corpus import read_examples
 from polygraft.recipe.fit import score_examples
@@ -36,6 +37,8 @@ class Scores:
 
     results: tuple[Result, ...]
     examples: tuple[ExampleSummary, ...]
+    gains: tuple[Gain, ...]
+    """Of the target's graft over every other condition."""
 
 
 def list_conditions(recipe: Recipe, name: str, language: str) -> dict[str, Plan]:
@@ -62,9 +65,11 @@ def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Scores]:
     task = workshop.recipe.tasks[name]
     results: list[Result] = []
     examples: list[ExampleSummary] = []
+    gains: list[Gain] = []
     for language, path in task.test.items():
         sentences = read_examples(task, path)
         predictions: dict[str, Predictions] = {}
+        scored: dict[str, Result] = {}
         for condition, plan in list_conditions(workshop.recipe, name, language).items():
             if workshop.should_stop():
                 raise Interrupted(
@@ -73,7 +78,7 @@ def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Scores]:
                 )
             grafts = {named.name: workshop.get(named.name) for named in list_names(plan)}
             with attach(workshop.base, plan, grafts=grafts) as attachment:
-                result, predictions[condition] = score_examples(
+                scored[condition], predictions[condition] = score_examples(
                     attachment,
                     sentences,
                     task=name,
@@ -81,10 +86,33 @@ def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Scores]:
                     condition=condition,
                     seed=workshop.recipe.seed,
                 )
-            results.append(result)
-            yield result
+            results.append(scored[condition])
+            yield scored[condition]
         examples += choose_examples(language, sentences, predictions)
-    yield Scores(results=tuple(results), examples=tuple(examples))
+        gains += compare_target(sentences, scored, predictions)
+    yield Scores(results=tuple(results), examples=tuple(examples), gains=tuple(gains))
+
+
+def compare_target(
+    sentences: Sequence[TaggedSentence] | Sequence[LabelledText],
+    results: Mapping[str, Result],
+    predictions: Mapping[str, Predictions],
+) -> list[Gain]:
+    """Compare the target's graft with every other condition, on the sentences that all of them labelled."""
+    if "target" not in results:
+        return []
+    gold = [item.tags if isinstance(item, TaggedSentence) else (item.label,) for item in sentences]
+    return [
+        measure_gain(
+            results["target"],
+            other,
+            gold=gold,
+            predicted=predictions["target"].labels,
+            against=predictions[condition].labels,
+        )
+        for condition, other in results.items()
+        if condition != "target"
+    ]
 
 
 def choose_examples(

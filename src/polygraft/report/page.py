@@ -32,7 +32,7 @@ from polygraft.report.plots import (
 from polygraft.report.scores import CONDITIONS, Grid, build_grids, order_conditions
 from polygraft.report.summary import RunSummary
 from polygraft.report.svg import element
-from polygraft.report.tables import cost_table, storage_table, transfer_table
+from polygraft.report.tables import cost_table, gain_table, storage_table, transfer_table
 from polygraft.report.words import write_headline, write_paragraph
 
 _ROLE_ORDER = ("head", "shared", "language", "task")
@@ -118,6 +118,7 @@ def _collect_transfer(grid: Grid, *, number: int) -> dict[str, Any]:
         "grid": grid,
         "range": [format_score(end, metric=grid.metric) for end in heat_range(grid)],
         "table": transfer_table(grid, ident=f"transfer-{number}"),
+        "gains": gain_table(grid, ident=f"gains-{number}"),
         "dots": [
             plot_intervals(grid, ident=f"dots-{number}-{width}", width=width) for width in (WIDE, NARROW)
         ],

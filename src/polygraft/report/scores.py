@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
+from polygraft.evaluate.gain import Gain
 from polygraft.evaluate.result import Result
 from polygraft.report.summary import RunSummary
 
@@ -45,6 +46,8 @@ class Grid:
     cells: Mapping[tuple[str, str], GridCell]
     source: str | None
     """The language whose labels the task was learned from, where that is known."""
+    gains: tuple[Gain, ...] = ()
+    """How the target's graft compares with other conditions on the same sentences."""
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -81,14 +84,19 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The target's graft against the best of the other conditions, in one language."""
+    """The target's graft against another condition, in one language, over all seeds."""
 
     language: str
     other: str
     gain: float
     """Above zero where the target's graft is better."""
-    overlap: bool | None
-    """Whether the two intervals overlap; None where one is missing."""
+    low: float | None
+    """Lowest end of the seeds' intervals of the gain, None where it was not measured."""
+    high: float | None
+    """Highest end of these."""
+    is_clear: bool | None
+    """Whether chance is ruled out: every seed's gain lies on one side of zero with its whole interval, or,
+    where the gain has no interval, the two scores' intervals are apart. None where nothing is known."""
 
 
 def build_grids(summary: RunSummary) -> tuple[Grid, ...]:
@@ -97,24 +105,42 @@ def build_grids(summary: RunSummary) -> tuple[Grid, ...]:
     for result in summary.results:
         groups.setdefault((result.task, result.metric), []).append(result)
     return tuple(
-        _build_grid(results, task=task, metric=metric, source=find_source(summary, task=task))
+        _build_grid(
+            results,
+            task=task,
+            metric=metric,
+            source=find_source(summary, task=task),
+            gains=[gain for gain in summary.gains if (gain.task, gain.metric) == (task, metric)],
+        )
         for (task, metric), results in groups.items()
     )
 
 
 def compare_target(grid: Grid) -> tuple[Comparison, ...]:
     """Compare the target's graft with the best other condition in every target language that has both."""
-    found: list[Comparison] = []
-    for language in grid.targets:
-        target = grid.cells.get((language, "target"))
-        other = grid.best(language, without="target")
-        if target is None or other is None or not math.isfinite(target.score):
-            continue
-        against = grid.cells[language, other]
-        gain = grid.better(target.score, against.score)
-        overlap = intervals_overlap(target, against)
-        found.append(Comparison(language=language, other=other, gain=gain, overlap=overlap))
-    return tuple(found)
+    bests = [(language, grid.best(language, without="target")) for language in grid.targets]
+    found = [compare(grid, language, other) for language, other in bests if other is not None]
+    return tuple(comparison for comparison in found if comparison is not None)
+
+
+def compare(grid: Grid, language: str, other: str) -> Comparison | None:
+    """Compare the target's graft with another condition in one language, or give None where one has no score."""
+    target, against = grid.cells.get((language, "target")), grid.cells.get((language, other))
+    if target is None or against is None or not math.isfinite(target.score):
+        return None
+    gains = [gain for gain in grid.gains if (gain.language, gain.other) == (language, other)]
+    low = min((gain.low for gain in gains), default=None)
+    high = max((gain.high for gain in gains), default=None)
+    overlap = intervals_overlap(target, against)
+    apart = None if overlap is None else not overlap
+    return Comparison(
+        language=language,
+        other=other,
+        gain=grid.better(target.score, against.score),
+        low=low,
+        high=high,
+        is_clear=apart if low is None or high is None else low > 0 or high < 0,
+    )
 
 
 def intervals_overlap(first: GridCell, second: GridCell) -> bool | None:
@@ -155,7 +181,9 @@ def order_conditions(conditions: Iterable[str]) -> tuple[str, ...]:
     return (*(c for c in CONDITIONS if c in seen), *(c for c in seen if c not in CONDITIONS))
 
 
-def _build_grid(results: Sequence[Result], *, task: str, metric: str, source: str | None) -> Grid:
+def _build_grid(
+    results: Sequence[Result], *, task: str, metric: str, source: str | None, gains: Sequence[Gain]
+) -> Grid:
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         groups.setdefault((result.language, result.condition), []).append(result)
@@ -167,6 +195,7 @@ def _build_grid(results: Sequence[Result], *, task: str, metric: str, source: st
         conditions=order_conditions(result.condition for result in results),
         cells={place: _join(group) for place, group in groups.items()},
         source=source if source in languages else None,
+        gains=tuple(gains),
     )
 
 

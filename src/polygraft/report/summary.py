@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from polygraft.errors import DataError
+from polygraft.evaluate.gain import Gain
 from polygraft.evaluate.result import Result
 from polygraft.report.reader import from_plain, to_plain
 
-SCHEMA = 1
+SCHEMA = 2
 """The version of the file's form that this polygraft writes and reads."""
 
 
@@ -77,6 +78,8 @@ class RunSummary:
     base: BaseSummary
     grafts: tuple[GraftSummary, ...]
     results: tuple[Result, ...]
+    gains: tuple[Gain, ...] = ()
+    """How the target's graft compares with every other condition, sentence by sentence."""
     examples: tuple[ExampleSummary, ...]
     versions: Mapping[str, str]
     machine: Mapping[str, str | int | float | bool | None]

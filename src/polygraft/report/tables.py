@@ -16,7 +16,7 @@ from polygraft.report.cells import (
 )
 from polygraft.report.languages import language_name
 from polygraft.report.numbers import format_difference, format_score
-from polygraft.report.scores import Comparison, Grid, GridCell, compare_target
+from polygraft.report.scores import Comparison, Grid, GridCell, compare, compare_target
 from polygraft.report.summary import BaseSummary, GraftSummary
 
 
@@ -45,6 +45,25 @@ def transfer_table(grid: Grid, *, ident: str) -> Table:
         numeric=(False, *(True for _ in names[1:])),
         rows=tuple(rows),
         foot=_mean_row(grid, num_columns=len(names)),
+    )
+
+
+def gain_table(grid: Grid, *, ident: str) -> Table | None:
+    """Lay out what the target's graft gains over each other condition; None where no gain was measured."""
+    others = tuple(c for c in grid.conditions if any(gain.other == c for gain in grid.gains))
+    languages = tuple(c for c in grid.targets if any(gain.language == c for gain in grid.gains))
+    if not others or not languages:
+        return None
+    rows = tuple(
+        (_language_cell(language, grid), *(_paired_cell(grid, language, other) for other in others))
+        for language in languages
+    )
+    return Table(
+        ident=ident,
+        caption=f"{grid.task}: what the target\u2019s graft gains, on the same sentences",
+        columns=("Language", *(f"Over {other}" for other in others)),
+        numeric=(False, *(True for _ in others)),
+        rows=rows,
     )
 
 
@@ -147,9 +166,22 @@ def _score_cell(grid: Grid, language: str, condition: str) -> Cell:
 
 
 def _gain_cell(gain: Comparison, *, metric: str) -> Cell:
-    words = {None: "", True: ", intervals overlap", False: ", intervals apart"}[gain.overlap]
+    words = {None: "", True: ", clear", False: ", may be chance"}[gain.is_clear]
     text = format_difference(gain.gain, metric=metric)
     return Cell(text=text, value=gain.gain, note=f"against {gain.other}{words}")
+
+
+def _paired_cell(grid: Grid, language: str, other: str) -> Cell:
+    found = compare(grid, language, other)
+    if found is None or found.low is None or found.high is None:
+        return Cell(text=DASH)
+    low, high = (format_difference(end, metric=grid.metric) for end in (found.low, found.high))
+    return Cell(
+        text=format_difference(found.gain, metric=grid.metric),
+        value=found.gain,
+        note=f"{low} to {high}",
+        best=found.low > 0,
+    )
 
 
 def _cell_note(cell: GridCell, *, metric: str) -> str | None:

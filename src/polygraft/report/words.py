@@ -45,7 +45,7 @@ def write_headline(summary: RunSummary) -> str:
         return "What was run and what came out" if grids else "No scores were recorded"
     unit = ("language", "languages") if sum(map(bool, by_grid)) == 1 else ("test", "tests")
     helped = [comparison for comparison in compared if comparison.gain > 0]
-    worse = sum(comparison.overlap is False and comparison.gain < 0 for comparison in compared)
+    worse = sum(comparison.is_clear is True and comparison.gain < 0 for comparison in compared)
     subject = "The target language\u2019s graft"
     if not helped:
         where = (
@@ -53,8 +53,8 @@ def write_headline(summary: RunSummary) -> str:
         )
         clearly = f", and was clearly worse in {spell(worse)}" if worse and len(compared) > 1 else ""
         return f"{subject} did not help in {where}{clearly}"
-    clear = sum(comparison.overlap is False for comparison in helped)
-    sure = all(comparison.overlap is not None for comparison in compared)
+    clear = sum(comparison.is_clear is True for comparison in helped)
+    sure = all(comparison.is_clear is not None for comparison in compared)
     if len(compared) == 1:
         return f"{subject} scored best{'' if clear or not sure else ', but not clearly'}"
     words = f"{subject} scored best in {spell(len(helped))} of {spell(len(compared))} {unit[1]}"
@@ -156,20 +156,19 @@ def _list(compared: Sequence[Comparison], grid: Grid) -> str:
 
 
 def _how_sure(compared: Sequence[Comparison]) -> list[str]:
-    apart = [language_name(comparison.language) for comparison in compared if comparison.overlap is False]
-    unsure = [language_name(comparison.language) for comparison in compared if comparison.overlap]
-    unknown = [language_name(comparison.language) for comparison in compared if comparison.overlap is None]
+    clear = [language_name(comparison.language) for comparison in compared if comparison.is_clear]
+    unsure = [language_name(comparison.language) for comparison in compared if comparison.is_clear is False]
+    unknown = [language_name(comparison.language) for comparison in compared if comparison.is_clear is None]
     sentences: list[str] = []
+    if clear:
+        sentences.append(f"These test sentences settle which is better in {join_words(clear)} (95 %).")
     if unsure:
-        where = (
-            f"in {join_words(unsure)} they overlap"
-            if apart
-            else f"The 95 % intervals overlap in {join_words(unsure)}"
+        sentences.append(f"In {join_words(unsure)} they do not: the difference may be chance.")
+    if unsure and not clear:
+        sentences[-1] = (
+            f"In {join_words(unsure)} these test sentences do not settle which is better: the difference may be "
+            "chance (95 %)."
         )
-        begin = f"The 95 % intervals are apart in {join_words(apart)}; " if apart else ""
-        sentences.append(f"{begin}{where}, so these test sentences alone do not settle which is better.")
-    elif apart:
-        sentences.append(f"The 95 % intervals are apart in {join_words(apart)}.")
     if unknown:
         sentences.append(f"For {join_words(unknown)} there are no intervals: chance cannot be ruled out.")
     return sentences
