@@ -14,6 +14,7 @@ from polygraft.base.load import load_base
 from polygraft.errors import RecipeError
 from polygraft.evaluate.result import Result
 from polygraft.parts.bottleneck import Bottleneck
+from polygraft.recipe.corpus import Corpus
 from polygraft.recipe.events import (
     Event,
     Noted,
@@ -268,6 +269,22 @@ def test_rows_that_are_too_long_get_a_note(here: Path):
     assert sentences[0] == (
         "1 of 31 rows of train.conll are longer than 40 tokens; what is past that is not learned from."
     )
+
+
+def test_a_text_that_is_not_used_whole_for_what_is_shared_gets_a_note(here: Path):
+    path = here / "data" / "en.txt"
+    path.write_text(path.read_text() * 20)
+    events = run_all(load(*BARE), only=["shared"])
+    [sentence] = [text for text in list_sentences(events) if text.startswith("What all languages share")]
+    corpus = Corpus(recipe=load(*BARE), tokenizer=load_base("bare", device="cpu").tokenizer)
+    whole = sum(corpus.read_language(name).train.num_tokens for name in ("en", "qu"))
+    smallest = corpus.read_language("qu").train.num_tokens
+    used = corpus.read_mixed().num_tokens
+    assert sentence == (
+        f"What all languages share is learned from {used:,} of their {whole:,} tokens: of each language at most twice "
+        "as many as the smallest text has."
+    )
+    assert 2 * smallest < used < 3.2 * smallest
 
 
 def test_scores_that_cannot_be_read_are_made_again(here: Path):

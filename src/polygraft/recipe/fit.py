@@ -71,6 +71,12 @@ def fit_shared(workshop: Workshop, job: Job) -> Iterator[Step]:
         parts.append(Head(objective="mlm", layer=find_head_layer(workshop)))
     graft = make_graft(workshop.base, SHARED, parts, seed=workshop.recipe.seed)
     text = workshop.corpus.read_mixed()
+    whole = sum(workshop.corpus.read_language(name).train.num_tokens for name in workshop.recipe.languages)
+    if text.num_tokens < whole:
+        workshop.sentences.append(
+            f"What all languages share is learned from {text.num_tokens:,} of their {whole:,} tokens: of each language "
+            "at most twice as many as the smallest text has."
+        )
     objective = _make_masked_lm(workshop, text, mask_rate=settings.mask_rate)
     train = settings.plan_training(seed=workshop.recipe.seed)
     training = _make_training(workshop, job, graft, [Named(SHARED)], {SHARED: graft}, objective, train)
