@@ -7,7 +7,7 @@ import torch
 from tests.reference import bare_copy, compute_hidden, compute_logits
 from tests.tiny import VOCAB, make_base, make_batch, make_model, make_trained_graft
 
-from polygraft.attach import masked_lm
+from polygraft.attach import cross_entropy
 from polygraft.attach.attach import attach
 from polygraft.attach.masked_lm import Decoder, sum_masked_lm_loss
 from polygraft.data.masking import MaskedBatch
@@ -28,10 +28,10 @@ def make_masked() -> MaskedBatch:
     )
 
 
-@pytest.mark.parametrize("chunk", [256, 3])
+@pytest.mark.parametrize("cells", [10_000, 3 * VOCAB, 1])
 @pytest.mark.parametrize("name", ["bert", "electra-small", "modernbert", "eurobert"])
-def test_the_loss_over_all_pieces_is_exact(name: str, chunk: int, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(masked_lm, "ROWS_PER_CHUNK", chunk)
+def test_the_loss_over_all_pieces_is_exact(name: str, cells: int, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(cross_entropy, "CELLS_PER_CHUNK", cells)
     base, whole, batch = make_base(name), bare_copy(make_model(name)), make_masked()
     graft = make_trained_graft(base, "qu", language_graft())
     with attach(base, "qu", grafts=[graft]) as attachment:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from tests.tiny import make_base, make_trained_graft
+from tests.tiny import VOCAB, make_base, make_trained_graft
 from tests.train.material import encode_lines, make_masked_lm
 from torch import Tensor
 from torch.nn import functional
 
-from polygraft.attach import masked_lm
+from polygraft.attach import cross_entropy
 from polygraft.attach.attach import Attachment, attach
 from polygraft.attach.graft import Graft
 from polygraft.base.base import Base
@@ -67,7 +67,7 @@ def differentiate(graft: Graft, loss: Tensor) -> dict[str, Tensor]:
 def test_loss_and_every_gradient_are_those_of_plain_cross_entropy(
     name: str, head: bool, full: bool, monkeypatch: pytest.MonkeyPatch
 ):
-    monkeypatch.setattr(masked_lm, "ROWS_PER_CHUNK", 3)
+    monkeypatch.setattr(cross_entropy, "CELLS_PER_CHUNK", 3 * VOCAB)
     base = make_base(name)
     graft, objective = make_graft(base, head=head), make_masked_lm(base, full=full)
     with attach(base, "qu", grafts=[graft]) as attachment:

@@ -6,17 +6,13 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
-from torch.nn import functional
-from torch.utils.checkpoint import checkpoint
 
+from polygraft.attach.cross_entropy import sum_cross_entropy
 from polygraft.errors import DataError
 
 if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
     from polygraft.data.masking import MaskedBatch
-
-ROWS_PER_CHUNK = 256
-"""Masked positions scored at once over the full vocabulary: 256 x 250,002 float32 scores are 256 MB."""
 
 
 class Decoder:
@@ -52,33 +48,20 @@ class Decoder:
             )
         return rows
 
-    def score(self, x: Tensor) -> Tensor:
-        """Score the decoder's input [N, E] against its rows, [N, V'] in float32."""
+    def find_bias(self) -> Tensor | None:
+        """Give the bias of the rows that are scored [V'], or None."""
         bias = self.head.bias
-        if bias is not None and self.vocabulary is not None:
-            bias = bias[self.vocabulary]
-        scores = functional.linear(x.to(self.weight.dtype), self.weight).float()
-        return scores if bias is None else scores + bias
+        return bias if bias is None or self.vocabulary is None else bias[self.vocabulary]
 
 
 def sum_masked_lm_loss(attachment: Attachment, batch: MaskedBatch, decoder: Decoder) -> Tensor:
     """Sum the cross entropy at the masked positions of a batch, in nats.
 
-    Only the masked positions go through the head, and no matrix of all tokens and all pieces exists.
-    Over the full vocabulary they are scored in chunks whose scores are computed again for the
-    gradient; the sum is exact.
+    Only the masked positions go through the head, and no matrix of all tokens and all pieces exists. The sum is
+    exact, over the full vocabulary too.
     """
     _, layer = attachment.find_masked_lm_head()
     hidden = attachment.run(batch.input_ids, batch.attention_mask, layer=layer)
     selected = hidden.flatten(0, 1)[batch.positions]
     x, _, _ = attachment.prepare_decoding(selected)
-    targets = decoder.number_targets(batch.targets)
-    if decoder.vocabulary is not None:
-        return functional.cross_entropy(decoder.score(x), targets, reduction="sum")
-
-    def sum_chunk(rows: Tensor, wanted: Tensor) -> Tensor:
-        return functional.cross_entropy(decoder.score(rows), wanted, reduction="sum")
-
-    chunks = zip(x.split(ROWS_PER_CHUNK), targets.split(ROWS_PER_CHUNK), strict=True)
-    losses = [checkpoint(sum_chunk, rows, wanted, use_reentrant=False) for rows, wanted in chunks]
-    return torch.stack([loss for loss in losses if isinstance(loss, Tensor)]).sum()
+    return sum_cross_entropy(x, decoder.weight, decoder.find_bias(), decoder.number_targets(batch.targets))

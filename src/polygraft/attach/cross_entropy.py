@@ -1,0 +1,96 @@
+"""Cross entropy over many pieces without a matrix of all rows and all pieces."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+from torch.nn import functional
+from typing_extensions import override
+
+CELLS_PER_CHUNK = 16_000_000
+"""Scores that exist at once: 64 MB in float32, which are 64 rows of 250,002 pieces."""
+
+
+def sum_cross_entropy(x: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+    """Sum the cross entropy of `x @ weight.T + bias` against targets, in nats; exact, and so is its gradient.
+
+    The sum's gradient is made beside the sum itself, chunk by chunk of rows, so that no score is kept or computed
+    twice. Products are in the dtype of `weight`, everything else in float32.
+
+    Args:
+        x: The decoder's input [N, E].
+        weight: A row for each piece [V, E].
+        bias: A value for each piece [V], or None.
+        targets: The number of the right piece in each row [N].
+    """
+    total = _SummedCrossEntropy.apply(x, weight, bias, targets)
+    return cast("Tensor", total)
+
+
+class _SummedCrossEntropy(torch.autograd.Function):
+    @staticmethod
+    @override
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None, targets: Tensor) -> Tensor:
+        grads = [
+            torch.zeros_like(tensor, dtype=torch.float32) if tensor is not None and wanted else None
+            for tensor, wanted in zip((x, weight, bias), ctx.needs_input_grad, strict=False)
+        ]
+        total = torch.zeros((), dtype=torch.float32, device=x.device)
+        num_rows = max(1, CELLS_PER_CHUNK // len(weight))
+        for start in range(0, len(x), num_rows):
+            rows = slice(start, start + num_rows)
+            total += _add_chunk(x[rows].to(weight.dtype), weight, bias, targets[rows], grads=grads, rows=rows)
+        ctx.save_for_backward(*(grad for grad in grads if grad is not None))
+        ctx.has_grad = [grad is not None for grad in grads]
+        ctx.dtypes = [x.dtype, weight.dtype, None if bias is None else bias.dtype]
+        return total
+
+    @staticmethod
+    @once_differentiable
+    @override
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride] (the decorator hides the names)
+        ctx: Any, *grad_outputs: Tensor
+    ) -> tuple[Tensor | None, ...]:
+        (outer,) = grad_outputs
+        saved = iter(ctx.saved_tensors)
+        grads = [
+            (next(saved) * outer).to(dtype) if has_grad else None
+            for has_grad, dtype in zip(ctx.has_grad, ctx.dtypes, strict=True)
+        ]
+        return (*grads, None)
+
+
+def _add_chunk(
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    targets: Tensor,
+    *,
+    grads: list[Tensor | None],
+    rows: slice,
+) -> Tensor:
+    """Give the summed loss of some rows, and add their share to the wanted gradients."""
+    scores = functional.linear(x, weight).float()
+    if bias is not None:
+        scores += bias
+    scores -= scores.amax(1, keepdim=True)
+    places = torch.arange(len(x), device=x.device)
+    right = scores[places, targets]
+    scores.exp_()
+    sums = scores.sum(1)
+    grad_x, grad_weight, grad_bias = grads
+    if any(grad is not None for grad in grads):
+        # The loss' gradient by the scores: their softmax, less 1 at the target.
+        scores /= sums[:, None]
+        scores[places, targets] -= 1
+        slope = scores.to(weight.dtype)
+        if grad_x is not None:
+            grad_x[rows] = slope @ weight
+        if grad_weight is not None:
+            grad_weight += slope.T @ x
+        if grad_bias is not None:
+            grad_bias += scores.sum(0)
+    return (sums.log() - right).sum()
