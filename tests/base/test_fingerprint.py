@@ -97,3 +97,21 @@ def test_another_special_piece_changes_a_tokenizer_s_fingerprint():
     before = fingerprint_tokenizer(tokenizer)
     tokenizer.mask_token = "<unk>"
     assert fingerprint_tokenizer(tokenizer) != before
+
+
+@pytest.mark.parametrize("name", ["bert", "eurobert"])
+def test_one_bit_of_the_bases_own_head_changes_the_heads_fingerprint_alone(name: str):
+    base, same = make_base(name), make_base(name)
+    assert base.head is not None
+    assert base.head_fingerprint == same.head_fingerprint == base.compute_head_fingerprint()
+    words = base.sites.word_embeddings.weight
+    for key, value in base.head.named_parameters():
+        if value.data_ptr() == words.data_ptr():
+            continue
+        flat = value.data.view(-1).view(torch.int32)
+        flat[-1] ^= 1
+        assert base.compute_head_fingerprint() != base.head_fingerprint, key
+        flat[-1] ^= 1
+    assert base.compute_head_fingerprint() == base.head_fingerprint
+    assert base.compute_fingerprint() == base.fingerprint
+    assert make_base(name, with_head=False).head_fingerprint is None

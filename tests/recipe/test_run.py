@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 
 import pytest
+from safetensors.torch import load_file, save_file
 from tests.recipe.material import find_end, load, read_grafts, run_all
 
 from polygraft.attach.graft import rebuild_graft
@@ -226,6 +228,33 @@ def test_results_of_earlier_runs_stay_when_steps_are_chosen(here: Path):
     assert len(json.loads(Path("runs/recipe/results.json").read_text())["results"]) == 10
 
 
+def test_results_of_an_earlier_run_are_not_replaced_by_none(here: Path):
+    run_all(load(*HEADED))
+    before = {path.name: path.read_bytes() for path in Path("runs/recipe").iterdir() if path.is_file()}
+    events = run_all(load(*HEADED, "train.language.steps=2"), only=["language"])
+    assert list_sentences(events)[-1] == (
+        "No scores belong to the recipe as it is now. The results of an earlier run in runs/recipe were left as they "
+        "are; run the recipe without --only to renew them."
+    )
+    assert find_end(events).summary.results == ()
+    assert {
+        path.name: path.read_bytes() for path in Path("runs/recipe").iterdir() if path.is_file()
+    } == before
+
+
+def test_seeds_of_one_recipe_are_reported_together(here: Path):
+    alone = [find_end(run_all(dataclasses.replace(load(*HEADED), seed=seed))).summary for seed in (3, 1)]
+    assert {result.seed for result in alone[0].results} == {3}
+    assert [result.seed for result in alone[1].results] == [1] * 10 + [3] * 10
+    assert alone[1].results[10:] == alone[0].results
+    assert {gain.seed for gain in alone[1].gains} == {1, 3}
+    # A recipe that differs in more than the seed is another experiment.
+    other = find_end(run_all(load(*HEADED, "train.task.lr=1e-4"))).summary
+    assert {result.seed for result in other.results} == {0}
+    again = find_end(run_all(dataclasses.replace(load(*HEADED), seed=3)))
+    assert [result.seed for result in again.summary.results] == [3] * 10 + [1] * 10
+
+
 @pytest.mark.parametrize(
     ("only", "sentence"),
     [
@@ -309,6 +338,18 @@ def test_texts_are_labelled_too(here: Path):
     assert [(result.metric, result.num_gold) for result in results] == [("accuracy", 4)] * 7
 
 
+def test_grafts_that_were_trained_against_another_head_are_not_taken_for_done(here: Path):
+    run_all(load(*HEADED), only=["language"])
+    shutil.copytree("base", "other")
+    path = Path("other/model.safetensors")
+    tensors = load_file(path)
+    tensors["cls.predictions.transform.dense.weight"] *= 1.5
+    save_file(tensors, path, metadata={"format": "pt"})
+    assert load_base("other").fingerprint == load_base("base").fingerprint
+    events = run_all(load(*HEADED, "base=other"), only=["language"])
+    assert names_of(events, StepSkipped) == []
+
+
 def test_languages_alone_are_a_recipe(here: Path):
     text = Path("recipe.toml").read_text()
     Path("recipe.toml").write_text(text[: text.index("[task.ner]")])
@@ -323,6 +364,7 @@ def test_the_base_that_ran_is_the_base_that_was_loaded(here: Path):
     assert summary.base.fingerprint == fingerprint
     assert load_base("bare", device="cpu").compute_fingerprint() == fingerprint
     assert [graft.role for graft in summary.grafts] == ["shared", "head"]
+    assert [graft.training for graft in summary.grafts] == ["shared", "shared"]
 
 
 def test_names_mean_the_grafts_of_the_recipe_that_ran_last(here: Path):

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from polygraft.base.fingerprint import fingerprint_weights
+from polygraft.base.fingerprint import fingerprint_head, fingerprint_weights
 from polygraft.errors import BaseModelError
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ class Base:
     """The base's own masked-LM head, or None."""
     fingerprint: str
     tokenizer_fingerprint: str
+    head_fingerprint: str | None = None
+    """Of its own masked-LM head, which language grafts are trained against; None without one."""
     in_force: list[object] = field(default_factory=list)
     """The attachment in force, if any; kept here so that two cannot be at once."""
 
@@ -80,3 +82,10 @@ class Base:
         Equals `fingerprint` where the weights were not rounded to another dtype.
         """
         return fingerprint_weights(self.model.named_parameters(), self.model.config)
+
+    def compute_head_fingerprint(self) -> str | None:
+        """Hash its own masked-LM head as it is now; None without one."""
+        if self.head is None:
+            return None
+        is_tied = self.head.weight.data_ptr() == self.sites.word_embeddings.weight.data_ptr()
+        return fingerprint_head(self.head, is_tied=is_tied)

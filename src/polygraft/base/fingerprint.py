@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
+    from polygraft.base.masked_lm_head import PretrainedHead
+
 NUM_CHARACTERS = 32
 RELEVANT_KEYS = (
     "model_type",
@@ -37,11 +39,25 @@ def fingerprint_weights(tensors: Iterable[tuple[str, Tensor]], config: Pretraine
         tensors: Names and tensors, such as `model.named_parameters()`; their order does not matter.
         config: The architecture's configuration.
     """
-    digest = hashlib.sha256()
     known = config.to_dict()
     keys = (*RELEVANT_KEYS, *find_family(str(known["model_type"])).config_keys)
     relevant = {key: known[key] for key in keys if key in known}
-    digest.update(json.dumps(relevant, sort_keys=True, default=str).encode())
+    return _hash(json.dumps(relevant, sort_keys=True, default=str), tensors)
+
+
+def fingerprint_head(head: PretrainedHead, *, is_tied: bool) -> str:
+    """Hash a base's own masked-LM head.
+
+    Args:
+        head: The head.
+        is_tied: Whether its decoder is the word embeddings, which the base's fingerprint covers.
+    """
+    own = ((name, tensor) for name, tensor in head.named_parameters() if not (is_tied and name == "weight"))
+    return _hash(type(head.activation).__name__, own)
+
+
+def _hash(text: str, tensors: Iterable[tuple[str, Tensor]]) -> str:
+    digest = hashlib.sha256(text.encode())
     for name, tensor in sorted(tensors, key=lambda item: item[0]):
         digest.update(f"\n{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         flat = tensor.detach().cpu().contiguous().view(-1).view(torch.uint8)

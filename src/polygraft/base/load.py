@@ -8,7 +8,7 @@ import torch
 
 from polygraft.base.base import Base
 from polygraft.base.bundled import find_bundled_file, load_bundled
-from polygraft.base.fingerprint import fingerprint_tokenizer, fingerprint_weights
+from polygraft.base.fingerprint import fingerprint_head, fingerprint_tokenizer, fingerprint_weights
 from polygraft.base.pretrained import load_pretrained
 from polygraft.base.sites import find_sites
 from polygraft.errors import BaseModelError, nearest
@@ -88,6 +88,7 @@ def freeze_base(
     fingerprint = fingerprint_weights(model.named_parameters(), model.config)
     words = sites.word_embeddings.weight
     is_tied = head is not None and head.weight.data_ptr() == words.data_ptr()
+    head_fingerprint = None if head is None else fingerprint_head(head, is_tied=is_tied)
     model.to(device=device, dtype=dtype)  # pyright: ignore[reportCallIssue]
     model.eval().requires_grad_(False)
     if model.device.type == "cpu" and model.dtype == torch.bfloat16:
@@ -107,6 +108,7 @@ def freeze_base(
         head=head,
         fingerprint=fingerprint,
         tokenizer_fingerprint=fingerprint_tokenizer(tokenizer),
+        head_fingerprint=head_fingerprint,
     )
 
 

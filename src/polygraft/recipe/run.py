@@ -5,13 +5,13 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polygraft.base.load import load_base
-from polygraft.errors import BaseModelError, RecipeError, nearest
+from polygraft.errors import BaseModelError, PolygraftError, RecipeError, nearest
 from polygraft.evaluate.result import Result, results_to_csv
 from polygraft.evaluate.run import find_max_length
 from polygraft.recipe.corpus import Corpus
@@ -29,17 +29,18 @@ from polygraft.recipe.events import (
     TrainStep,
 )
 from polygraft.recipe.fit import fit
-from polygraft.recipe.score import Scores, load_scores, save_scores, score_task
+from polygraft.recipe.score import Scores, load_other_seeds, load_scores, save_scores, score_task
 from polygraft.recipe.steps import Job, list_jobs, select_jobs
 from polygraft.recipe.workshop import (
     MLM,
+    SHARED,
     Workshop,
     describe_machine,
     list_versions,
     name_head_step,
 )
 from polygraft.report.page import write_report
-from polygraft.report.summary import BaseSummary, GraftSummary, RunSummary, summary_to_json
+from polygraft.report.summary import BaseSummary, GraftSummary, RunSummary, summary_from_json, summary_to_json
 from polygraft.store.files import replace_file
 from polygraft.store.store import Store
 from polygraft.train.loop import Interrupted
@@ -48,6 +49,10 @@ if TYPE_CHECKING:
     from polygraft.base.base import Base
     from polygraft.recipe.schema import Recipe
     from polygraft.store.manifest import Manifest
+
+
+RESULTS = "results.json"
+REPORT = "report.html"
 
 
 def never() -> bool:
@@ -78,7 +83,7 @@ def run_recipe(
     """
     started = time.perf_counter()
     base = load_base(recipe.base, device=recipe.device, dtype=recipe.dtype, revision=recipe.revision)
-    before = base.compute_fingerprint()
+    before = (base.compute_fingerprint(), base.compute_head_fingerprint())
     corpus = Corpus(recipe=recipe, tokenizer=base.tokenizer, longest=find_max_length(base))
     workshop = Workshop(
         recipe=recipe, base=base, store=Store(recipe.store), corpus=corpus, should_stop=should_stop
@@ -105,16 +110,22 @@ def run_recipe(
                 "command again to go on."
             )
         yield from _do(workshop, job, index=index, count=len(chosen), scores=scores)
-    if base.compute_fingerprint() != before:
+    if (base.compute_fingerprint(), base.compute_head_fingerprint()) != before:
         raise BaseModelError(
             f"The weights of '{base.name}' are not what they were before the run. This should never happen. Do not "
             "use the grafts of this run, and report it."
         )
     yield Noted(sentence="The base is unchanged, bit for bit.")
     seconds = time.perf_counter() - started
-    found = [scores[job.name] for job in jobs if job.name in scores]
-    summary = _summarise(workshop, jobs, found, seconds=seconds, predicted=plan.seconds)
-    report = write_results(summary, recipe.folder)
+    summary = _summarise(workshop, jobs, scores, seconds=seconds, predicted=plan.seconds)
+    if not summary.results and _has_results(recipe.folder):
+        yield Noted(
+            sentence="No scores belong to the recipe as it is now. The results of an earlier run in "
+            f"{recipe.folder} were left as they are; run the recipe without --only to renew them."
+        )
+        report = recipe.folder / REPORT
+    else:
+        report = write_results(summary, recipe.folder)
     yield RunFinished(summary=summary, folder=recipe.folder, report=report)
 
 
@@ -145,6 +156,14 @@ def _load_done(workshop: Workshop, jobs: Sequence[Job]) -> dict[str, Scores]:
     folder = _scores_folder(workshop.recipe)
     found = {job.name: load_scores(folder, job.digest) for job in jobs if job.kind == "evaluate"}
     return {name: scores for name, scores in found.items() if scores is not None}
+
+
+def _has_results(folder: Path) -> bool:
+    """Whether an earlier run wrote scores there; a file that cannot be read counts as none."""
+    try:
+        return bool(summary_from_json((folder / RESULTS).read_text(encoding="utf-8")).results)
+    except (OSError, ValueError, PolygraftError):
+        return False
 
 
 def _scores_folder(recipe: Recipe) -> Path:
@@ -224,7 +243,7 @@ def _describe(manifest: Manifest) -> str:
 def _summarise(
     workshop: Workshop,
     jobs: Sequence[Job],
-    scores: Sequence[Scores],
+    scores: Mapping[str, Scores],
     *,
     seconds: float,
     predicted: float | None,
@@ -232,8 +251,17 @@ def _summarise(
     recipe, base = workshop.recipe, workshop.base
     roles = {job.graft: job for job in jobs if job.graft is not None}
     grafts = tuple(
-        _summarise_graft(manifest, roles.get(name)) for name, manifest in workshop.manifests.items()
+        _summarise_graft(manifest, roles.get(name), shared=roles.get(SHARED))
+        for name, manifest in workshop.manifests.items()
     )
+    own = [scores[job.name] for job in jobs if job.name in scores]
+    folder = _scores_folder(recipe)
+    found = [
+        each
+        for job in jobs
+        if job.name in scores
+        for each in (scores[job.name], *load_other_seeds(folder, job))
+    ]
     return RunSummary(
         name=recipe.name,
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -241,14 +269,14 @@ def _summarise(
         command=shlex.join(["polygraft", *sys.argv[1:]]),
         base=summarise_base(base),
         grafts=grafts,
-        results=tuple(result for found in scores for result in found.results),
-        gains=tuple(gain for found in scores for gain in found.gains),
-        examples=tuple(example for found in scores for example in found.examples),
+        results=tuple(result for each in found for result in each.results),
+        gains=tuple(gain for each in found for gain in each.gains),
+        examples=tuple(example for each in own for example in each.examples),
         versions=list_versions(),
         machine=describe_machine(base),
         seconds=seconds,
         predicted_seconds=predicted,
-        notes=tuple(sorted({note for found in scores for result in found.results for note in result.notes})),
+        notes=tuple(sorted({note for each in found for result in each.results for note in result.notes})),
     )
 
 
@@ -263,8 +291,8 @@ def summarise_base(base: Base) -> BaseSummary:
     )
 
 
-def _summarise_graft(manifest: Manifest, job: Job | None) -> GraftSummary:
-    cost = manifest.cost
+def _summarise_graft(manifest: Manifest, job: Job | None, *, shared: Job | None) -> GraftSummary:
+    cost, training = manifest.cost, shared if manifest.name == MLM else job
     return GraftSummary(
         name=manifest.name,
         version=manifest.version,
@@ -282,14 +310,15 @@ def _summarise_graft(manifest: Manifest, job: Job | None) -> GraftSummary:
         curve=manifest.curve,
         scores=manifest.scores,
         sha256=manifest.sha256,
+        training="" if training is None else training.name,
     )
 
 
 def write_results(summary: RunSummary, folder: Path) -> Path:
     """Write results.json, results.csv and report.html into the run's folder, and give the report's path."""
     folder.mkdir(parents=True, exist_ok=True)
-    replace_file(folder / "results.json", summary_to_json(summary).encode())
+    replace_file(folder / RESULTS, summary_to_json(summary).encode())
     replace_file(folder / "results.csv", results_to_csv(summary.results).encode())
-    report = folder / "report.html"
+    report = folder / REPORT
     write_report(summary, report)
     return report

@@ -39,6 +39,8 @@ class Scores:
     examples: tuple[ExampleSummary, ...]
     gains: tuple[Gain, ...]
     """Of the target's graft over every other condition."""
+    family: str = ""
+    """Digest of the scoring step without its seed."""
 
 
 def list_conditions(recipe: Recipe, name: str, language: str) -> dict[str, Plan]:
@@ -90,7 +92,7 @@ def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Scores]:
             yield scored[condition]
         examples += choose_examples(language, sentences, predictions)
         gains += compare_target(sentences, scored, predictions)
-    yield Scores(results=tuple(results), examples=tuple(examples), gains=tuple(gains))
+    yield Scores(results=tuple(results), examples=tuple(examples), gains=tuple(gains), family=job.family)
 
 
 def compare_target(
@@ -157,3 +159,13 @@ def load_scores(folder: Path, digest: str) -> Scores | None:
     except (OSError, ValueError, PolygraftError):
         # Scoring again gives the same numbers.
         return None
+
+
+def load_other_seeds(folder: Path, job: Job) -> list[Scores]:
+    """Give what the same scoring step gave with other seeds, by seed."""
+    paths = sorted(folder.glob("*.json")) if job.family else []
+    found = [load_scores(folder, path.stem) for path in paths if path.stem != job.digest]
+    same = [
+        scores for scores in found if scores is not None and scores.family == job.family and scores.results
+    ]
+    return sorted(same, key=lambda scores: scores.results[0].seed)

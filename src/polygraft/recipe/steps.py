@@ -35,6 +35,8 @@ class Job:
     task: str | None = None
     under: tuple[str, ...] = ()
     """Language grafts that a task is trained on; empty for a task alone."""
+    family: str = ""
+    """Digest of a scoring step without its seed: the same for all seeds of one recipe."""
 
 
 def needs_shared(recipe: Recipe, base: Base) -> bool:
@@ -53,12 +55,20 @@ def list_ready_languages(recipe: Recipe, task: TaskData) -> tuple[str, ...]:
 
 def list_jobs(recipe: Recipe, base: Base, corpus: Corpus) -> list[Job]:
     """List the steps of a recipe, in an order in which each finds what it needs."""
+    seedless = _list_seeded(dataclasses.replace(recipe, seed=0), base, corpus)
+    families = {job.name: job.digest for job in seedless if job.kind == "evaluate"}
+    jobs = _list_seeded(recipe, base, corpus)
+    return [dataclasses.replace(job, family=families.get(job.name, "")) for job in jobs]
+
+
+def _list_seeded(recipe: Recipe, base: Base, corpus: Corpus) -> list[Job]:
     common = {
         "form": FORM,
         "base": base.fingerprint,
         "tokenizer": base.tokenizer_fingerprint,
         "dtype": str(base.model.dtype),
         "seed": recipe.seed,
+        **({} if base.head_fingerprint is None else {"head": base.head_fingerprint}),
     }
     jobs: list[Job] = []
     shared_digest = ""
