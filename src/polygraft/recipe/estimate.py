@@ -15,7 +15,7 @@ from polygraft.attach.plan import Named
 from polygraft.data.example import LabelledText
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.recipe.corpus import read_examples
-from polygraft.recipe.fit import find_head_layer
+from polygraft.recipe.grafts import find_head_layer
 from polygraft.recipe.score import list_conditions
 from polygraft.train.loop import NUM_EVALUATIONS
 
@@ -115,7 +115,7 @@ def _update(attachment: Attachment, rows: int) -> None:
 def estimate_seconds(workshop: Workshop, job: Job, speed: Speed) -> float:
     """Estimate the time of a step, with its scores on held-out data."""
     train = workshop.recipe.train
-    share = find_head_layer(workshop) / workshop.base.sites.num_layers
+    share = find_head_layer(workshop.recipe, workshop.base) / workshop.base.sites.num_layers
     if job.kind == "shared":
         steps, tokens = train.shared.steps, train.shared.steps * train.shared.batch_tokens
         return share * speed.update.estimate(num_batches=steps, num_tokens=tokens)

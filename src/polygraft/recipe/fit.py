@@ -17,8 +17,8 @@ from polygraft.data.masking import Masking, corpus_vocabulary
 from polygraft.evaluate.run import find_max_length, measure_masked_lm, score_tags, score_texts
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
-from polygraft.parts.invertible import Invertible
 from polygraft.recipe.corpus import read_examples
+from polygraft.recipe.grafts import list_language_parts, list_shared_parts, list_task_parts, starts_shared
 from polygraft.recipe.steps import find_source
 from polygraft.recipe.workshop import MLM, SHARED, Workshop, name_head_step
 from polygraft.train.checkpoint import Checkpoints
@@ -29,7 +29,6 @@ from polygraft.train.mlm import MaskedLm
 if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
     from polygraft.data.encode import EncodedText
-    from polygraft.parts.part import Part
     from polygraft.recipe.steps import Job
     from polygraft.train.objective import Objective
     from polygraft.train.settings import TrainSettings
@@ -49,26 +48,10 @@ def fit(workshop: Workshop, job: Job) -> Iterator[Step]:
         yield from fit_task(workshop, job)
 
 
-def find_head_layer(workshop: Workshop) -> int:
-    """Give the number of layers that the masked-LM head reads."""
-    num_layers = workshop.base.sites.num_layers
-    wanted = workshop.recipe.train.shared.layer
-    return num_layers if workshop.base.head is not None or wanted == -1 else min(wanted, num_layers)
-
-
-def list_layers_above(workshop: Workshop) -> tuple[int, ...]:
-    """List the layers that the masked-LM head does not see: nothing can be learned there."""
-    return tuple(range(find_head_layer(workshop), workshop.base.sites.num_layers))
-
-
 def fit_shared(workshop: Workshop, job: Job) -> Iterator[Step]:
     """Train the masked-LM head, and a bottleneck for all languages, on all of their text."""
     settings = workshop.recipe.train.shared
-    parts: list[Part] = []
-    if settings.reduction:
-        parts.append(Bottleneck(reduction=settings.reduction, skip_layers=list_layers_above(workshop)))
-    if workshop.base.head is None:
-        parts.append(Head(objective="mlm", layer=find_head_layer(workshop)))
+    parts = list_shared_parts(workshop.recipe, workshop.base)
     graft = make_graft(workshop.base, SHARED, parts, seed=workshop.recipe.seed)
     text = workshop.corpus.read_mixed()
     whole = sum(workshop.corpus.read_language(name).train.num_tokens for name in workshop.recipe.languages)
@@ -155,15 +138,9 @@ def scale_bottlenecks(workshop: Workshop, graft: Graft, strength: float) -> Graf
 
 
 def _make_language_graft(workshop: Workshop, name: str) -> Graft:
-    settings = workshop.recipe.train.language
-    skip = list_layers_above(workshop)
-    starts_shared = settings.start == "shared" and workshop.recipe.train.shared.reduction > 0
-    reduction = workshop.recipe.train.shared.reduction if starts_shared else settings.reduction
-    parts: list[Part] = [Bottleneck(reduction=reduction, skip_layers=skip)]
-    if settings.invertible:
-        parts.append(Invertible())
-    graft = make_graft(workshop.base, name, parts, seed=workshop.recipe.seed)
-    if starts_shared:
+    recipe, base = workshop.recipe, workshop.base
+    graft = make_graft(base, name, list_language_parts(recipe, base), seed=recipe.seed)
+    if starts_shared(recipe):
         own = graft.tensors()
         copy_tensors(graft, {**own, **workshop.get(SHARED).tensors()})
     return graft
@@ -176,12 +153,7 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
     name = cast("str", job.graft)
     train_examples, dev = read_examples(task, task.train), read_examples(task, task.dev)
     labels = collect_labels(train_examples)
-    parts = (
-        Bottleneck(
-            reduction=settings.reduction, skip_layers=settings.skip_layers, semantics=settings.semantics
-        ),
-        Head.from_options({"objective": task.objective, "labels": list(labels)}),
-    )
+    parts = list_task_parts(workshop.recipe, task, labels)
     graft = make_graft(workshop.base, name, parts, seed=workshop.recipe.seed)
     plans: list[Plan] = [Stack((Named(language), Named(name))) for language in job.under]
     if settings.ready_for == "targets" or not plans:

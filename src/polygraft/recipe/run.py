@@ -29,6 +29,7 @@ from polygraft.recipe.events import (
     TrainStep,
 )
 from polygraft.recipe.fit import fit
+from polygraft.recipe.preflight import check_places, check_recipe
 from polygraft.recipe.score import Scores, load_other_seeds, load_scores, save_scores, score_task
 from polygraft.recipe.steps import Job, list_jobs, select_jobs
 from polygraft.recipe.workshop import (
@@ -88,6 +89,7 @@ def run_recipe(
     workshop = Workshop(
         recipe=recipe, base=base, store=Store(recipe.store), corpus=corpus, should_stop=should_stop
     )
+    check_recipe(recipe, base)
     jobs = list_jobs(recipe, base, corpus)
     chosen = select_jobs(jobs, only)
     _check_only(jobs, only)
@@ -96,6 +98,7 @@ def run_recipe(
     yield RunPlanned(plan=plan, folder=recipe.folder)
     if dry_run:
         return
+    check_places(workshop, chosen)
     workshop.settle_names()
     yield from _note(workshop)
     scores = _load_done(workshop, jobs)

@@ -99,6 +99,11 @@ class LanguageSettings:
     """Longest row in tokens; longer lines are cut into several rows."""
     held_out: int = 300
     """Lines kept apart to measure the loss on."""
+    warmup: float = 0.06
+    """Share of the updates over which the learning rate rises."""
+    weight_decay: float = 0.0
+    patience: int | None = None
+    """Stop after so many held-out losses without a smaller one."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -123,7 +128,15 @@ class LanguageSettings:
 
     def plan_training(self, *, seed: int) -> TrainSettings:
         """Say how the loop is to train."""
-        return TrainSettings(steps=self.steps, batch_tokens=self.batch_tokens, lr=self.lr, seed=seed)
+        return TrainSettings(
+            steps=self.steps,
+            batch_tokens=self.batch_tokens,
+            lr=self.lr,
+            warmup=self.warmup,
+            weight_decay=self.weight_decay,
+            patience=self.patience,
+            seed=seed,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,6 +153,10 @@ class TaskSettings:
     reduction: float = 16
     skip_layers: tuple[int, ...] = ()
     """Layers without a bottleneck (AdapterDrop); MAD-X 2.0 leaves out the last."""
+    placement: Literal["ffn", "attention+ffn", "parallel"] = "ffn"
+    """Where the bottleneck stands in a layer: Pfeiffer's, Houlsby's, or parallel to the feed-forward."""
+    activation: str = "relu"
+    """Name of the activation between its two projections."""
     semantics: Literal["adapterhub", "paper"] = "adapterhub"
     ready_for: Literal["source", "targets"] = "targets"
     """What is under it in training, one choice a batch: the source's language graft alone (MAD-X), or also those
@@ -147,6 +164,9 @@ class TaskSettings:
     under_strength: float = 1.0
     """What the corrections of the language grafts are multiplied by while the task is trained over them. With
     languages stored at strength 0.5, 2 trains over the whole grafts and uses the halved ones."""
+    warmup: float = 0.06
+    """Share of the updates over which the learning rate rises."""
+    weight_decay: float = 0.0
     patience: int | None = None
     """Stop after so many scores on dev without a better one."""
 
@@ -166,6 +186,8 @@ class TaskSettings:
             batch_tokens=self.batch_tokens,
             lr=self.lr,
             head_lr_factor=self.head_lr_factor,
+            warmup=self.warmup,
+            weight_decay=self.weight_decay,
             seed=seed,
             patience=self.patience,
         )
@@ -241,16 +263,17 @@ class Recipe:
 
     def _check_names(self) -> None:
         """Refuse tables that would make grafts of the same name."""
+        # Some file systems take names that differ in capital letters only for one.
         taken = {"mlm", "shared"}
         made = {f"[language.{name}]": [name] for name in self.languages}
         made |= {f"[task.{name}]": [name, f"{name}-alone"] for name in self.tasks}
         for table, grafts in made.items():
             for graft in grafts:
-                if graft in taken:
+                if graft.casefold() in taken:
                     raise RecipeError(
                         f"{table} would make a graft called '{graft}', and so would another step. Rename the table."
                     )
-                taken.add(graft)
+                taken.add(graft.casefold())
 
 
 def _check(name: str, value: float | None, *, is_fine: bool, expected: str) -> None:

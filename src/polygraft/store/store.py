@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import datetime
@@ -80,6 +80,16 @@ class Store:
                 _delete(unfinished)
             self._point(folder, version)
         return full
+
+    def prepare(self, names: Iterable[str]) -> None:
+        """Make the folder, and find out before hours of work whether it can be written and takes these names.
+
+        Raises:
+            StoreError: It cannot, or holds a name that differs in capital letters only.
+        """
+        with self._changing(create=True):
+            for name in names:
+                self._check_case(check_name(name))
 
     def get(self, name: str, *, version: int | None = None) -> tuple[Manifest, dict[str, Tensor]]:
         """Read a graft, the latest version if none is named, everything checked.

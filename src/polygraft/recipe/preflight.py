@@ -1,0 +1,76 @@
+"""Finds out before an hour of training what would fail after it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from polygraft.attach.graft import make_graft
+from polygraft.data.encode import collect_labels
+from polygraft.errors import PolygraftError, RecipeError
+from polygraft.recipe.corpus import read_examples
+from polygraft.recipe.grafts import list_language_parts, list_shared_parts, list_task_parts
+
+if TYPE_CHECKING:
+    from polygraft.base.base import Base
+    from polygraft.parts.part import Part
+    from polygraft.recipe.schema import Recipe, TaskData
+    from polygraft.recipe.steps import Job
+    from polygraft.recipe.workshop import Workshop
+
+
+def check_recipe(recipe: Recipe, base: Base) -> None:
+    """Read every labelled file, and make every graft once, untrained.
+
+    Raises:
+        DataError: A file cannot be read as what it should be.
+        OptionError: A part asks for what the base does not have.
+    """
+    _check_part(base, "[train.shared]", "shared", lambda: list_shared_parts(recipe, base))
+    if recipe.languages:
+        _check_part(base, "[train.language]", "language", lambda: list_language_parts(recipe, base))
+    for name, task in recipe.tasks.items():
+        labels = _check_files(name, task)
+        place = f"[train.task], for the labels of {task.train}"
+        _check_part(base, place, name, lambda task=task, labels=labels: list_task_parts(recipe, task, labels))
+
+
+def check_places(workshop: Workshop, jobs: Sequence[Job]) -> None:
+    """Make the store and the run's folder, and see that both can be written and the store takes the names.
+
+    Raises:
+        StoreError: The store cannot be changed, or holds a name that differs in capital letters only.
+        RecipeError: The run's folder cannot be written.
+    """
+    workshop.store.prepare([job.graft for job in jobs if job.graft is not None])
+    folder = workshop.recipe.folder
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / ".writable"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise RecipeError(
+            f"The run's folder {folder} cannot be written: {error.strerror or error}. Expected a folder with room that "
+            "may be written. Change `runs`, or make room."
+        ) from error
+
+
+def _check_part(base: Base, place: str, name: str, list_parts: Callable[[], Sequence[Part]]) -> None:
+    try:
+        make_graft(base, name, list_parts())
+    except PolygraftError as error:
+        error.add_note(f"({place})")
+        raise
+
+
+def _check_files(name: str, task: TaskData) -> tuple[str, ...]:
+    """Read the files of a task, and give the labels of its training file."""
+    if not task.test:
+        raise RecipeError(
+            f"[task.{name}] has no test file, so nothing would be scored. Expected one for at least one language. Add "
+            f'test.{task.source} = "FILE".'
+        )
+    for path in (task.dev, *task.test.values()):
+        read_examples(task, path)
+    return collect_labels(read_examples(task, task.train))

@@ -1,0 +1,134 @@
+"""What a run finds out before it trains: each mistake with its sentence, and nothing trained or written."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from tests.recipe.material import load, run_all
+from tests.tiny import make_base
+
+from polygraft.errors import OptionError, PolygraftError, RecipeError
+from polygraft.parts.bottleneck import Bottleneck
+from polygraft.recipe.grafts import list_language_parts, list_task_parts
+from polygraft.recipe.run import run_recipe
+from polygraft.store.store import Store
+
+LABELS = "[train.task], for the labels of data/train.conll"
+
+
+@pytest.mark.parametrize(
+    ("setting", "sentence"),
+    [
+        (
+            "train.task.skip_layers=[99]",
+            "The part 'bottleneck' has skip_layers with 99, and the base has 3 layers. Expected -3 to 2. Correct the "
+            f"number. ({LABELS})",
+        ),
+        (
+            "train.task.reduction=1e9",
+            "The part 'bottleneck' has reduction=1e+09, which leaves no width of a size of 16. Expected a number "
+            f"above 0 and at most 16. Choose a smaller reduction. ({LABELS})",
+        ),
+        (
+            "train.language.reduction=99",
+            "The part 'bottleneck' has reduction=99, which leaves no width of a size of 16. Expected a number above "
+            "0 and at most 16. Choose a smaller reduction. ([train.language])",
+        ),
+        (
+            "train.task.activation=rellu",
+            "There is no activation 'rellu'. Known are relu, gelu, gelu_new, swish, tanh, leakyrelu, sigmoid, linear. "
+            f"Did you mean 'relu'? Choose one. ({LABELS})",
+        ),
+    ],
+)
+def test_parts_that_the_base_cannot_have_are_refused_even_in_a_dry_run(
+    here: Path, setting: str, sentence: str
+):
+    recipe = load("train.language.start=identity", setting)
+    for dry_run in (True, False):
+        with pytest.raises(OptionError) as caught:
+            list(run_recipe(recipe, dry_run=dry_run))
+        assert str(caught.value) == sentence
+    assert not Path("store").exists()
+    assert not Path("runs").exists()
+
+
+def test_labels_of_one_kind_are_refused_with_their_file(here: Path):
+    (here / "data" / "train.conll").write_text("ana O\nwent O\n")
+    with pytest.raises(OptionError) as caught:
+        list(run_recipe(load(), dry_run=True))
+    assert str(caught.value) == (
+        "A head for 'tokens' has the labels ['O']. Expected at least two. Give the names of all labels, in order. "
+        f"({LABELS})"
+    )
+
+
+def test_a_test_file_that_cannot_be_read_is_refused_before_training(here: Path):
+    (here / "data" / "qu.conll").write_text("ana O\nwent\n")
+    with pytest.raises(PolygraftError, match=r"^data/qu.conll, line 2: "):
+        run_all(load())
+    assert not Path("store").exists()
+
+
+def test_a_task_without_a_test_file_is_refused(here: Path):
+    text = Path("recipe.toml").read_text()
+    start, end = text.index("[task.ner.test]"), text.index("[train.shared]")
+    Path("recipe.toml").write_text(text[:start] + "[task.ner.test]\n" + text[end:])
+    with pytest.raises(RecipeError) as caught:
+        run_all(load())
+    assert str(caught.value) == (
+        "[task.ner] has no test file, so nothing would be scored. Expected one for at least one language. Add "
+        'test.en = "FILE".'
+    )
+
+
+def test_places_that_cannot_be_written_are_refused_before_training(here: Path):
+    with pytest.raises(PolygraftError) as caught:
+        run_all(load("store=recipe.toml"))
+    assert str(caught.value) == (
+        "The store recipe.toml cannot be changed: File exists. A folder with room that may be written was expected. "
+        "Make room or choose another folder."
+    )
+    with pytest.raises(PolygraftError) as caught:
+        run_all(load("runs=recipe.toml"))
+    assert str(caught.value) == (
+        "The run's folder recipe.toml/recipe cannot be written: Not a directory. Expected a folder with room that "
+        "may be written. Change `runs`, or make room."
+    )
+    assert Store(Path("store")).names() == []
+
+
+def test_names_that_differ_in_capital_letters_only_are_refused(here: Path):
+    text = Path("recipe.toml").read_text()
+    Path("recipe.toml").write_text(
+        text.replace("[language.qu]", '[language.EN]\ntext = "qu.txt"\n[language.qu]')
+    )
+    with pytest.raises(RecipeError) as caught:
+        load()
+    assert str(caught.value) == (
+        "[language.EN] would make a graft called 'EN', and so would another step. Rename the table. (recipe.toml)"
+    )
+
+
+def test_keys_of_a_recipe_reach_the_parts_and_the_training(here: Path):
+    recipe = load(
+        "train.task.placement=parallel",
+        "train.task.activation=gelu",
+        "train.task.warmup=0.2",
+        "train.task.weight_decay=0.01",
+        "train.language.patience=3",
+        "train.language.warmup=0.1",
+        "train.language.weight_decay=0.02",
+        "train.language.start=identity",
+        "train.language.reduction=4",
+    )
+    bottleneck = list_task_parts(recipe, recipe.tasks["ner"], ["O", "B-LOC"])[0]
+    assert isinstance(bottleneck, Bottleneck)
+    assert (bottleneck.placement, bottleneck.activation, bottleneck.scale) == ("parallel", "gelu", 4.0)
+    task, language = (table.plan_training(seed=1) for table in (recipe.train.task, recipe.train.language))
+    assert (task.warmup, task.weight_decay) == (0.2, 0.01)
+    assert (language.warmup, language.weight_decay, language.patience) == (0.1, 0.02, 3)
+    [part] = list_language_parts(recipe, make_base("bert"))
+    assert isinstance(part, Bottleneck)
+    assert (part.reduction, part.skip_layers) == (4, ())
