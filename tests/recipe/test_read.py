@@ -8,6 +8,7 @@ import pytest
 from tests.recipe.material import RECIPE, load
 
 from polygraft.errors import OptionError, PolygraftError, RecipeError, StoreError
+from polygraft.recipe.quickstart import load_quickstart
 from polygraft.recipe.read import load_recipe
 
 
@@ -219,3 +220,16 @@ def test_a_recipe_that_is_not_text_is_said(here: Path):
         RecipeError, match=r"^The recipe 'recipe.toml' cannot be read: 'utf-8' codec .* in UTF-8\.$"
     ):
         load()
+
+
+def test_a_byte_order_mark_is_no_part_of_a_recipe(here: Path):
+    path = Path("recipe.toml")
+    plain = load()
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert load() == plain
+
+
+def test_the_quickstart_goes_where_it_was_told_whatever_the_folders_name(tmp_path: Path):
+    folder = tmp_path / "it's ${HOME}"
+    recipe = load_quickstart(folder)
+    assert (recipe.store, recipe.runs) == (folder / "store", folder / "runs")

@@ -350,6 +350,27 @@ def test_grafts_that_were_trained_against_another_head_are_not_taken_for_done(he
     assert names_of(events, StepSkipped) == []
 
 
+def test_two_runs_in_one_folder_are_refused(here: Path):
+    first = run_recipe(load(*HEADED))
+    while not isinstance(next(first), TrainStep):
+        pass
+    with pytest.raises(RecipeError) as caught:
+        run_all(load(*HEADED))
+    assert str(caught.value) == (
+        "Another run is at work in runs/recipe. Expected one at a time, because they would remove each other's "
+        "checkpoints. Wait for it or end it, or give this recipe another `name`."
+    )
+    first.close()
+    assert names_of(run_all(load(*HEADED)), StepFinished) == STEPS[1:]
+
+
+def test_a_run_that_goes_on_says_where(here: Path):
+    asked: list[int] = []
+    with pytest.raises(Interrupted):
+        run_all(load(*HEADED), should_stop=lambda: bool(asked.append(1)) or len(asked) == 3)
+    assert list_sentences(run_all(load(*HEADED)))[0] == "Training of 'en' goes on after step 2 of 3."
+
+
 def test_languages_alone_are_a_recipe(here: Path):
     text = Path("recipe.toml").read_text()
     Path("recipe.toml").write_text(text[: text.index("[task.ner]")])

@@ -84,5 +84,5 @@ def test_text_that_is_no_json_is_refused_with_its_place():
         summary_from_json('{"name": }')
     assert str(caught.value) == (
         "The run summary is not JSON: Expecting value at line 1, column 10. "
-        "It should be the summary.json of a run. Write it again with `polygraft run`."
+        "It should be the results.json of a run. Write it again with `polygraft run`."
     )

@@ -89,7 +89,8 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(tmp_path: Path):
     assert [step.number for step in run(again)] == [4, 5, 6, 7, 8]
     assert told == [
         f"The checkpoint {newest.name} in {tmp_path} cannot be read (ValueError); training goes on from the one "
-        "before, or from the start if there is none."
+        "before, or from the start if there is none.",
+        f"Training of '{again.graft.name}' goes on after step 3 of 8.",
     ]
     assert read_bytes(again.graft) == train_through("mlm")[0]
 

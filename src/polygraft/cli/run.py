@@ -28,7 +28,9 @@ def run(
     ] = None,
     log: Annotated[
         typer.FileTextWrite | None,
-        typer.Option("--log-json", metavar="FILE", help="Write each event as a line of JSON."),
+        typer.Option(
+            "--log-json", metavar="FILE", mode="a", help="Add each event to a file as a line of JSON."
+        ),
     ] = None,
     as_json: JsonOption = False,
 ) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from importlib.resources import files
 from pathlib import Path
 
@@ -16,6 +17,4 @@ def load_quickstart(folder: Path) -> Recipe:
         folder: Where the store and the run go.
     """
     path = Path(str(files("polygraft") / "sample" / "quickstart.toml"))
-    return load_recipe(
-        path, settings=[f"store='{(folder / 'store').as_posix()}'", f"runs='{(folder / 'runs').as_posix()}'"]
-    )
+    return dataclasses.replace(load_recipe(path), store=folder / "store", runs=folder / "runs")

@@ -38,7 +38,7 @@ def load_recipe(
         RecipeError: The file is not a recipe, or a data file is not there.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
         document: dict[str, Any] = tomllib.loads(text)
     except FileNotFoundError:
         raise RecipeError(f"There is no recipe '{path}'. Expected a TOML file. Check the path.") from None

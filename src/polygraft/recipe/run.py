@@ -5,13 +5,14 @@ from __future__ import annotations
 import shlex
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polygraft.base.load import load_base
-from polygraft.errors import BaseModelError, PolygraftError, RecipeError, nearest
+from polygraft.errors import BaseModelError, PolygraftError, RecipeError, StoreError, nearest
 from polygraft.evaluate.result import Result, results_to_csv
 from polygraft.evaluate.run import find_max_length
 from polygraft.recipe.corpus import Corpus
@@ -42,7 +43,7 @@ from polygraft.recipe.workshop import (
 )
 from polygraft.report.page import write_report
 from polygraft.report.summary import BaseSummary, GraftSummary, RunSummary, summary_from_json, summary_to_json
-from polygraft.store.files import replace_file
+from polygraft.store.files import locked, replace_file
 from polygraft.store.store import Store
 from polygraft.train.loop import Interrupted
 
@@ -99,37 +100,58 @@ def run_recipe(
     if dry_run:
         return
     check_places(workshop, chosen)
+    with _alone(recipe.folder):
+        yield from _run_steps(workshop, jobs, chosen, done)
+        if (base.compute_fingerprint(), base.compute_head_fingerprint()) != before:
+            raise BaseModelError(
+                f"The weights of '{base.name}' are not what they were before the run. This should never happen. Do not "
+                "use the grafts of this run, and report it."
+            )
+        yield Noted(sentence="The base is unchanged, bit for bit.")
+        scores = _load_done(workshop, jobs)
+        seconds = time.perf_counter() - started
+        summary = _summarise(workshop, jobs, scores, seconds=seconds, predicted=plan.seconds)
+        if not summary.results and _has_results(recipe.folder):
+            yield Noted(
+                sentence="No scores belong to the recipe as it is now. The results of an earlier run in "
+                f"{recipe.folder} were left as they are; run the recipe without --only to renew them."
+            )
+            report = recipe.folder / REPORT
+        else:
+            report = write_results(summary, recipe.folder)
+    yield RunFinished(summary=summary, folder=recipe.folder, report=report)
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """Keep other runs out of a run's folder: two would remove each other's checkpoints."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder, seconds=0))
+        except StoreError:
+            raise RecipeError(
+                f"Another run is at work in {folder}. Expected one at a time, because they would remove each other's "
+                "checkpoints. Wait for it or end it, or give this recipe another `name`."
+            ) from None
+        yield
+
+
+def _run_steps(
+    workshop: Workshop, jobs: Sequence[Job], chosen: Sequence[Job], done: set[str]
+) -> Iterator[Event]:
     workshop.settle_names()
     yield from _note(workshop)
-    scores = _load_done(workshop, jobs)
     for index, job in enumerate(chosen, start=1):
         if job.name in done:
             reason = "done by an earlier run"
             yield StepSkipped(name=job.name, index=index, count=len(chosen), reason=reason)
             continue
-        if should_stop():
+        if workshop.should_stop():
             raise Interrupted(
                 f"The run was stopped before the step '{job.name}', and all steps before it are saved. Give the same "
                 "command again to go on."
             )
-        yield from _do(workshop, job, index=index, count=len(chosen), scores=scores)
-    if (base.compute_fingerprint(), base.compute_head_fingerprint()) != before:
-        raise BaseModelError(
-            f"The weights of '{base.name}' are not what they were before the run. This should never happen. Do not "
-            "use the grafts of this run, and report it."
-        )
-    yield Noted(sentence="The base is unchanged, bit for bit.")
-    seconds = time.perf_counter() - started
-    summary = _summarise(workshop, jobs, scores, seconds=seconds, predicted=plan.seconds)
-    if not summary.results and _has_results(recipe.folder):
-        yield Noted(
-            sentence="No scores belong to the recipe as it is now. The results of an earlier run in "
-            f"{recipe.folder} were left as they are; run the recipe without --only to renew them."
-        )
-        report = recipe.folder / REPORT
-    else:
-        report = write_results(summary, recipe.folder)
-    yield RunFinished(summary=summary, folder=recipe.folder, report=report)
+        yield from _do(workshop, job, index=index, count=len(chosen))
 
 
 def _check_only(jobs: Sequence[Job], only: Sequence[str]) -> None:
@@ -192,9 +214,7 @@ def _plan(workshop: Workshop, jobs: Sequence[Job], done: set[str]) -> RunPlan:
     )
 
 
-def _do(
-    workshop: Workshop, job: Job, *, index: int, count: int, scores: dict[str, Scores]
-) -> Iterator[Event]:
+def _do(workshop: Workshop, job: Job, *, index: int, count: int) -> Iterator[Event]:
     started = time.perf_counter()
     yield StepStarted(name=job.name, kind=job.kind, description=job.description, index=index, count=count)
     outcome = ""
@@ -202,7 +222,6 @@ def _do(
         for item in score_task(workshop, job):
             if isinstance(item, Scores):
                 save_scores(_scores_folder(workshop.recipe), job.digest, item)
-                scores[job.name] = item
                 outcome = f"{len(item.results)} scores"
             else:
                 yield Noted(sentence=_tell(item))

@@ -108,7 +108,7 @@ def summary_from_json(text: str) -> RunSummary:
     except json.JSONDecodeError as error:
         raise DataError(
             f"The run summary is not JSON: {error.msg} at line {error.lineno}, column {error.colno}. "
-            "It should be the summary.json of a run. Write it again with `polygraft run`."
+            "It should be the results.json of a run. Write it again with `polygraft run`."
         ) from error
     schema = cast("dict[str, Any]", value).get("schema", SCHEMA) if isinstance(value, dict) else SCHEMA
     if schema != SCHEMA:

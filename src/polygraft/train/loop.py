@@ -266,6 +266,9 @@ class Training:
             for key in ("step", "exp_avg", "exp_avg_sq"):
                 value = state.tensors[f"optimiser/{key}/{name}"]
                 self.optimiser.state[parameter][key] = value.to(parameter.device)
+        self.notify(
+            f"Training of '{self.graft.name}' goes on after step {self.progress.step} of {self.total}."
+        )
 
 
 def _select(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
