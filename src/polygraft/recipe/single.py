@@ -44,7 +44,7 @@ if TYPE_CHECKING:
     from polygraft.train.settings import TrainSettings
     from polygraft.train.step import Step
 
-FORM = 1
+FORM = 2
 """Raised when the same order would give other numbers than before."""
 NUM_HELD_OUT = 300
 TEXT_LENGTH = 128
