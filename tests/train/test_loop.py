@@ -187,8 +187,9 @@ def test_a_best_score_of_zero_is_told_with_what_to_try():
     run(make_training("tokens", evaluate=lambda attachment: 0.0, head_lr_factor=2.0, notify=told.append))
     assert told == [
         "The best dev score of 'new' is 0: after 10 steps none of the held-out entities or labels is right. Expected a "
-        "score above 0. Train for more steps, with a higher learning rate (--lr, it is 0.01), or with a head that "
-        "learns faster (--head-lr-factor, it is 2); in a recipe these are keys of [train.task]."
+        "score above 0. Train for more steps (more epochs, or a smaller --batch-tokens than 96), with a higher "
+        "learning rate (--lr, it is 0.01), or with a head that learns faster (--head-lr-factor, it is 2); in a recipe "
+        "these are keys of [train.task]."
     ]
 
 

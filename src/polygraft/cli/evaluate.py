@@ -132,7 +132,8 @@ def score_masked_lm(attachment: Attachment, file: Path, *, task: str, language: 
 
     lines = read_text(file)
     base = attachment.base
-    encoded = encode_text(lines, base.tokenizer, max_length=min(TEXT_LENGTH, find_max_length(base)))
+    max_length = min(TEXT_LENGTH, find_max_length(base))
+    encoded = encode_text(lines, base.tokenizer, max_length=max_length, source=str(file))
     started = time.perf_counter()
     measured = measure_masked_lm(attachment, encoded, vocabulary=None, masking=Masking())
     seconds = time.perf_counter() - started

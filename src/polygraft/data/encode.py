@@ -96,7 +96,11 @@ class EncodedLabels(EncodedText):
 
 
 def encode_text(
-    lines: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, max_length: int = 128
+    lines: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int = 128,
+    source: str = "the data",
 ) -> EncodedText:
     """Turn lines of text into rows of token ids.
 
@@ -108,6 +112,7 @@ def encode_text(
         lines: The text.
         tokenizer: The base's fast tokenizer.
         max_length: Largest number of tokens of a row, special tokens included.
+        source: The file's name, for messages.
 
     Raises:
         DataError: No line has a token that the tokenizer knows.
@@ -124,7 +129,7 @@ def encode_text(
     keep = np.bincount(row_of[known], minlength=len(sizes)) > 0
     if not keep.any():
         raise DataError(
-            f"None of the {len(lines)} lines has a token that the tokenizer knows. Text in the tokenizer's "
+            f"None of the {len(lines)} lines of {source} has a token that the tokenizer knows. Text in the tokenizer's "
             "script was expected. Check the file, or take a base that was trained on this script."
         )
     ids, starts, _ = add_frame(pieces[keep[row_of]], sizes[keep], prefix=prefix, suffix=suffix)

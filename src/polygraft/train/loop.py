@@ -252,8 +252,9 @@ class Training:
         settings = self.settings
         return (
             f"The best dev score of '{self.graft.name}' is 0: after {self.progress.step} steps none of the held-out "
-            "entities or labels is right. Expected a score above 0. Train for more steps, with a higher learning rate (--lr, "
-            f"it is {settings.lr:g}), or with a head that learns faster (--head-lr-factor, it is "
+            "entities or labels is right. Expected a score above 0. Train for more steps (more epochs, or a "
+            f"smaller --batch-tokens than {settings.batch_tokens}), with a higher learning rate (--lr, it is "
+            f"{settings.lr:g}), or with a head that learns faster (--head-lr-factor, it is "
             f"{settings.head_lr_factor:g}); in a recipe these are keys of [train.task]."
         )
 
