@@ -256,7 +256,7 @@ def make_result(
     """Make the row of scores for some predictions."""
     predicted = predictions.labels
     by_type: dict[str, TypeScore]
-    precision = recall = None
+    precision = recall = macro_f1 = None
     if spans:
         score = score_spans(gold, predicted)
         value, precision, recall, num_gold = score.f1, score.precision, score.recall, score.num_gold
@@ -266,6 +266,7 @@ def make_result(
         flat_gold = [label for labels in gold for label in labels]
         labels = score_labels(flat_gold, [label for row in predicted for label in row])
         value, num_gold, by_type = labels.accuracy, labels.num_gold, dict(labels.by_label)
+        macro_f1 = labels.macro_f1
         interval = bootstrap_interval(label_counts_per_sentence(gold, predicted), accuracy_of_counts)
     return Result(
         task=task,
@@ -278,6 +279,7 @@ def make_result(
         high=interval.high,
         precision=precision,
         recall=recall,
+        macro_f1=macro_f1,
         by_type=by_type,
         num_sentences=len(gold),
         num_gold=num_gold,
