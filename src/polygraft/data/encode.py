@@ -90,9 +90,11 @@ class EncodedLabels(EncodedText):
 
     Args:
         labels: The label's number for each row, or `IGNORE` for a label that is not known.
+        num_cut: How many pieces of each row's text were left out.
     """
 
     labels: NDArray[np.int32]
+    num_cut: NDArray[np.int64]
 
 
 def encode_text(
@@ -241,6 +243,7 @@ def encode_labelled(
         ids=ids,
         starts=starts,
         labels=np.fromiter((numbers.get(text.label, IGNORE) for text in texts), dtype=np.int32),
+        num_cut=cut,
         num_cut_rows=int((cut > 0).sum()),
         num_cut_tokens=int(cut.sum()),
     )
