@@ -108,10 +108,12 @@ def find_labels(
     labels = collect_labels(examples)
     if len(labels) < 2:
         where = (
-            " and which column holds the tags (tag_column)" if isinstance(examples[0], TaggedSentence) else ""
+            " and which column holds the tags (tag_column)"
+            if any(isinstance(example, TaggedSentence) for example in examples)
+            else ""
         )
         raise DataError(
-            f"{source} has no label but '{labels[0]}'. Two or more were expected: from one alone nothing can be "
+            f"{source} has no label but '{''.join(labels)}'. Two or more were expected: from one alone nothing can be "
             f"learned. Check that the file is the one you meant{where}."
         )
     return labels
