@@ -109,6 +109,16 @@ def test_a_gpu_that_is_not_there_is_refused():
     )
 
 
+@pytest.mark.parametrize("device", ["meta", "vulkan", "privateuseone", "mtia"])
+def test_a_device_that_keeps_no_values_is_refused(device: str):
+    with pytest.raises(BaseModelError) as refusal:
+        load_base("bundled", device=device)
+    assert str(refusal.value) == (
+        f"This PyTorch can keep no values on the device '{device}' here. Expected auto, cpu, cuda or cuda:N. Pass one "
+        "of these, or install the PyTorch that is made for the device."
+    )
+
+
 def test_an_unknown_dtype_is_refused():
     with pytest.raises(BaseModelError) as refusal:
         load_base("bundled", device="cpu", dtype="float23")

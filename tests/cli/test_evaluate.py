@@ -20,6 +20,9 @@ def test_texts_are_scored_by_accuracy(polygraft: Command):
     assert found["metric"] == "accuracy"
     assert found["score"] * 3 == pytest.approx(round(found["score"] * 3))
     assert sum(label["num_gold"] for label in found["by_type"].values()) == 3
+    by_label = [label["f1"] for label in found["by_type"].values()]
+    assert found["macro_f1"] == pytest.approx(sum(by_label) / len(by_label))
+    assert found["perplexity"] is None
 
 
 def test_text_is_scored_by_the_loss_of_the_bases_own_head(polygraft: Command):
@@ -27,7 +30,17 @@ def test_text_is_scored_by_the_loss_of_the_bases_own_head(polygraft: Command):
     found = json.loads(polygraft(*words).stdout)
     assert found["metric"] == "loss"
     assert found["num_gold"] == 2  # 15 % of 13 pieces
-    assert found["notes"] == [f"The perplexity is {math.exp(found['score']):.1f}, on 21 tokens."]
+    assert found["perplexity"] == pytest.approx(math.exp(found["score"]))
+    assert found["notes"] == ["The text has 21 tokens, of which 2 were hidden."]
+
+
+def test_the_table_shows_what_belongs_to_the_metric(polygraft: Command):
+    labels = polygraft("evaluate", "--plan", "topic", "labelled.tsv").stdout
+    assert "Macro-F1" in labels
+    assert "Precision" not in labels.partition("By type")[0]
+    text = polygraft("evaluate", "--plan", "qu", "--objective", "mlm", "text.txt").stdout
+    assert "Masked-LM loss" in text
+    assert "Perplexity" in text
 
 
 def test_the_table_shows_the_score_and_the_types(polygraft: Command):

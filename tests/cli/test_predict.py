@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 from tests.cli.conftest import Command
@@ -75,11 +78,45 @@ def test_text_and_a_file_together_are_a_usage_error(polygraft: Command):
 def test_words_that_were_cut_are_told_of(polygraft: Command):
     done = polygraft("predict", "--plan", "ner", "-", text="ana went\n" + "ana " * 60 + "\n")
     assert done.exit_code == 0
-    assert len(lines(done.stdout)[1]["labels"]) == 60
+    whole, long = lines(done.stdout)
+    assert len(long["labels"]) == 60
+    assert long["num_cut_words"] == 22
+    assert "num_cut_words" not in whole
     assert done.stderr == (
         "22 words lie past the base's longest input and got the label 'O'. Give long texts a sentence a line.\n"
     )
-    done = polygraft("predict", "--plan", "topic", "--text", "ana " * 60)
+    done = polygraft("predict", "--plan", "topic", "--text", "ana", "--text", " ", "--text", "ana " * 60)
+    assert [found.get("num_cut_pieces") for found in lines(done.stdout)] == [None, None, 22]
     assert done.stderr == (
         "22 pieces of texts lie past the base's longest input and were not read. Give long texts a sentence a line.\n"
     )
+
+
+def test_a_line_is_answered_before_the_next_one_comes(reader: Path):
+    words = [sys.executable, "-m", "polygraft", "predict", "--plan", "ner", "-"]
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=dict(os.environ)
+    ) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        for text in ("ana went", "", "lima"):
+            process.stdin.write(f"{text}\n".encode())
+            process.stdin.flush()
+            assert json.loads(process.stdout.readline())["text"] == text
+        process.stdin.close()
+        assert process.stdout.read() == b""
+    assert process.returncode == 0
+
+
+def test_an_argument_that_is_not_utf8_is_refused(polygraft: Command):
+    done = polygraft("predict", "--plan", "ner", "--text", "ana", "--text", "lima\n\udcff")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: --text, line 2: byte 1 of the line is 0xFF, which is not UTF-8 there. Plain text was expected, one "
+        "sentence a line. Convert it, for example with `iconv -f LATIN1 -t UTF-8`.\n"
+    )
+
+
+def test_an_argument_may_have_several_lines_or_none(polygraft: Command):
+    found = lines(polygraft("predict", "--plan", "ner", "--text", "ana\r\nlima\n", "--text", "").stdout)
+    assert [item["text"] for item in found] == ["ana", "lima", ""]

@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
 from tests.cli.conftest import Command
 
+from polygraft.recipe.schema import TaskSettings
 from polygraft.store.store import Store
 
 TOKENS = ("train", "tokens", "--train", "tagged.conll")
@@ -45,6 +47,19 @@ def test_other_options_make_another_version(polygraft: Command):
     polygraft(*words)
     polygraft(*words, "--seed", "1")
     assert Store("store").versions("top") == [1, 2]
+
+
+@pytest.mark.parametrize(("objective", "file"), [("tokens", "tagged.conll"), ("sequence", "labelled.tsv")])
+def test_labels_are_learned_at_the_rates_of_recipes(polygraft: Command, objective: str, file: str):
+    words = ("train", objective, "--train", file, "--steps", "1")
+    polygraft(*words, "--name", "new")
+    polygraft(*words, "--name", "slow", "--lr", "5e-4", "--head-lr-factor", "2")
+    found = [Store("store").manifest(name).hyperparameters for name in ("new", "slow")]
+    settings = TaskSettings()
+    assert [(facts["lr"], facts["head_lr_factor"]) for facts in found] == [
+        (settings.lr, settings.head_lr_factor),
+        (5e-4, 2.0),
+    ]
 
 
 def test_a_trained_graft_can_be_used(polygraft: Command):

@@ -58,6 +58,7 @@ def test_a_label_a_row_stays_one_number_a_row():
         ids=np.array([5, 6, 7], dtype=np.int32),
         starts=np.array([0, 1, 3]),
         labels=np.array([4, 3], dtype=np.int32),
+        num_cut=np.array([0, 0]),
     )
     labels = collate(encoded, np.array([1, 0, 1]), pad_id=1).labels
     assert labels is not None

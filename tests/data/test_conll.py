@@ -15,7 +15,7 @@ FOLDER = Path(os.environ.get("POLYGRAFT_DATA", Path(__file__).parents[3] / "shar
 ADVICE = "Separate token and tag with one space or tab, and sentences with an empty line."
 
 # Anything that can stand in a column: no blanks, no line feeds, no control characters, no lone surrogates.
-words = st.text(
+words = st.just("#") | st.text(
     st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"], exclude_characters=" \x85"), min_size=1
 ).filter(lambda word: word != "-DOCSTART-")
 rows = st.lists(st.tuples(words, words), min_size=1, max_size=5)
@@ -84,9 +84,49 @@ def test_a_tab_in_a_comment_does_not_make_tokens_comments(tmp_path: Path):
     assert read_conll(path) == [TaggedSentence(("Cusco", "#"), ("B-LOC", "O"), 2)]
 
 
+@pytest.mark.parametrize("comment", ["# doc1", "#  id=7", "# doc1\n# newpar"])
+def test_a_comment_with_as_many_columns_is_skipped_before_a_sentence(tmp_path: Path, comment: str):
+    path = write(tmp_path, f"{comment}\nCusco B-LOC\n\n{comment}\nmi O\n")
+    assert [(s.tokens, s.tags) for s in read_conll(path)] == [(("Cusco",), ("B-LOC",)), (("mi",), ("O",))]
+
+
+@pytest.mark.parametrize("tag", ["O", "B-X", "S-X", "U-X", "SYM", "#", "LOC"])
+def test_a_number_sign_with_a_tag_is_a_token_before_a_sentence(tmp_path: Path, tag: str):
+    path = write(tmp_path, f"# {tag}\n1 O\n\nCusco LOC\n")
+    assert read_conll(path)[0] == TaggedSentence(("#", "1"), (tag, "O"), 1)
+
+
+def test_a_number_sign_inside_a_sentence_is_a_token_whatever_its_tag(tmp_path: Path):
+    path = write(tmp_path, "Cusco LOC\n# doc1\n")
+    assert read_conll(path) == [TaggedSentence(("Cusco", "#"), ("LOC", "doc1"), 1)]
+
+
+def test_a_number_sign_before_a_tab_is_a_token_whatever_its_tag(tmp_path: Path):
+    path = write(tmp_path, "#\tdoc1\nCusco LOC\n")
+    assert read_conll(path) == [TaggedSentence(("#", "Cusco"), ("doc1", "LOC"), 1)]
+
+
+def test_the_tag_column_tells_a_comment_from_a_token(tmp_path: Path):
+    path = write(tmp_path, "# doc O\nCusco PROPN B-LOC\n\n# PROPN id\nmi PART O\n")
+    assert [s.tokens for s in read_conll(path)] == [("#", "Cusco"), ("mi",)]
+    assert [s.tokens for s in read_conll(path, tag_column=1)] == [("Cusco",), ("#", "mi")]
+
+
+def test_a_number_sign_is_written_so_that_it_is_read_back(tmp_path: Path):
+    sentences = [
+        TaggedSentence(("#", "x", "#"), ("odd", "O", "even"), 1),
+        TaggedSentence(("#",), ("odd",), 5),
+    ]
+    path = tmp_path / "out.conll"
+    write_conll(path, sentences)
+    assert path.read_text() == "#\todd\nx O\n#\teven\n\n#\todd\n"
+    assert read_conll(path) == sentences
+
+
 def test_a_file_of_comments_has_no_sentences(tmp_path: Path):
-    path = write(tmp_path, "# only a comment here\n")
-    assert refuse(path).startswith(f"{path} has no sentences.")
+    for content in ("# only a comment here\n", "# doc1\n"):
+        path = write(tmp_path, content)
+        assert refuse(path).startswith(f"{path} has no sentences.")
 
 
 def test_tokens_between_tabs_may_hold_spaces(tmp_path: Path):

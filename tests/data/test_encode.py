@@ -74,7 +74,7 @@ def test_text_without_any_known_token_is_refused():
     with pytest.raises(DataError) as caught:
         encode_text(["\x7f", ""], piece_tokenizer())
     assert str(caught.value) == (
-        "None of the 2 lines has a token that the tokenizer knows. Text in the tokenizer's script was "
+        "None of the 2 lines of the data has a token that the tokenizer knows. Text in the tokenizer's script was "
         "expected. Check the file, or take a base that was trained on this script."
     )
 

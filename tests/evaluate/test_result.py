@@ -34,6 +34,7 @@ LOSS = Result(
     plan="",
     metric="loss",
     score=math.nan,
+    perplexity=math.inf,
     num_sentences=0,
     num_gold=0,
     seconds=0.0,
@@ -46,7 +47,17 @@ def test_json_holds_every_field_as_it_is():
     row = json.loads(results_to_json([NER]))[0]
     assert list(row) == [
         *("task", "language", "condition", "plan", "metric", "score", "low", "high", "precision", "recall"),
-        *("by_type", "num_sentences", "num_gold", "seconds", "tokens_per_second", "seed", "notes"),
+        *(
+            "macro_f1",
+            "perplexity",
+            "by_type",
+            "num_sentences",
+            "num_gold",
+            "seconds",
+            "tokens_per_second",
+            "seed",
+            "notes",
+        ),
     ]
     assert row["by_type"]["LOC"] == {
         "precision": 1.0,
@@ -61,6 +72,7 @@ def test_json_holds_every_field_as_it_is():
 def test_json_names_numbers_that_it_does_not_have():
     row = json.loads(results_to_json([NER, LOSS]))[1]
     assert (row["score"], row["tokens_per_second"], row["low"]) == ("NaN", "Infinity", None)
+    assert (row["perplexity"], row["macro_f1"]) == ("Infinity", None)
 
 
 def test_csv_is_read_back_by_a_csv_reader():
@@ -70,11 +82,12 @@ def test_csv_is_read_back_by_a_csv_reader():
     assert rows[0]["notes"] == 'Line 1, "quoted". Ñawi.'
     assert float(rows[0]["score"]) == 0.5
     assert (rows[1]["low"], rows[1]["score"], rows[1]["by_type"]) == ("", "nan", "")
+    assert (rows[0]["macro_f1"], rows[1]["perplexity"]) == ("", "inf")
 
 
 def test_no_results_are_an_empty_list_and_a_line_of_names():
     assert results_to_json([]) == "[]\n"
     assert results_to_csv([]).startswith(
-        "task,language,condition,plan,metric,score,low,high,precision,recall,"
+        "task,language,condition,plan,metric,score,low,high,precision,recall,macro_f1,perplexity,"
     )
     assert results_to_csv([]).count("\n") == 1

@@ -122,6 +122,7 @@ def test_perfect_predictions_score_one():
     )
     assert (result.metric, result.plan, result.num_sentences, result.seed) == ("f1", "ner", 20, 7)
     assert (result.language, result.condition, result.notes) == ("qu", "target", ())
+    assert (result.macro_f1, result.perplexity) == (None, None)
     assert result.num_gold == sum(score.num_gold for score in result.by_type.values()) > 0
 
 
@@ -146,6 +147,8 @@ def test_labels_that_mark_no_spans_are_scored_by_accuracy():
         result, _ = score_tags(attachment, gold, task="pos", language="en", condition="none")
     flat = [label for labels in found.labels for label in labels]
     assert (result.metric, result.score) == ("accuracy", pytest.approx(flat.count("VERB") / len(flat)))
+    by_label = [score.f1 for score in result.by_type.values()]
+    assert result.macro_f1 == pytest.approx(sum(by_label) / len(by_label))
     assert not is_span_labelling(names)
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain, pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,8 +13,19 @@ from hypothesis import strategies as some
 from tests.recipe.material import load
 from tests.tiny import make_tokenizer
 
-from polygraft.data.encode import EncodedText
-from polygraft.recipe.corpus import Corpus, join_texts, split_lines, take_rows, take_tokens
+from polygraft.data.encode import EncodedText, encode_labelled
+from polygraft.data.example import LabelledText
+from polygraft.errors import DataError
+from polygraft.recipe.corpus import (
+    Corpus,
+    describe_cut_rows,
+    encode_texts,
+    find_labels,
+    join_texts,
+    split_lines,
+    take_rows,
+    take_tokens,
+)
 
 Rows = list[list[int]]
 texts = some.lists(some.lists(some.integers(5, 60), min_size=1, max_size=6), min_size=1, max_size=9)
@@ -43,8 +56,36 @@ def test_lines_are_kept_apart_evenly_and_none_is_lost(lines: int, wanted: int, a
     assert gaps == set() or max(gaps) - min(gaps) <= 1
 
 
-def test_one_line_is_both_learned_from_and_measured_on():
-    assert split_lines(["only"], num_held_out=5) == (["only"], ["only"])
+def test_of_one_line_nothing_is_kept_apart():
+    assert split_lines(["only"], num_held_out=5) == (["only"], [])
+
+
+def test_lines_kept_apart_that_the_tokenizer_does_not_know_are_named():
+    with pytest.raises(DataError) as caught:
+        encode_texts(["ana"], ["\x7f"], make_tokenizer(), max_length=16, source=Path("en.txt"))
+    assert str(caught.value) == (
+        "None of the 1 lines of en.txt that are kept apart has a token that the tokenizer knows. Text in the "
+        "tokenizer's script was expected. Check the file, or take a base that was trained on this script."
+    )
+
+
+def test_one_label_is_not_enough_to_learn():
+    with pytest.raises(DataError) as caught:
+        find_labels([LabelledText("ana", "good", 1)], source=Path("some.tsv"))
+    assert str(caught.value) == (
+        "some.tsv has no label but 'good'. Two or more were expected: from one alone nothing can be learned. Check "
+        "that the file is the one you meant."
+    )
+
+
+@pytest.mark.parametrize(("length", "said"), [(7, "2 pieces"), (8, "1 piece")])
+def test_what_is_cut_of_texts_is_counted_in_pieces(length: int, said: str):
+    texts = [LabelledText("ana " * 7, "good", 1), LabelledText("ana", "bad", 2)]
+    encoded = encode_labelled(texts, make_tokenizer(), labels=("bad", "good"), max_length=length)
+    assert describe_cut_rows(encoded, source=Path("data/some.tsv"), max_length=length) == (
+        f"1 of 2 rows of some.tsv are longer than {length} tokens; what is past that ({said}) is not learned from."
+    )
+    assert describe_cut_rows(replace(encoded, num_cut_rows=0), source=Path("x"), max_length=9) is None
 
 
 @given(some.lists(texts, min_size=1, max_size=4))
@@ -77,6 +118,7 @@ def test_the_text_of_a_language_is_read_once_and_split():
     assert corpus.read_language("en") is found
     assert (found.num_lines, int(found.train.lengths.max())) == (30, 10)
     lines = load().languages["en"].text.read_text().split("\n")
+    assert found.held_out is not None
     for text, kept in ((found.train, lines[1:29]), (found.held_out, [lines[0], lines[29]])):
         assert int((text.ids >= 5).sum()) == sum(len(line.split()) for line in kept)
 

@@ -8,7 +8,7 @@ import pytest
 from tests.recipe.material import load, run_all
 from tests.tiny import make_base
 
-from polygraft.errors import OptionError, PolygraftError, RecipeError
+from polygraft.errors import DataError, OptionError, PolygraftError, RecipeError
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.recipe.grafts import list_language_parts, list_task_parts
 from polygraft.recipe.run import run_recipe
@@ -56,11 +56,11 @@ def test_parts_that_the_base_cannot_have_are_refused_even_in_a_dry_run(
 
 def test_labels_of_one_kind_are_refused_with_their_file(here: Path):
     (here / "data" / "train.conll").write_text("ana O\nwent O\n")
-    with pytest.raises(OptionError) as caught:
+    with pytest.raises(DataError) as caught:
         list(run_recipe(load(), dry_run=True))
     assert str(caught.value) == (
-        "A head for 'tokens' has the labels ['O']. Expected at least two. Give the names of all labels, in order. "
-        f"({LABELS})"
+        "data/train.conll has no label but 'O'. Two or more were expected: from one alone nothing can be learned. Check "
+        "that the file is the one you meant and which column holds the tags (tag_column)."
     )
 
 

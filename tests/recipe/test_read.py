@@ -122,6 +122,11 @@ def test_variables_are_filled_in(here: Path):
         ),
         (
             'base = "base"',
+            'base = "base"\nseed = 9223372036854775808',
+            "The recipe has seed = 9223372036854775808. Expected 0 or more, and less than 2**63. Correct the value.",
+        ),
+        (
+            'base = "base"',
             "train = 3",
             "'train' is 3. Expected a table. Write it as [train] with keys below it.",
         ),

@@ -13,7 +13,7 @@ from tests.recipe.material import find_end, load, read_grafts, run_all
 
 from polygraft.attach.graft import rebuild_graft
 from polygraft.base.load import load_base
-from polygraft.errors import RecipeError
+from polygraft.errors import DataError, RecipeError
 from polygraft.evaluate.result import Result
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.recipe.corpus import Corpus
@@ -296,7 +296,39 @@ def test_rows_that_are_too_long_get_a_note(here: Path):
         file.write(f"\n{words}\n")
     sentences = list_sentences(run_all(load(*HEADED), only=["task.ner-alone"]))
     assert sentences[0] == (
-        "1 of 31 rows of train.conll are longer than 40 tokens; what is past that is not learned from."
+        "1 of 31 rows of train.conll are longer than 40 tokens; what is past that (22 words) is not learned from."
+    )
+
+
+def test_a_text_of_one_line_has_no_held_out_loss(here: Path):
+    Path("data/qu.txt").write_text("ana went to the house\n")
+    events = run_all(load(*HEADED, "train.language.strength=0.5"), only=["language.qu"])
+    assert list_sentences(events)[0] == (
+        "Only one line of qu.txt is there to learn from: none is kept apart, and no held-out loss is measured. Give "
+        "two or more lines, better some hundred."
+    )
+    manifest = Store(Path("store")).manifest("qu")
+    assert manifest.scores == {}
+    assert not any("dev" in point for point in manifest.curve)
+
+
+def test_text_that_the_tokenizer_does_not_know_is_named(here: Path):
+    Path("data/qu.txt").write_text("\x7f\n\x7f\n\x7f\n")
+    with pytest.raises(DataError) as caught:
+        run_all(load(*HEADED), only=["language.qu"])
+    assert str(caught.value) == (
+        "None of the 2 lines of data/qu.txt has a token that the tokenizer knows. Text in the tokenizer's script was "
+        "expected. Check the file, or take a base that was trained on this script."
+    )
+
+
+def test_labels_that_teach_nothing_are_refused_with_their_file(here: Path):
+    Path("data/train.conll").write_text("ana O\nwent O\n")
+    with pytest.raises(DataError) as caught:
+        run_all(load(*HEADED), only=["task.ner-alone"])
+    assert str(caught.value) == (
+        "data/train.conll has no label but 'O'. Two or more were expected: from one alone nothing can be learned. "
+        "Check that the file is the one you meant and which column holds the tags (tag_column)."
     )
 
 

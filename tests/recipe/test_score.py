@@ -36,7 +36,7 @@ def test_examples_are_readable_have_something_to_find_and_spread_over_the_file()
     sentences = [make_sentence(number, words=5, tagged=number % 2 == 0) for number in range(36)]
     sentences += [make_sentence(90, words=3, tagged=True), make_sentence(91, words=25, tagged=True)]
     labels = tuple(sentence.tags for sentence in sentences)
-    found = Predictions(labels=labels, num_cut_words=0, seconds=1.0, num_tokens=1)
+    found = Predictions(labels=labels, num_cut=(), seconds=1.0, num_tokens=1)
     examples = choose_examples("qu", sentences, {"target": found})
     assert [example.tokens[0] for example in examples] == ["w0", "w6", "w12", "w18", "w24", "w30"]
     assert all(example.predicted["target"] == example.gold for example in examples)

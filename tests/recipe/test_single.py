@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from tests.tiny import make_base
 
-from polygraft.errors import OptionError, PlanError
+from polygraft.errors import DataError, OptionError, PlanError
 from polygraft.recipe.single import Order, train_graft
 from polygraft.store.manifest import Manifest
 from polygraft.store.store import Store
@@ -64,6 +64,77 @@ def test_an_order_that_was_carried_out_is_not_trained_again():
 
 
 @pytest.mark.usefixtures("here")
+def test_an_order_given_again_for_an_older_version_makes_the_name_mean_it():
+    first = train(make_order())[1]
+    train(make_order(settings=TrainSettings(steps=2, batch_tokens=96)))
+    told: list[str] = []
+    assert train(make_order(), notify=told.append) == ([], first)
+    assert told == [
+        "The name 'new' now means version 1, which this command made; it meant version 2, which stays in the store."
+    ]
+    assert Store(Path("store")).manifest("new").version == 1
+    assert train(make_order(), notify=told.append) == ([], first)
+    assert len(told) == 1
+
+
+@pytest.mark.usefixtures("here")
+def test_a_text_of_one_line_has_no_held_out_loss():
+    Path("data/one.txt").write_text("ana went to the house\n")
+    told: list[str] = []
+    order = make_order(objective="mlm", train=Path("data/one.txt"))
+    steps, stored = train(order, notify=told.append)
+    assert told == [
+        "Only one line of one.txt is there to learn from: none is kept apart, and no held-out loss is measured. Give "
+        "two or more lines, better some hundred."
+    ]
+    assert (stored.scores, [step.held_out for step in steps]) == ({}, [None] * 4)
+    assert [(record.name, record.num_examples) for record in stored.data] == [("train one.txt", 1)]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_dev_text_is_measured_on_whatever_the_length_of_the_other():
+    Path("data/one.txt").write_text("ana went to the house\n")
+    order = make_order(objective="mlm", train=Path("data/one.txt"), dev=Path("data/en.txt"))
+    stored = train(order)[1]
+    assert list(stored.scores) == ["held_out_loss"]
+    assert [record.num_examples for record in stored.data] == [1, 30]
+
+
+@pytest.mark.usefixtures("here")
+def test_rows_that_are_too_long_are_told():
+    with Path("data/train.conll").open("a", encoding="utf-8") as file:
+        file.write("\n" + "ana\tB-PER\n" * 60)
+    told: list[str] = []
+    train(make_order(dev=None), notify=told.append)
+    assert told == [
+        "1 of 31 rows of train.conll are longer than 40 tokens; what is past that (22 words) is not learned from."
+    ]
+
+
+@pytest.mark.parametrize("use", ["train", "dev"])
+@pytest.mark.usefixtures("here")
+def test_text_that_the_tokenizer_does_not_know_is_named(use: str):
+    Path("data/strange.txt").write_text("\x7f\n")
+    with pytest.raises(DataError) as caught:
+        train(make_order(objective="mlm", **{use: Path("data/strange.txt")}))
+    assert str(caught.value) == (
+        "None of the 1 lines of data/strange.txt has a token that the tokenizer knows. Text in the tokenizer's script "
+        "was expected. Check the file, or take a base that was trained on this script."
+    )
+
+
+@pytest.mark.usefixtures("here")
+def test_labels_that_teach_nothing_are_refused_with_their_file():
+    Path("data/none.conll").write_text("ana O\nwent O\n")
+    with pytest.raises(DataError) as caught:
+        train(make_order(train=Path("data/none.conll")))
+    assert str(caught.value) == (
+        "data/none.conll has no label but 'O'. Two or more were expected: from one alone nothing can be learned. Check "
+        "that the file is the one you meant and which column holds the tags (tag_column)."
+    )
+
+
+@pytest.mark.usefixtures("here")
 def test_a_damaged_checkpoint_is_told():
     with pytest.raises(Interrupted):
         train(make_order(), should_stop=stop_after(3))
@@ -72,10 +143,11 @@ def test_a_damaged_checkpoint_is_told():
     told: list[str] = []
     steps, _ = train(make_order(), notify=told.append)
     assert len(steps) == 4
-    assert told == [
+    assert told[:1] == [
         f"The checkpoint {path.name} in {path.parent} cannot be read (ValueError); training goes on from the one "
         "before, or from the start if there is none."
     ]
+    assert [sentence.partition(":")[0] for sentence in told[1:]] == ["The best dev score of 'new' is 0"]
 
 
 @pytest.mark.usefixtures("here")

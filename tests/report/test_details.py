@@ -23,6 +23,17 @@ def test_a_precision_that_is_absent_is_a_dash():
     assert result_table([result]).rows[0][7].text == "–"
 
 
+def test_macro_f1_and_perplexity_have_columns_where_a_result_has_them():
+    first, second, *_ = SUMMARY.results
+    table = result_table(
+        [dataclasses.replace(first, macro_f1=0.625), dataclasses.replace(second, perplexity=1234.56)]
+    )
+    assert table.columns[8:11] == ("Recall", "Macro-F1", "Perplexity")
+    assert [[cell.text for cell in row[9:11]] for row in table.rows] == [["62.5", "–"], ["–", "1,234.6"]]
+    assert {len(row) for row in table.rows} == {len(table.columns)} == {len(table.numeric)}
+    assert not {"Macro-F1", "Perplexity"} & set(result_table([first]).columns)
+
+
 def test_scores_by_type_stand_beside_how_many_there_were():
     table = type_table(build_grids(SUMMARY)[0], results=SUMMARY.results, ident="t")
     assert table is not None

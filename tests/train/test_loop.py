@@ -161,17 +161,43 @@ def make_scores(scores: list[float]) -> Any:
     return lambda attachment: next(queue)
 
 
-def test_the_best_values_are_kept():
-    training = make_training("tokens", evaluate=make_scores([0.1, 0.5, 0.4, 0.3, 0.5]), evaluate_every=2)
+@pytest.mark.parametrize(("last", "best"), [(0.2, 4), (0.5, 10)])
+def test_the_best_values_are_kept_and_the_later_of_equal_ones(last: float, best: int):
+    training = make_training("tokens", evaluate=make_scores([0.1, 0.5, 0.4, 0.3, last]), evaluate_every=2)
     kept: dict[int, dict[str, bytes]] = {}
     found = []
     for step in training.run():
         kept[step.number] = read_bytes(training.graft)
         found.append((step.held_out, step.is_best))
-    scores = [(0.1, True), (0.5, True), (0.4, False), (0.3, False), (0.5, False)]
+    scores = [(0.1, True), (0.5, True), (0.4, False), (0.3, False), (last, False)]
     assert found == [pair for score in scores for pair in ((None, False), score)]
-    assert read_bytes(training.graft) == kept[4] != kept[10]
+    assert read_bytes(training.graft) == kept[best] != kept[14 - best]
     assert training.progress.best == 0.5
+
+
+def test_an_equal_score_is_no_gain_for_patience():
+    training = make_training("tokens", evaluate=lambda attachment: 0.5, evaluate_every=1, patience=2)
+    kept = {step.number: read_bytes(training.graft) for step in training.run()}
+    assert list(kept) == [1, 2, 3]
+    assert read_bytes(training.graft) == kept[3] != kept[1]
+
+
+def test_a_best_score_of_zero_is_told_with_what_to_try():
+    told: list[str] = []
+    run(make_training("tokens", evaluate=lambda attachment: 0.0, head_lr_factor=2.0, notify=told.append))
+    assert told == [
+        "The best dev score of 'new' is 0: after 10 steps none of the held-out entities or labels is right. Expected a "
+        "score above 0. Train for more steps (more epochs, or a smaller --batch-tokens than 96), with a higher "
+        "learning rate (--lr, it is 0.01), or with a head that learns faster (--head-lr-factor, it is 2); in a recipe "
+        "these are keys of [train.task]."
+    ]
+
+
+@pytest.mark.parametrize(("name", "score"), [("tokens", 0.1), ("mlm", 0.0)])
+def test_other_scores_are_not_told(name: str, score: float):
+    told: list[str] = []
+    run(make_training(name, evaluate=lambda attachment: score, notify=told.append))
+    assert told == []
 
 
 def test_training_stops_early_when_patience_is_at_its_end():

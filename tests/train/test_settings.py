@@ -45,6 +45,25 @@ def test_rates_out_of_range_are_refused(change: dict[str, float]):
     )
 
 
+@pytest.mark.parametrize("factor", [0.0, -1.0, float("inf"), float("nan")])
+def test_a_head_that_cannot_learn_is_refused(factor: float):
+    with pytest.raises(OptionError) as caught:
+        TrainSettings(steps=1, head_lr_factor=factor)
+    assert str(caught.value) == (
+        f"Training has head_lr_factor={factor}. Expected a number above 0, such as 10. Correct the number."
+    )
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 99999999999999999999999])
+def test_a_seed_that_no_generator_takes_is_refused(seed: int):
+    with pytest.raises(OptionError) as caught:
+        TrainSettings(steps=1, seed=seed)
+    assert str(caught.value) == (
+        f"Training has seed={seed}. Expected 0 or more, and less than 2**63. Give another number."
+    )
+    assert TrainSettings(steps=1, seed=2**63 - 1).seed == 2**63 - 1
+
+
 @pytest.mark.parametrize("warmup", [0.0, 0.06, 0.5, 0.99])
 def test_the_learning_rate_peaks_once_and_never_is_zero(warmup: float):
     settings = TrainSettings(steps=40, lr=1.0, warmup=warmup)

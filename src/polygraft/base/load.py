@@ -139,7 +139,21 @@ def _choose_device(device: str) -> torch.device:
             "auto, cpu, "
             "or cuda:N with a smaller N. Pass one of these."
         )
+    if not can_compute_on(place):
+        raise BaseModelError(
+            f"This PyTorch can keep no values on the device '{device}' here. Expected auto, cpu, cuda or cuda:N. Pass "
+            "one of these, or install the PyTorch that is made for the device."
+        )
     return place
+
+
+def can_compute_on(device: torch.device) -> bool:
+    """Whether values can be put on a device and come back: PyTorch knows the names of many that are not there."""
+    try:
+        return float(torch.ones(1, device=device).cpu()) == 1.0
+    except (RuntimeError, AssertionError, ImportError):
+        # Which of them it is differs from one kind of device to the next.
+        return False
 
 
 def _choose_dtype(dtype: str, device: torch.device) -> torch.dtype:

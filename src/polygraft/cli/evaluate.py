@@ -132,7 +132,8 @@ def score_masked_lm(attachment: Attachment, file: Path, *, task: str, language: 
 
     lines = read_text(file)
     base = attachment.base
-    encoded = encode_text(lines, base.tokenizer, max_length=min(TEXT_LENGTH, find_max_length(base)))
+    max_length = min(TEXT_LENGTH, find_max_length(base))
+    encoded = encode_text(lines, base.tokenizer, max_length=max_length, source=str(file))
     started = time.perf_counter()
     measured = measure_masked_lm(attachment, encoded, vocabulary=None, masking=Masking())
     seconds = time.perf_counter() - started
@@ -143,12 +144,15 @@ def score_masked_lm(attachment: Attachment, file: Path, *, task: str, language: 
         plan=str(attachment),
         metric="loss",
         score=measured.loss,
+        perplexity=perplexity(measured.loss),
         num_sentences=len(lines),
         num_gold=measured.num_targets,
         seconds=seconds,
         tokens_per_second=encoded.num_tokens / seconds,
         seed=0,
-        notes=(f"The perplexity is {perplexity(measured.loss):.1f}, on {encoded.num_tokens:,} tokens.",),
+        notes=(
+            f"The text has {encoded.num_tokens:,} tokens, of which {measured.num_targets:,} were hidden.",
+        ),
     )
 
 
@@ -167,21 +171,32 @@ def show_result(result: Result, *, as_json: bool) -> None:
 
 
 def _draw_result(result: Result) -> Table:
-    from polygraft.report.cells import Cell, Table, count_cell, format_interval, score_cell
+    from polygraft.report.cells import (
+        Cell,
+        Table,
+        count_cell,
+        format_interval,
+        perplexity_cell,
+        score_cell,
+    )
     from polygraft.report.numbers import format_score
 
+    beside = {
+        "f1": {"Precision": score_cell(result.precision), "Recall": score_cell(result.recall)},
+        "accuracy": {"Macro-F1": score_cell(result.macro_f1)},
+        "loss": {"Perplexity": perplexity_cell(result.perplexity)},
+    }[result.metric]
     metric = {"f1": "Entity F1", "accuracy": "Accuracy", "loss": "Masked-LM loss"}[result.metric]
     cells = (
         Cell(text=result.plan, code=True),
         Cell(text=format_score(result.score, metric=result.metric), value=result.score),
         Cell(text=format_interval(result.low, result.high, metric=result.metric) or "\u2013"),
-        score_cell(result.precision),
-        score_cell(result.recall),
+        *beside.values(),
         count_cell(result.num_sentences),
         count_cell(result.num_gold),
         count_cell(result.tokens_per_second),
     )
-    names = ("Plan", metric, "95 %", "Precision", "Recall", "Sentences", "Gold items", "Tokens/s")
+    names = ("Plan", metric, "95 %", *beside, "Sentences", "Gold items", "Tokens/s")
     numeric = (False, *(True for _ in names[1:]))
     return Table(
         ident="result",

@@ -36,7 +36,7 @@ def label_words(attachment: Attachment, texts: Sequence[str]) -> tuple[list[Pred
     made = predict_tags(attachment, [[word.text for word in words] for words in split])
     has_spans = is_span_labelling(attachment.find_labels())
     found: list[Prediction] = []
-    for text, words, tags in zip(texts, split, made.labels, strict=True):
+    for text, words, tags, num_cut in zip(texts, split, made.labels, made.num_cut, strict=True):
         prediction: Prediction = {
             "text": text,
             "tokens": [word.text for word in words],
@@ -51,6 +51,8 @@ def label_words(attachment: Attachment, texts: Sequence[str]) -> tuple[list[Pred
                 {"type": name, "start": start, "end": end, "text": text[start:end]}
                 for name, start, end in ends
             ]
+        if num_cut:
+            prediction["num_cut_words"] = num_cut
         found.append(prediction)
     return found, made.num_cut_words
 
@@ -61,10 +63,11 @@ def label_texts(attachment: Attachment, texts: Sequence[str]) -> tuple[list[Pred
 
     filled = [text for text in texts if text.strip()]
     made = predict_texts(attachment, filled)
-    labels = iter(made.labels)
-    found: list[Prediction] = [
-        {"text": text, "label": next(labels)[0] if text.strip() else None} for text in texts
-    ]
+    rows = zip(made.labels, made.num_cut, strict=True)
+    found: list[Prediction] = []
+    for text in texts:
+        (label,), num_cut = next(rows) if text.strip() else ((None,), 0)
+        found.append({"text": text, "label": label, **({"num_cut_pieces": num_cut} if num_cut else {})})
     return found, made.num_cut_words
 
 

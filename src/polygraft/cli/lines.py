@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 
 from polygraft.data.open import read_lines, show
 from polygraft.errors import DataError
 
 BYTE_ORDER_MARK = "\ufeff"
+CHUNK_BYTES = 65536
+"""What a pipe holds; more cannot be there at once."""
 
 
 def read_file_lines(path: Path) -> Iterator[str]:
@@ -27,12 +31,13 @@ def read_file_lines(path: Path) -> Iterator[str]:
         yield from read_lines_of(file, name=str(path))
 
 
-def read_lines_of(source: Iterable[bytes], *, name: str) -> Iterator[str]:
+def read_lines_of(source: Iterable[bytes], *, name: str, first: int = 1) -> Iterator[str]:
     """Read lines of UTF-8 without their ends.
 
     Args:
         source: Lines of bytes, such as an open file.
         name: What messages call it.
+        first: The number of the first line, for messages; line 1 may begin with a byte order mark.
 
     Raises:
         DataError: A line is not text.
@@ -41,7 +46,7 @@ def read_lines_of(source: Iterable[bytes], *, name: str) -> Iterator[str]:
         >>> list(read_lines_of([b"Ana\\r\\n", b"", b"Lima"], name="standard input"))
         ['Ana', '', 'Lima']
     """
-    for number, raw in enumerate(source, start=1):
+    for number, raw in enumerate(source, start=first):
         try:
             line = raw.decode("utf-8").removesuffix("\n").removesuffix("\r")
         except UnicodeDecodeError as error:
@@ -56,3 +61,61 @@ def read_lines_of(source: Iterable[bytes], *, name: str) -> Iterator[str]:
                 "was expected, one sentence a line. Check that the input is not binary or UTF-16."
             )
         yield line.removeprefix(BYTE_ORDER_MARK) if number == 1 else line
+
+
+def read_argument(text: str, *, name: str) -> list[str]:
+    """Give the lines of an argument; an empty one is one empty line.
+
+    Args:
+        text: The argument. Python keeps bytes of it that are not UTF-8 as lone surrogates.
+        name: What messages call it.
+
+    Raises:
+        DataError: It is not text.
+
+    Example:
+        >>> read_argument("Ana\\nLima", name="--text")
+        ['Ana', 'Lima']
+    """
+    raw = text.encode("utf-8", "surrogateescape")
+    return list(read_lines_of(io.BytesIO(raw), name=name)) or [""]
+
+
+def read_arriving(source: io.BufferedIOBase, *, name: str) -> Iterator[list[str]]:
+    """Read lines as they arrive: all that are there, and then wait for more.
+
+    Args:
+        source: A stream of bytes, such as standard input.
+        name: What messages call it.
+
+    Raises:
+        DataError: A line is not text.
+
+    Example:
+        >>> list(read_arriving(io.BytesIO(b"Ana\\nLima"), name="standard input"))
+        [['Ana'], ['Lima']]
+    """
+    first = 1
+    for lines in _gather_arriving(source):
+        yield list(read_lines_of(lines, name=name, first=first))
+        first += len(lines)
+
+
+def cut(lines: Iterable[str], *, num_lines: int) -> Iterator[list[str]]:
+    """Cut lines into lists of so many."""
+    rest = iter(lines)
+    while batch := list(islice(rest, num_lines)):
+        yield batch
+
+
+def _gather_arriving(source: io.BufferedIOBase) -> Iterator[list[bytes]]:
+    """Give lines without their ends in lists of those that are there; `read1` waits for nothing but the first byte."""
+    begun: list[bytes] = []
+    while chunk := source.read1(CHUNK_BYTES):
+        first, *others = chunk.split(b"\n")
+        begun.append(first)
+        if others:
+            yield [b"".join(begun), *others[:-1]]
+            begun = [others[-1]]
+    if any(begun):
+        yield [b"".join(begun)]

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
+import io
 import sys
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast
 
 import typer
 
 from polygraft.cli.console import make_console, say, show, write_json_line
 from polygraft.cli.labelling import choose_labeller, draw_prediction
-from polygraft.cli.lines import read_file_lines, read_lines_of
+from polygraft.cli.lines import cut, read_argument, read_arriving, read_file_lines
 from polygraft.cli.loading import open_attachment
 from polygraft.cli.options import PLAN_HELP, AnyBaseOption, BaseOption, DeviceOption, DtypeOption, StoreOption
 from polygraft.cli.tagged import choose_styles
 
 LINES_AT_ONCE = 128
+"""The most lines that are labelled together."""
 STANDARD_INPUT = Path("-")
 
 
@@ -45,8 +46,7 @@ def predict(
 
     Offsets count characters of the sentence as it was given. An empty line gives an empty result.
     """
-    lines = _open_lines(file, texts)
-    num_lines = 1 if file in (None, STANDARD_INPUT) and not texts and sys.stdin.isatty() else LINES_AT_ONCE
+    batches = _open_batches(file, texts)
     with open_attachment(
         plan, base=base, store=store, device=device, dtype=dtype, any_base=any_base
     ) as attachment:
@@ -58,9 +58,9 @@ def predict(
         )
         label = choose_labeller(attachment)
         num_cut = 0
-        for batch in _cut(lines, num_lines):
-            predictions, cut = label(attachment, batch)
-            num_cut += cut
+        for batch in batches:
+            predictions, num_cut_here = label(attachment, batch)
+            num_cut += num_cut_here
             for found in predictions:
                 show_prediction(found)
         if num_cut:
@@ -69,19 +69,17 @@ def predict(
             say(f"{describe_cut(attachment, num_cut)} Give long texts a sentence a line.", style="yellow")
 
 
-def _open_lines(file: Path | None, texts: list[str] | None) -> Iterator[str]:
+def _open_batches(file: Path | None, texts: list[str] | None) -> Iterator[list[str]]:
+    """Give lines in lists that are labelled together."""
     if texts and file is not None:
         raise typer.BadParameter("Give sentences with --text, or a FILE, not both.")
     if texts:
-        return (line for text in texts for line in text.splitlines() or [""])
+        lines = [line for text in texts for line in read_argument(text, name="--text")]
+        return cut(lines, num_lines=LINES_AT_ONCE)
     if file is not None and file != STANDARD_INPUT:
-        return read_file_lines(file)
+        return cut(read_file_lines(file), num_lines=LINES_AT_ONCE)
     if file is None and sys.stdin.isatty():
         raise typer.BadParameter('Nothing to label. Give --text "...", a FILE, or - for standard input.')
-    return read_lines_of(sys.stdin.buffer, name="standard input")
-
-
-def _cut(lines: Iterable[str], num_lines: int) -> Iterator[list[str]]:
-    rest = iter(lines)
-    while batch := list(islice(rest, num_lines)):
-        yield batch
+    # Whoever writes a line and reads its labels before the next must not wait for lines that never come.
+    arriving = read_arriving(cast("io.BufferedIOBase", sys.stdin.buffer), name="standard input")
+    return (batch for lines in arriving for batch in cut(lines, num_lines=LINES_AT_ONCE))

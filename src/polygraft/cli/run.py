@@ -29,7 +29,11 @@ def run(
     log: Annotated[
         typer.FileTextWrite | None,
         typer.Option(
-            "--log-json", metavar="FILE", mode="a", help="Add each event to a file as a line of JSON."
+            "--log-json",
+            metavar="FILE",
+            mode="a",
+            lazy=True,
+            help="Add each event to a file as a line of JSON.",
         ),
     ] = None,
     as_json: JsonOption = False,

@@ -27,6 +27,7 @@ from polygraft.cli.train_options import (
     DevOption,
     EpochsOption,
     HeadLayerOption,
+    HeadLrFactorOption,
     LrOption,
     NameOption,
     PatienceOption,
@@ -45,6 +46,9 @@ if TYPE_CHECKING:
 
 DEFAULT_STEPS = 600
 DEFAULT_EPOCHS = 5
+DEFAULT_LABELS_LR = 1e-3
+DEFAULT_HEAD_LR_FACTOR = 10.0
+"""Of heads for labels, as in recipes: the bundled base's hidden states are small."""
 
 TextFile = Annotated[
     Path, typer.Option("--train", metavar="FILE", help="Plain text, a sentence or paragraph a line.")
@@ -117,7 +121,8 @@ def train_tokens(
     under: UnderOption = None,
     steps: StepsOption = None,
     epochs: EpochsOption = None,
-    lr: LrOption = 5e-4,
+    lr: LrOption = DEFAULT_LABELS_LR,
+    head_lr_factor: HeadLrFactorOption = DEFAULT_HEAD_LR_FACTOR,
     batch_tokens: BatchTokensOption = 2048,
     warmup: WarmupOption = 0.06,
     patience: PatienceOption = None,
@@ -139,6 +144,7 @@ def train_tokens(
         steps=steps,
         epochs=DEFAULT_EPOCHS if steps is None and epochs is None else epochs,
         lr=lr,
+        head_lr_factor=head_lr_factor,
         batch_tokens=batch_tokens,
         warmup=warmup,
         patience=patience,
@@ -170,7 +176,8 @@ def train_sequence(
     under: UnderOption = None,
     steps: StepsOption = None,
     epochs: EpochsOption = None,
-    lr: LrOption = 5e-4,
+    lr: LrOption = DEFAULT_LABELS_LR,
+    head_lr_factor: HeadLrFactorOption = DEFAULT_HEAD_LR_FACTOR,
     batch_tokens: BatchTokensOption = 2048,
     warmup: WarmupOption = 0.06,
     patience: PatienceOption = None,
@@ -190,6 +197,7 @@ def train_sequence(
         steps=steps,
         epochs=DEFAULT_EPOCHS if steps is None and epochs is None else epochs,
         lr=lr,
+        head_lr_factor=head_lr_factor,
         batch_tokens=batch_tokens,
         warmup=warmup,
         patience=patience,

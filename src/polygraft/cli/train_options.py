@@ -23,6 +23,12 @@ EpochsOption = Annotated[
     int | None, typer.Option("--epochs", min=1, metavar="N", help="Passes over the data; this or --steps.")
 ]
 LrOption = Annotated[float, typer.Option("--lr", metavar="X", help="Peak learning rate of AdamW.")]
+HeadLrFactorOption = Annotated[
+    float,
+    typer.Option(
+        "--head-lr-factor", metavar="X", help="What the learning rate of the head is multiplied by."
+    ),
+]
 BatchTokensOption = Annotated[
     int, typer.Option("--batch-tokens", metavar="N", help="Most tokens in a batch, padding included.")
 ]

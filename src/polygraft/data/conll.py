@@ -15,15 +15,21 @@ _BLANKS = re.compile("[ \t]+")
 _EDGES = " \t"
 _DOCUMENT_START = "-DOCSTART-"
 _COMMENT = "# "
+_SPAN_TAG = re.compile("[BIESLU]-")
+_HASH_TAGS = frozenset(("O", "#", "SYM", "PUNCT", "NOUN", "X"))
+"""What a lone number sign is tagged as: outside of entities, itself (Penn Treebank), and the universal parts of
+speech that it gets."""
 _ADVICE = "Separate token and tag with one space or tab, and sentences with an empty line."
 
 
 def read_conll(path: Path | str, *, token_column: int = 0, tag_column: int = -1) -> list[TaggedSentence]:
     """Read the tagged sentences of a CoNLL file.
 
-    Columns stand between tabs, or between spaces where a line has no tab; empty lines end sentences. Lines
-    that start with `-DOCSTART-` are skipped, and so are comments: lines that start with `# ` and have not the
-    file's number of columns. Any tag is accepted, with or without `B-` and `I-`.
+    Columns stand between tabs, or between spaces where a line has no tab; empty lines end sentences. Any tag is
+    accepted, with or without `B-` and `I-`. Lines that start with `-DOCSTART-` are skipped, and so are comments:
+    lines that start with `# ` and have not the file's number of columns, or that stand before a sentence and have
+    in the tag's column what no tag is: not `O`, no tag of a span such as `B-LOC`, none that a number sign gets as a
+    part of speech, and none that stands on another line.
 
     Args:
         path: The file, UTF-8.
@@ -53,6 +59,8 @@ def read_conll(path: Path | str, *, token_column: int = 0, tag_column: int = -1)
 def write_conll(path: Path | str, sentences: Iterable[TaggedSentence]) -> None:
     """Write tagged sentences as lines of token, space, tag, so that `read_conll` gives them back.
 
+    A token that is a number sign has a tab behind it: with a space it might be taken for a comment.
+
     Args:
         path: The file; what it held is replaced.
         sentences: What to write.
@@ -79,14 +87,23 @@ def _read_rows(
 ) -> Iterator[tuple[int, str, str] | None]:
     """Give (line, token, tag) for a token and None for an empty line."""
     expected, has_tabs = _find_shape(path, lines, token_column=token_column, tag_column=tag_column)
+    tags: set[str] | None = None
+    is_between = True
     for number, line in enumerate(lines, start=1):
         content = line.strip(_EDGES)
         if not content or _split(content)[0] == _DOCUMENT_START:
+            is_between = True
             yield None
             continue
         columns = _split(content)
-        if line.startswith(_COMMENT) and (len(columns) != expected or (has_tabs and "\t" not in content)):
-            continue
+        if line.startswith(_COMMENT):
+            if len(columns) != expected or (has_tabs and "\t" not in content):
+                continue
+            if is_between and not _SPAN_TAG.match(columns[tag_column]):
+                tags = _list_tags(lines, expected=expected, tag_column=tag_column) if tags is None else tags
+                if columns[tag_column] not in tags:
+                    continue
+        is_between = False
         refuse_control_characters(content, path=path, line=number)
         if len(columns) != expected:
             raise DataError(
@@ -130,6 +147,12 @@ def _find_shape(
     return num_columns, "\t" in first
 
 
+def _list_tags(lines: Sequence[str], *, expected: int, tag_column: int) -> set[str]:
+    """List the tags that a number sign may have: those of the lines that are surely no comments among them."""
+    rows = (_split(line.strip(_EDGES)) for line in lines if not line.startswith((_COMMENT, _DOCUMENT_START)))
+    return {*_HASH_TAGS, *(columns[tag_column] for columns in rows if len(columns) == expected)}
+
+
 def _split(content: str) -> list[str]:
     if "\t" in content:
         return [column.strip(" ") for column in content.split("\t")]
@@ -150,4 +173,8 @@ def _write_sentence(sentence: TaggedSentence) -> str:
                 f"tab, and is not {_DOCUMENT_START}. Replace it before writing."
             )
         refuse_control_characters(word, path="The token or tag", line=sentence.line)
-    return "".join(f"{token} {tag}\n" for token, tag in zip(sentence.tokens, sentence.tags, strict=True))
+    # After a tab a number sign is no comment, whatever its tag.
+    return "".join(
+        f"{token}\t{tag}\n" if f"{token} " == _COMMENT else f"{token} {tag}\n"
+        for token, tag in zip(sentence.tokens, sentence.tags, strict=True)
+    )

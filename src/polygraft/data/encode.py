@@ -90,13 +90,19 @@ class EncodedLabels(EncodedText):
 
     Args:
         labels: The label's number for each row, or `IGNORE` for a label that is not known.
+        num_cut: How many pieces of each row's text were left out.
     """
 
     labels: NDArray[np.int32]
+    num_cut: NDArray[np.int64]
 
 
 def encode_text(
-    lines: Sequence[str], tokenizer: PreTrainedTokenizerBase, *, max_length: int = 128
+    lines: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int = 128,
+    source: str = "the data",
 ) -> EncodedText:
     """Turn lines of text into rows of token ids.
 
@@ -108,6 +114,7 @@ def encode_text(
         lines: The text.
         tokenizer: The base's fast tokenizer.
         max_length: Largest number of tokens of a row, special tokens included.
+        source: The file's name, for messages.
 
     Raises:
         DataError: No line has a token that the tokenizer knows.
@@ -124,7 +131,7 @@ def encode_text(
     keep = np.bincount(row_of[known], minlength=len(sizes)) > 0
     if not keep.any():
         raise DataError(
-            f"None of the {len(lines)} lines has a token that the tokenizer knows. Text in the tokenizer's "
+            f"None of the {len(lines)} lines of {source} has a token that the tokenizer knows. Text in the tokenizer's "
             "script was expected. Check the file, or take a base that was trained on this script."
         )
     ids, starts, _ = add_frame(pieces[keep[row_of]], sizes[keep], prefix=prefix, suffix=suffix)
@@ -236,6 +243,7 @@ def encode_labelled(
         ids=ids,
         starts=starts,
         labels=np.fromiter((numbers.get(text.label, IGNORE) for text in texts), dtype=np.int32),
+        num_cut=cut,
         num_cut_rows=int((cut > 0).sum()),
         num_cut_tokens=int(cut.sum()),
     )

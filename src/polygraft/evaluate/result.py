@@ -36,6 +36,10 @@ class Result:
     """Share of the predicted entities that are right."""
     recall: float | None = None
     """Share of the gold entities that are found."""
+    macro_f1: float | None = None
+    """Mean of the labels' F1, each label counting the same; of labels only."""
+    perplexity: float | None = None
+    """The number of equally likely tokens that a loss stands for; of losses only."""
     by_type: Mapping[str, TypeScore] = field(default_factory=dict[str, TypeScore])
     """The scores of each type of entity, or of each label."""
     num_sentences: int

@@ -38,10 +38,16 @@ class Predictions:
 
     labels: tuple[tuple[str, ...], ...]
     """One label a word; for texts, one label each."""
-    num_cut_words: int
-    """Words past the base's longest input, which got the first label; of texts, the pieces that were not read."""
+    num_cut: tuple[int, ...]
+    """Words of each sentence past the base's longest input, which got the first label; of each text, the pieces that
+    were not read."""
     seconds: float
     num_tokens: int
+
+    @property
+    def num_cut_words(self) -> int:
+        """Words or pieces past the base's longest input, of all together."""
+        return sum(self.num_cut)
 
     @property
     def tokens_per_second(self) -> float:
@@ -77,7 +83,7 @@ def predict_tags(
     places = [place for place, words in enumerate(sentences) if words]
     labels: list[tuple[str, ...]] = [() for _ in sentences]
     if not places:
-        return Predictions(labels=tuple(labels), num_cut_words=0, seconds=0.0, num_tokens=0)
+        return Predictions(labels=tuple(labels), num_cut=(0,) * len(labels), seconds=0.0, num_tokens=0)
     tagged = [
         TaggedSentence(tuple(sentences[place]), (names[0],) * len(sentences[place]), 0) for place in places
     ]
@@ -89,14 +95,15 @@ def predict_tags(
     row_of = np.repeat(np.arange(encoded.num_rows), encoded.lengths)
     found = [np.zeros(len(sentence.tokens), dtype=np.int64) for sentence in tagged]
     starts = np.searchsorted(row_of[first], np.arange(encoded.num_rows + 1))
+    num_cut = [0] * len(labels)
     for row, numbers in enumerate(found):
         span = slice(starts[row], starts[row + 1])
         numbers[encoded.word_of[first][span]] = best[first][span]
         labels[places[row]] = tuple(names[number] for number in numbers)
-    num_cut = sum(len(sentence.tokens) for sentence in tagged) - int(first.sum())
+        num_cut[places[row]] = len(numbers) - int(starts[row + 1] - starts[row])
     return Predictions(
         labels=tuple(labels),
-        num_cut_words=num_cut,
+        num_cut=tuple(num_cut),
         seconds=time.perf_counter() - started,
         num_tokens=num_tokens,
     )
@@ -115,7 +122,7 @@ def predict_texts(
     names = attachment.find_labels()
     started = time.perf_counter()
     if not texts:
-        return Predictions(labels=(), num_cut_words=0, seconds=0.0, num_tokens=0)
+        return Predictions(labels=(), num_cut=(), seconds=0.0, num_tokens=0)
     examples = [LabelledText(text, names[0], 0) for text in texts]
     encoded = encode_labelled(
         examples, attachment.base.tokenizer, labels=names, max_length=find_max_length(attachment.base)
@@ -132,7 +139,7 @@ def predict_texts(
                 best[row] = (names[number],)
     return Predictions(
         labels=tuple(best),
-        num_cut_words=encoded.num_cut_tokens,
+        num_cut=tuple(encoded.num_cut.tolist()),
         seconds=time.perf_counter() - started,
         num_tokens=num_tokens,
     )
@@ -256,7 +263,7 @@ def make_result(
     """Make the row of scores for some predictions."""
     predicted = predictions.labels
     by_type: dict[str, TypeScore]
-    precision = recall = None
+    precision = recall = macro_f1 = None
     if spans:
         score = score_spans(gold, predicted)
         value, precision, recall, num_gold = score.f1, score.precision, score.recall, score.num_gold
@@ -266,6 +273,7 @@ def make_result(
         flat_gold = [label for labels in gold for label in labels]
         labels = score_labels(flat_gold, [label for row in predicted for label in row])
         value, num_gold, by_type = labels.accuracy, labels.num_gold, dict(labels.by_label)
+        macro_f1 = labels.macro_f1
         interval = bootstrap_interval(label_counts_per_sentence(gold, predicted), accuracy_of_counts)
     return Result(
         task=task,
@@ -278,6 +286,7 @@ def make_result(
         high=interval.high,
         precision=precision,
         recall=recall,
+        macro_f1=macro_f1,
         by_type=by_type,
         num_sentences=len(gold),
         num_gold=num_gold,

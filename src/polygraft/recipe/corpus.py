@@ -11,15 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polygraft.data.conll import read_conll
-from polygraft.data.encode import EncodedText, encode_text
+from polygraft.data.encode import EncodedLabels, EncodedTags, EncodedText, collect_labels, encode_text
 from polygraft.data.example import LabelledText, TaggedSentence
 from polygraft.data.open import file_digest
 from polygraft.data.text import read_text
 from polygraft.data.tsv import read_labelled
+from polygraft.errors import DataError
 from polygraft.recipe.schema import LanguageData, Recipe, TaskData
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,7 +28,8 @@ class Texts:
     """The text of one language: what is learned from, and what is kept apart."""
 
     train: EncodedText
-    held_out: EncodedText
+    held_out: EncodedText | None
+    """None for a text of one line: what is learned from is no measure."""
     num_lines: int
 
 
@@ -52,14 +54,15 @@ class Corpus:
         """Give the encoded text of a language."""
         if name not in self._texts:
             settings = self.recipe.train.language
-            lines = _read_lines(self.recipe.languages[name])
-            train, held_out = split_lines(lines, num_held_out=settings.held_out)
-            max_length = min(settings.max_length, self.longest)
-            self._texts[name] = Texts(
-                train=encode_text(train, self.tokenizer, max_length=max_length),
-                held_out=encode_text(held_out, self.tokenizer, max_length=max_length),
-                num_lines=len(lines),
+            language = self.recipe.languages[name]
+            lines = _read_lines(language)
+            train, held_out = encode_texts(
+                *split_lines(lines, num_held_out=settings.held_out),
+                self.tokenizer,
+                max_length=min(settings.max_length, self.longest),
+                source=language.text,
             )
+            self._texts[name] = Texts(train=train, held_out=held_out, num_lines=len(lines))
         return self._texts[name]
 
     def read_mixed(self) -> EncodedText:
@@ -90,19 +93,102 @@ def _read_lines(language: LanguageData) -> list[str]:
     return lines if language.max_lines is None else lines[: language.max_lines]
 
 
+def find_labels(
+    examples: Sequence[TaggedSentence] | Sequence[LabelledText], *, source: Path
+) -> tuple[str, ...]:
+    """Give the labels that are to be learned, "O" first.
+
+    Args:
+        examples: What is learned from.
+        source: The file they are from, for the message.
+
+    Raises:
+        DataError: There is one label only.
+    """
+    labels = collect_labels(examples)
+    if len(labels) < 2:
+        where = (
+            " and which column holds the tags (tag_column)"
+            if any(isinstance(example, TaggedSentence) for example in examples)
+            else ""
+        )
+        raise DataError(
+            f"{source} has no label but '{''.join(labels)}'. Two or more were expected: from one alone nothing can be "
+            f"learned. Check that the file is the one you meant{where}."
+        )
+    return labels
+
+
+def describe_cut_rows(encoded: EncodedTags | EncodedLabels, *, source: Path, max_length: int) -> str | None:
+    """Say how much of labelled data is past the longest row, or give None where nothing is.
+
+    Args:
+        encoded: The data.
+        source: The file it is from.
+        max_length: The most tokens of a row.
+    """
+    if not encoded.num_cut_rows:
+        return None
+    what = "word" if isinstance(encoded, EncodedTags) else "piece"
+    ending = "" if encoded.num_cut_tokens == 1 else "s"
+    return (
+        f"{encoded.num_cut_rows} of {encoded.num_rows} rows of {source.name} are longer than {max_length} tokens; what "
+        f"is past that ({encoded.num_cut_tokens:,} {what}{ending}) is not learned from."
+    )
+
+
+def describe_one_line(source: Path) -> str:
+    """Say that a text is too short to keep a part of it apart."""
+    return (
+        f"Only one line of {source.name} is there to learn from: none is kept apart, and no held-out loss is measured. "
+        "Give two or more lines, better some hundred."
+    )
+
+
 def split_lines(lines: Sequence[str], *, num_held_out: int) -> tuple[list[str], list[str]]:
     """Keep some lines apart, evenly spread over the text; at most a tenth, and at least one of two lines.
+
+    Of a single line nothing is kept apart.
 
     Example:
         >>> split_lines(["a", "b", "c", "d"], num_held_out=300)
         (['b', 'c', 'd'], ['a'])
     """
     if len(lines) < 2:
-        return [*lines], [*lines]
+        return [*lines], []
     count = max(1, min(num_held_out, len(lines) // 10))
     apart: set[int] = set(np.linspace(0, len(lines) - 1, count, dtype=int).tolist())
     train: list[str] = [line for place, line in enumerate(lines) if place not in apart]
     return train, [lines[place] for place in sorted(apart)]
+
+
+def encode_texts(
+    train: Sequence[str],
+    held_out: Sequence[str],
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int,
+    source: Path,
+    held_out_source: Path | None = None,
+) -> tuple[EncodedText, EncodedText | None]:
+    """Encode what is learned from, and what the loss is measured on; None where that is nothing.
+
+    Args:
+        train: Lines to learn from.
+        held_out: Lines to measure on.
+        tokenizer: The base's fast tokenizer.
+        max_length: The most tokens of a row.
+        source: The file that is learned from, for messages.
+        held_out_source: The file that is measured on; None where its lines were kept apart from the other.
+
+    Raises:
+        DataError: The tokenizer knows no token of one of the two.
+    """
+    encoded = encode_text(train, tokenizer, max_length=max_length, source=str(source))
+    if not held_out:
+        return encoded, None
+    place = f"{source} that are kept apart" if held_out_source is None else str(held_out_source)
+    return encoded, encode_text(held_out, tokenizer, max_length=max_length, source=place)
 
 
 def join_texts(texts: Sequence[EncodedText]) -> EncodedText:

@@ -11,13 +11,13 @@ from torch import nn
 from polygraft.attach.attach import attach
 from polygraft.attach.graft import Graft, copy_tensors, make_graft
 from polygraft.attach.plan import Named, Plan, Stack
-from polygraft.data.encode import collect_labels, encode_labelled, encode_tags
+from polygraft.data.encode import encode_labelled, encode_tags
 from polygraft.data.example import LabelledText, TaggedSentence
 from polygraft.data.masking import Masking, corpus_vocabulary
 from polygraft.evaluate.run import find_max_length, measure_masked_lm, score_tags, score_texts
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
-from polygraft.recipe.corpus import read_examples
+from polygraft.recipe.corpus import describe_cut_rows, describe_one_line, find_labels, read_examples
 from polygraft.recipe.grafts import list_language_parts, list_shared_parts, list_task_parts, starts_shared
 from polygraft.recipe.steps import find_source
 from polygraft.recipe.workshop import MLM, SHARED, Workshop, name_head_step
@@ -87,20 +87,13 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
     text = workshop.corpus.read_with_source(name, source)
     objective = _make_masked_lm(workshop, text, mask_rate=settings.mask_rate)
     train = settings.plan_training(seed=workshop.recipe.seed)
-    held_out = workshop.corpus.read_language(name).held_out
-    vocabulary = None if objective.vocabulary is None else corpus_vocabulary_of(workshop, text, held_out)
-
-    def evaluate(attachment: Attachment) -> float:
-        return -measure_masked_lm(
-            attachment, held_out, vocabulary=vocabulary, masking=Masking(), seed=workshop.recipe.seed
-        ).loss
-
+    evaluate = _make_held_out_loss(workshop, name, text, objective)
     training = _make_training(workshop, job, graft, [plan], grafts, objective, train, evaluate)
     yield from training.run()
     best = training.progress.best
     scores = {} if best is None else {"held_out_loss": -best}
     stored = scale_bottlenecks(workshop, graft, settings.strength)
-    if stored is not graft:
+    if stored is not graft and evaluate is not None:
         with attach(workshop.base, plan, grafts={**grafts, name: stored}) as attachment:
             scores = {"held_out_loss": -evaluate(attachment), "held_out_loss_at_strength_1": -(best or 0.0)}
     texts = [name] if not settings.source_share or source in (None, name) else [name, source]
@@ -113,6 +106,24 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
     }
     workshop.keep(stored, step=job.digest, scores=scores, members=(MLM,), **facts)
     _finish(training)
+
+
+def _make_held_out_loss(
+    workshop: Workshop, name: str, text: EncodedText, objective: MaskedLm
+) -> Callable[[Attachment], float] | None:
+    """Make what measures the loss on the lines kept apart, larger being better; None where there are none."""
+    held_out = workshop.corpus.read_language(name).held_out
+    if held_out is None:
+        workshop.sentences.append(describe_one_line(workshop.recipe.languages[name].text))
+        return None
+    vocabulary = None if objective.vocabulary is None else corpus_vocabulary_of(workshop, text, held_out)
+
+    def evaluate(attachment: Attachment) -> float:
+        return -measure_masked_lm(
+            attachment, held_out, vocabulary=vocabulary, masking=Masking(), seed=workshop.recipe.seed
+        ).loss
+
+    return evaluate
 
 
 def corpus_vocabulary_of(workshop: Workshop, *texts: EncodedText) -> Any:
@@ -152,7 +163,7 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
     task = workshop.recipe.tasks[cast("str", job.task)]
     name = cast("str", job.graft)
     train_examples, dev = read_examples(task, task.train), read_examples(task, task.dev)
-    labels = collect_labels(train_examples)
+    labels = find_labels(train_examples, source=task.train)
     parts = list_task_parts(workshop.recipe, task, labels)
     graft = make_graft(workshop.base, name, parts, seed=workshop.recipe.seed)
     plans: list[Plan] = [Stack((Named(language), Named(name))) for language in job.under]
@@ -174,11 +185,9 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
         encoded = encode_tags(
             sentences, tokenizer, labels=labels, max_length=max_length, source=task.train.name
         )
-    if encoded.num_cut_rows:
-        workshop.sentences.append(
-            f"{encoded.num_cut_rows} of {encoded.num_rows} rows of {task.train.name} are longer than {max_length} "
-            "tokens; what is past that is not learned from."
-        )
+    sentence = describe_cut_rows(encoded, source=task.train, max_length=max_length)
+    if sentence is not None:
+        workshop.sentences.append(sentence)
     objective = Labelling(encoded)
     train = settings.plan_training(seed=workshop.recipe.seed)
 

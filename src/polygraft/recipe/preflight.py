@@ -6,9 +6,8 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from polygraft.attach.graft import make_graft
-from polygraft.data.encode import collect_labels
 from polygraft.errors import PolygraftError, RecipeError
-from polygraft.recipe.corpus import read_examples
+from polygraft.recipe.corpus import find_labels, read_examples
 from polygraft.recipe.grafts import list_language_parts, list_shared_parts, list_task_parts
 
 if TYPE_CHECKING:
@@ -73,4 +72,4 @@ def _check_files(name: str, task: TaskData) -> tuple[str, ...]:
         )
     for path in (task.dev, *task.test.values()):
         read_examples(task, path)
-    return collect_labels(read_examples(task, task.train))
+    return find_labels(read_examples(task, task.train), source=task.train)

@@ -9,7 +9,7 @@ from typing import Literal
 
 from polygraft.errors import OptionError, RecipeError
 from polygraft.store.manifest import check_name
-from polygraft.train.settings import TrainSettings
+from polygraft.train.settings import NUM_SEEDS, TrainSettings
 
 OBJECTIVES = ("tokens", "sequence")
 DEFAULT_EPOCHS = 5
@@ -231,7 +231,8 @@ class Recipe:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run, before an hour of training has gone by."""
-        _check("seed", self.seed, is_fine=self.seed >= 0, expected="0 or more")
+        is_fine = 0 <= self.seed < NUM_SEEDS
+        _check("seed", self.seed, is_fine=is_fine, expected="0 or more, and less than 2**63")
         tables = {"shared": self.train.shared, "language": self.train.language, "task": self.train.task}
         for place, table in tables.items():
             try:

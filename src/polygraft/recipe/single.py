@@ -17,7 +17,7 @@ from polygraft.attach.graft import Graft, make_graft, rebuild_graft
 from polygraft.attach.parse import parse_plan
 from polygraft.attach.plan import Named, Stack, list_names
 from polygraft.data.conll import read_conll
-from polygraft.data.encode import collect_labels, encode_labelled, encode_tags, encode_text
+from polygraft.data.encode import encode_labelled, encode_tags
 from polygraft.data.masking import Masking, corpus_vocabulary
 from polygraft.data.open import file_digest
 from polygraft.data.text import read_text
@@ -27,8 +27,14 @@ from polygraft.evaluate.run import find_max_length, measure_masked_lm, score_tag
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head, MaskedLmLayers
 from polygraft.parts.invertible import Invertible
-from polygraft.recipe.corpus import split_lines
-from polygraft.recipe.workshop import list_versions
+from polygraft.recipe.corpus import (
+    describe_cut_rows,
+    describe_one_line,
+    encode_texts,
+    find_labels,
+    split_lines,
+)
+from polygraft.recipe.workshop import list_versions, point_back
 from polygraft.store.manifest import BaseRecord, DataRecord, Manifest, MemberRecord, PartRecord, check_name
 from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.labels import Labelling
@@ -38,13 +44,14 @@ from polygraft.train.mlm import MaskedLm
 if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
     from polygraft.base.base import Base
+    from polygraft.data.encode import EncodedText
     from polygraft.parts.part import Part
     from polygraft.store.store import Store
     from polygraft.train.objective import Objective
     from polygraft.train.settings import TrainSettings
     from polygraft.train.step import Step
 
-FORM = 1
+FORM = 2
 """Raised when the same order would give other numbers than before."""
 NUM_HELD_OUT = 300
 TEXT_LENGTH = 128
@@ -82,7 +89,9 @@ class Work:
     graft: Graft
     objective: Objective
     num_examples: Mapping[str, int]
-    evaluate: Callable[[Attachment], float] | None
+    evaluate: Callable[[Attachment], float] | None = None
+    sentences: tuple[str, ...] = ()
+    """What a user should know."""
 
 
 def never() -> bool:
@@ -125,9 +134,14 @@ def train_graft(
     digest = _hash_order(base, order, below)
     done = store.find_step(digest)
     if done is not None and done.name == order.name:
+        sentence = point_back(store, done, maker="command")
+        if sentence is not None:
+            notify(sentence)
         yield done
         return
     work = _prepare_mlm(base, order, below) if order.objective == "mlm" else _prepare_labels(base, order)
+    for sentence in work.sentences:
+        notify(sentence)
     names = tuple(Named(name) for name in (*below, order.name))
     checkpoints = Checkpoints(store.folder / ".checkpoints" / order.name, key=digest)
     training = Training(
@@ -217,33 +231,41 @@ def _make_parts(order: Order, *, skip_layers: tuple[int, ...], head: Head | None
 
 
 def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft]) -> Work:
-    tokenizer, seed = base.tokenizer, order.settings.seed
+    seed, special = order.settings.seed, base.special_ids
     num_read = _find_read_layers(base, order, below)
     skip = tuple(sorted({*order.skip_layers, *range(num_read, base.sites.num_layers)}))
     head = None if order.head_layer is None else Head(objective="mlm", layer=order.head_layer)
     graft = make_graft(base, order.name, _make_parts(order, skip_layers=skip, head=head), seed=seed)
-    lines = read_text(order.train)
-    if order.dev is None:
-        train_lines, dev_lines = split_lines(lines, num_held_out=NUM_HELD_OUT)
-    else:
-        train_lines, dev_lines = lines, read_text(order.dev)
-    max_length = min(TEXT_LENGTH, find_max_length(base))
-    text, held_out = (
-        encode_text(some, tokenizer, max_length=max_length) for some in (train_lines, dev_lines)
-    )
-    special = base.special_ids
+    text, held_out, num_examples = _read_texts(base, order)
     vocabulary = corpus_vocabulary(text, special_ids=special)
+    objective = MaskedLm(text, vocabulary=vocabulary, masking=Masking())
+    if held_out is None:
+        sentences = (describe_one_line(order.train),)
+        return Work(graft=graft, objective=objective, num_examples=num_examples, sentences=sentences)
     both = torch.cat([vocabulary, corpus_vocabulary(held_out, special_ids=special)]).unique()
 
     def evaluate(attachment: Attachment) -> float:
         return -measure_masked_lm(attachment, held_out, vocabulary=both, masking=Masking(), seed=seed).loss
 
-    return Work(
-        graft=graft,
-        objective=MaskedLm(text, vocabulary=vocabulary, masking=Masking()),
-        num_examples={"train": len(train_lines), "dev": len(dev_lines)},
-        evaluate=evaluate,
+    return Work(graft=graft, objective=objective, num_examples=num_examples, evaluate=evaluate)
+
+
+def _read_texts(base: Base, order: Order) -> tuple[EncodedText, EncodedText | None, Mapping[str, int]]:
+    """Give the text that is learned from, the one that is kept apart, and how many lines each has."""
+    lines = read_text(order.train)
+    if order.dev is None:
+        train, dev = split_lines(lines, num_held_out=NUM_HELD_OUT)
+    else:
+        train, dev = lines, read_text(order.dev)
+    text, held_out = encode_texts(
+        train,
+        dev,
+        base.tokenizer,
+        max_length=min(TEXT_LENGTH, find_max_length(base)),
+        source=order.train,
+        held_out_source=order.dev,
     )
+    return text, held_out, {"train": len(train), "dev": len(dev)}
 
 
 def _prepare_labels(base: Base, order: Order) -> Work:
@@ -257,7 +279,7 @@ def _prepare_labels(base: Base, order: Order) -> Work:
 
     examples = read(order.train)
     dev = None if order.dev is None else read(order.dev)
-    labels = collect_labels(examples)
+    labels = find_labels(examples, source=order.train)
     head = Head.from_options(
         {
             "objective": order.objective,
@@ -274,11 +296,13 @@ def _prepare_labels(base: Base, order: Order) -> Work:
     def evaluate(attachment: Attachment) -> float:
         return score(attachment, dev, task=order.name, language="und", condition="dev")[0].score
 
+    sentence = describe_cut_rows(encoded, source=order.train, max_length=max_length)
     return Work(
         graft=make_graft(base, order.name, parts, seed=order.settings.seed),
         objective=Labelling(encoded),
         num_examples={"train": len(examples), "dev": 0 if dev is None else len(dev)},
         evaluate=None if dev is None else evaluate,
+        sentences=() if sentence is None else (sentence,),
     )
 
 

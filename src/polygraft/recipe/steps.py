@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 FORM = 1
 """Raised when a step of the same digest would give other numbers than before."""
+TASK_FORM = 2
+"""The same for tasks and their scores alone: language grafts stay valid when it is raised."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,7 +149,7 @@ def _make_task(
     columns = [task.objective, task.token_column, task.tag_column]
     # What `ready_for` leads to stands beside: the graft that is alone does not depend on it.
     settings = {key: value for key, value in vars(recipe.train.task).items() if key != "ready_for"}
-    facts = {"settings": settings, "files": files, "columns": columns}
+    facts = {"settings": settings, "files": files, "columns": columns, "task_form": TASK_FORM}
     under = list_ready_languages(recipe, task)
     alone = Job(
         name=f"task.{name}-alone",

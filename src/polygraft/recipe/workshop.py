@@ -37,6 +37,24 @@ def list_versions() -> dict[str, str]:
     return {**{name: version(name) for name in PACKAGES}, "python": platform.python_version()}
 
 
+def point_back(store: Store, manifest: Manifest, *, maker: str) -> str | None:
+    """Make a graft's name mean a version that is in the store already; gives a sentence where it meant another.
+
+    Args:
+        store: Where the graft is.
+        manifest: The version's manifest.
+        maker: What made that version: "recipe" or "command".
+    """
+    name, latest = manifest.name, store.latest(manifest.name)
+    if latest == manifest.version:
+        return None
+    store.point(name, manifest.version)
+    return (
+        f"The name '{name}' now means version {manifest.version}, which this {maker} made; it meant version {latest}, "
+        "which stays in the store."
+    )
+
+
 @dataclass(kw_only=True)
 class Workshop:
     """Everything that the steps of one run use."""
@@ -79,13 +97,9 @@ class Workshop:
                 stored = self.store.put(copy, self.grafts[name].tensors())
                 self.grafts[name].manifest = self.manifests[name] = stored
                 continue
-            latest = self.store.latest(name)
-            if latest != manifest.version:
-                self.store.point(name, manifest.version)
-                self.sentences.append(
-                    f"The name '{name}' now means version {manifest.version}, which this recipe made; it meant version "
-                    f"{latest}, which stays in the store."
-                )
+            sentence = point_back(self.store, manifest, maker="recipe")
+            if sentence is not None:
+                self.sentences.append(sentence)
 
     def get(self, name: str) -> Graft:
         """Give a graft that a later step needs.

@@ -56,6 +56,11 @@ def score_cell(score: float | None) -> Cell:
     return Cell(text=DASH) if score is None else Cell(text=format_score(score, metric="f1"), value=score)
 
 
+def perplexity_cell(perplexity: float | None) -> Cell:
+    """Show a perplexity with one digit behind the point."""
+    return Cell(text=DASH) if perplexity is None else Cell(text=f"{perplexity:,.1f}", value=perplexity)
+
+
 def count_cell(count: float) -> Cell:
     """Show a count in full."""
     return Cell(text=f"{count:,.0f}" if count else DASH, value=count)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from polygraft.evaluate.result import Result
-from polygraft.report.cells import DASH, Cell, Table, count_cell, format_interval, score_cell
+from polygraft.report.cells import DASH, Cell, Table, count_cell, format_interval, perplexity_cell, score_cell
 from polygraft.report.languages import language_name
 from polygraft.report.numbers import format_score
 from polygraft.report.scores import Grid
@@ -13,7 +13,12 @@ from polygraft.report.summary import GraftSummary
 
 
 def result_table(results: Sequence[Result]) -> Table:
-    """List every result with all its numbers."""
+    """List every result with all its numbers; macro-F1 and perplexity where a result has them."""
+    extras = {
+        "Macro-F1": [score_cell(r.macro_f1) for r in results],
+        "Perplexity": [perplexity_cell(r.perplexity) for r in results],
+    }
+    extras = {name: cells for name, cells in extras.items() if any(cell.value is not None for cell in cells)}
     columns = (
         "Language",
         "Task",
@@ -24,6 +29,7 @@ def result_table(results: Sequence[Result]) -> Table:
         "95 % interval",
         "Precision",
         "Recall",
+        *extras,
         "Sentences",
         "Gold items",
         "Tokens/s",
@@ -41,15 +47,16 @@ def result_table(results: Sequence[Result]) -> Table:
             Cell(text=format_interval(r.low, r.high, metric=r.metric) or DASH, value=r.low),
             score_cell(r.precision),
             score_cell(r.recall),
+            *(cells[number] for cells in extras.values()),
             count_cell(r.num_sentences),
             count_cell(r.num_gold),
             count_cell(r.tokens_per_second),
             Cell(text=str(r.seed), value=r.seed),
             Cell(text=" ".join(r.notes)),
         )
-        for r in results
+        for number, r in enumerate(results)
     )
-    numeric = (*(False for _ in range(5)), *(True for _ in range(8)), False)
+    numeric = (*(False for _ in range(5)), *(True for _ in columns[6:]), False)
     return Table(ident="results", caption="Every result", columns=columns, numeric=numeric, rows=rows)
 
 

@@ -20,6 +20,7 @@ import torch
 from polygraft.attach.attach import Attachment, attach
 from polygraft.errors import TrainError
 from polygraft.parts.head import Head
+from polygraft.train.labels import Labelling
 from polygraft.train.settings import TrainSettings, compute_lr
 from polygraft.train.step import Step
 
@@ -64,7 +65,8 @@ class Training:
         grafts: The grafts that the plans name, by name.
         objective: What is minimised.
         settings: How.
-        evaluate: Scores an attachment of the first plan on held-out data; larger is better. The best values are kept.
+        evaluate: Scores an attachment of the first plan on held-out data; larger is better. The best values are kept,
+            the later of equally good ones.
         checkpoints: Where to save what is done so far.
         should_stop: Asked after every step; when true, a checkpoint is written and `Interrupted` raised.
         notify: Told sentences that a user should see.
@@ -116,7 +118,7 @@ class Training:
         return batches if settings.steps is None else batches[: settings.steps]
 
     def run(self) -> Iterator[Step]:
-        """Train, step by step; afterwards the graft holds its best values.
+        """Train, step by step; afterwards the graft holds its best values, the later of equally good ones.
 
         Raises:
             Interrupted: `should_stop` said so.
@@ -137,6 +139,8 @@ class Training:
         if self.best_tensors:
             self.graft.layers.load_state_dict(self.best_tensors)
         self.graft.layers.requires_grad_(False)
+        if self.progress.best == 0 and isinstance(self.objective, Labelling):
+            self.notify(self._say_nothing_right())
 
     def measure_cost(self) -> dict[str, float]:
         """Give what the training took so far: seconds, tokens, tokens a second, peak memory in bytes."""
@@ -216,11 +220,15 @@ class Training:
             return None
         with torch.no_grad(), attach(self.base, self.plans[0], grafts=self.grafts) as attachment:
             score = self.evaluate(attachment)
-        if self.progress.best is None or score > self.progress.best:
+        best = self.progress.best
+        if best is None or score > best:
             self.progress.best, self.progress.since_best = score, 0
-            self.best_tensors = {name: tensor.clone() for name, tensor in self.graft.tensors().items()}
         else:
             self.progress.since_best += 1
+        if best is None or score >= best:
+            # Of equal scores the later has learned for longer: on few sentences, or while nothing is right yet, many
+            # are equal.
+            self.best_tensors = {name: tensor.clone() for name, tensor in self.graft.tensors().items()}
         return score
 
     def _is_done(self) -> bool:
@@ -239,6 +247,16 @@ class Training:
         if self.checkpoints is None:
             return f"{stopped}, and nothing of it was saved. Train with checkpoints to go on later."
         return f"{stopped}, and all of it is saved. Give the same command again to go on."
+
+    def _say_nothing_right(self) -> str:
+        settings = self.settings
+        return (
+            f"The best dev score of '{self.graft.name}' is 0: after {self.progress.step} steps none of the held-out "
+            "entities or labels is right. Expected a score above 0. Train for more steps (more epochs, or a "
+            f"smaller --batch-tokens than {settings.batch_tokens}), with a higher learning rate (--lr, it is "
+            f"{settings.lr:g}), or with a head that learns faster (--head-lr-factor, it is "
+            f"{settings.head_lr_factor:g}); in a recipe these are keys of [train.task]."
+        )
 
     def _save(self) -> None:
         if self.checkpoints is None:

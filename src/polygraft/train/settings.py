@@ -6,6 +6,9 @@ from dataclasses import dataclass
 
 from polygraft.errors import OptionError
 
+NUM_SEEDS = 2**63
+"""Seeds are below this: PyTorch's generators take no more."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TrainSettings:
@@ -58,6 +61,15 @@ class TrainSettings:
                 raise OptionError(
                     f"Training has {name}={value}. Expected {bound} or more. Give a larger number."
                 )
+        if not 0 < self.head_lr_factor < 1e6:
+            raise OptionError(
+                f"Training has head_lr_factor={self.head_lr_factor}. Expected a number above 0, such as 10. Correct "
+                "the number."
+            )
+        if not 0 <= self.seed < NUM_SEEDS:
+            raise OptionError(
+                f"Training has seed={self.seed}. Expected 0 or more, and less than 2**63. Give another number."
+            )
         if not (0 < self.lr < 1e6 and self.weight_decay >= 0 and self.clip >= 0 and 0 <= self.warmup < 1):
             raise OptionError(
                 f"Training has lr={self.lr}, weight_decay={self.weight_decay}, clip={self.clip}, "

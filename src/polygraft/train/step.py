@@ -27,7 +27,7 @@ class Step:
     held_out: float | None
     """The score on held-out data, where it was taken after this step; larger is better."""
     is_best: bool
-    """Whether that score is the best so far."""
+    """Whether that score is better than all before."""
     peak_memory_bytes: int
     """The process' largest resident size so far."""
 
