@@ -59,8 +59,8 @@ def test_labels_of_one_kind_are_refused_with_their_file(here: Path):
     with pytest.raises(DataError) as caught:
         list(run_recipe(load(), dry_run=True))
     assert str(caught.value) == (
-        "data/train.conll has no label but 'O'. Two or more were expected: from one alone nothing can be learned. Check "
-        "that the file is the one you meant and which column holds the tags (tag_column)."
+        "data/train.conll has no label but 'O'. Two or more were expected: from one alone nothing can be learned. "
+        "Check that the file is the one you meant and which column holds the tags (tag_column)."
     )
 
 
