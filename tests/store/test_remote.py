@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import shutil
 import subprocess
 import sys
@@ -10,6 +9,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from attacks.attack import edit
 from huggingface_hub import CommitOperationAdd
 from huggingface_hub.errors import RepositoryNotFoundError
 from tests.store.made import MANIFEST, manifest, tensors
@@ -238,8 +238,7 @@ def test_a_link_in_a_folder_is_not_followed(store: Store, tmp_path: Path):
 
 def test_a_manifest_from_elsewhere_cannot_choose_where_it_lands(store: Store, tmp_path: Path):
     push(store, "ner", target=str(tmp_path / "x"))
-    path = tmp_path / "x" / "graft.json"
-    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "name": "../evil"}), "utf-8")
+    edit(tmp_path / "x", name="../evil")
     with pytest.raises(StoreError, match=r"'\.\./evil' cannot be a graft's name"):
         pull(store, str(tmp_path / "x"))
     with pytest.raises(StoreError, match=r"'\.\./evil' cannot be a graft's name"):

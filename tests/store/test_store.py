@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 import torch
+from attacks.attack import digest_of
 from tests.store.made import MANIFEST, manifest, tensors
 
 from polygraft.errors import NotInStoreError, StoreError
@@ -192,6 +194,8 @@ def test_renaming_keeps_versions_numbers_and_digests(store: Store):
     assert store.versions("ner-en") == [1, 2]
     assert store.latest("ner-en") == 2
     assert [store.verify("ner-en", version=v).sha256 for v in (1, 2)] == [first.sha256, second.sha256]
+    raw = json.loads((store.folder / "ner-en" / "2" / "graft.json").read_text("utf-8"))
+    assert (raw["name"], raw["digest"]) == ("ner-en", digest_of(raw))
 
 
 def test_renaming_to_a_taken_or_bad_name_changes_nothing(store: Store):
