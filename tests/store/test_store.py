@@ -80,7 +80,7 @@ def test_a_missing_graft_gets_the_nearest_name(store: Store):
         store.get("nre")
     assert str(caught.value) == (
         f"The store {store.folder} holds no graft 'nre'. Did you mean 'ner'? "
-        "`polygraft grafts list` shows all 1."
+        f"`polygraft grafts list --store {store.folder}` shows all 1."
     )
 
 

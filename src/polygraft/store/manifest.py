@@ -149,6 +149,15 @@ def check_name(name: str) -> str:
     return name
 
 
+def is_name(name: str) -> bool:
+    """Say whether a graft may have a name."""
+    try:
+        check_name(name)
+    except StoreError:
+        return False
+    return True
+
+
 def manifest_to_json(manifest: Manifest) -> str:
     """Write a manifest as JSON with its digest; equal manifests give equal text.
 

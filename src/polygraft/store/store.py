@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -13,6 +14,7 @@ from pathlib import Path
 from torch import Tensor
 
 from polygraft.errors import NotInStoreError, StoreError, nearest
+from polygraft.settings import load_settings
 from polygraft.store.fields import shown
 from polygraft.store.files import (
     LEFTOVER,
@@ -28,7 +30,7 @@ from polygraft.store.files import (
     write_new,
 )
 from polygraft.store.graft import TENSORS, read_graft, read_manifest, write_graft, write_manifest
-from polygraft.store.manifest import Manifest, check_name
+from polygraft.store.manifest import Manifest, check_name, is_name
 
 LATEST = "latest"
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
@@ -138,6 +140,12 @@ class Store:
                 f"The store {self.folder} is not there. A folder of grafts was expected. Check the path; "
                 "`polygraft quickstart` and `polygraft run` make a store."
             )
+
+    def say_listing(self, num: int) -> str:
+        """Say which command lists the store; it names the folder unless that is the usual one."""
+        is_usual = self.folder == load_settings().store
+        option = "" if is_usual else f" --store {shlex.quote(str(self.folder))}"
+        return f"`polygraft grafts list{option}` shows all {num}."
 
     def names(self) -> list[str]:
         """Give the names of all grafts, sorted."""
@@ -328,7 +336,7 @@ class Store:
         sync_folder(folder)
 
     def _candidates(self) -> list[str]:
-        return sorted(name for name in list_folders(self.folder) if _is_name(name))
+        return sorted(name for name in list_folders(self.folder) if is_name(name))
 
     def _versions(self, name: str) -> list[int]:
         return sorted(int(text) for text in list_folders(self.folder / name) if _VERSION.fullmatch(text))
@@ -364,7 +372,7 @@ class Store:
 
     def _not_here(self, name: str) -> NotInStoreError:
         names = self.names()
-        listed = f"`polygraft grafts list` shows all {len(names)}." if names else "The store is empty."
+        listed = self.say_listing(len(names)) if names else "The store is empty."
         return NotInStoreError(
             f"The store {self.folder} holds no graft '{name}'.{nearest(name, names)} {listed}"
         )
@@ -378,14 +386,6 @@ class Store:
 
 def _age(manifest: Manifest) -> tuple[datetime, int]:
     return datetime.fromisoformat(manifest.created), manifest.version
-
-
-def _is_name(name: str) -> bool:
-    try:
-        check_name(name)
-    except StoreError:
-        return False
-    return True
 
 
 def _listed(versions: list[int]) -> str:
