@@ -56,6 +56,14 @@ def not_safetensors(reason: str) -> str:
     return f"{TENSORS} is not the safetensors file that polygraft writes: {reason}. Put the graft in again."
 
 
+def not_vouched(found: str, said: str) -> str:
+    """Give the sentences for a manifest that is not the one its digest was taken of."""
+    return (
+        f"{JSON} does not match its own digest: sha256 over its other keys is {found}, the key 'digest' says "
+        f"{said}. The file was changed after it was written. Put the graft in again."
+    )
+
+
 def not_plain(file: str, kind: str) -> str:
     """Give the sentences for something other than a file."""
     return (
@@ -85,10 +93,23 @@ def make_store(folder: Path) -> Store:
     return store
 
 
-def edit(folder: Path, **changes: object) -> None:
-    """Set keys of graft.json."""
+def alter(folder: Path, **changes: object) -> None:
+    """Set keys of graft.json, with the digest that it had before."""
     path = folder / "graft.json"
     path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), **changes}), "utf-8")
+
+
+def edit(folder: Path, **changes: object) -> None:
+    """Set keys of graft.json, with a digest that vouches for them."""
+    alter(folder, **changes)
+    raw = json.loads((folder / "graft.json").read_text("utf-8"))
+    alter(folder, digest=digest_of(raw))
+
+
+def digest_of(raw: Mapping[str, object]) -> str:
+    """Compute what vouches for a manifest: sha256 over its shortest JSON, keys sorted, without the digest."""
+    rest = {key: value for key, value in raw.items() if key != "digest"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def forge(folder: Path, header: object, data: bytes) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from attacks.attack import Attack, edit, not_json, wrong
+from attacks.attack import Attack, alter, edit, not_json, not_vouched, wrong
 
 
 def _write(folder: Path, content: str | bytes) -> None:
@@ -31,6 +31,9 @@ def _drop(folder: Path, key: str) -> None:
     del raw[key]
     _write(folder, json.dumps(raw))
 
+
+DIGEST = "332149411dbba743c97df4ef2ade996e429d495cda6c1f8e9dacdca02dd6d4e6"
+"""What vouches for the manifest of the good graft."""
 
 ATTACKS = {
     "an empty manifest": Attack(
@@ -60,7 +63,7 @@ ATTACKS = {
         says=not_json("line 1, column 15: Unterminated string starting at"),
     ),
     "the same key twice": Attack(
-        spoil=lambda folder: _replace(folder, '"schema": 1', '"schema": 1, "name": "en"'),
+        spoil=lambda folder: _replace(folder, '"schema": 2', '"schema": 2, "name": "en"'),
         says=not_json("the key 'name' stands twice in one object"),
     ),
     "a hundred thousand nested lists": Attack(
@@ -101,8 +104,8 @@ ATTACKS = {
             "{folder}/graft.json has the key 'nmae', which the schema does not know. Did you mean 'name'? "
             "The known keys are name, parts, base, tokenizer, created, schema, version, trained_under, "
             "members, objective, data, hyperparameters, scores, curve, cost, num_parameters, num_bytes, "
-            "sha256, tensors, versions, step. Remove the key, or upgrade polygraft if a newer one wrote the "
-            "file."
+            "sha256, tensors, versions, step, digest. Remove the key, or upgrade polygraft if a newer one wrote "
+            "the file."
         ),
     ),
     "an unknown key in a part": Attack(
@@ -118,8 +121,8 @@ ATTACKS = {
         says=(
             "{folder}/graft.json lacks the key 'sha256'. The keys name, parts, base, tokenizer, created, "
             "schema, version, trained_under, members, objective, data, hyperparameters, scores, curve, "
-            "cost, num_parameters, num_bytes, sha256, tensors, versions, step are all needed. Put the graft "
-            "in again."
+            "cost, num_parameters, num_bytes, sha256, tensors, versions, step, digest are all needed. Put the "
+            "graft in again."
         ),
     ),
     "no digest": Attack(
@@ -128,6 +131,41 @@ ATTACKS = {
             "{folder}/graft.json gives no sha256 for graft.safetensors, so nothing can vouch for it. A "
             "digest of 64 hexadecimal digits was expected. Put the graft in again."
         ),
+    ),
+    "labels in another order": Attack(
+        spoil=lambda folder: alter(folder, parts=[{"kind": "head", "options": {"labels": ["B", "O"]}}]),
+        says=not_vouched("b3c44a9d5f162f651ff8747380931e532b27a10839ede8044f7dba4de9c6393b", DIGEST),
+    ),
+    "a part of another kind": Attack(
+        spoil=lambda folder: alter(folder, parts=[{"kind": "lora", "options": {"reduction": 16}}]),
+        says=not_vouched("be856b692dc9415aed129504f869d2fc9f5e266da1cdb4023cdcfe0eb1eb9c94", DIGEST),
+    ),
+    "a reduction of nothing": Attack(
+        spoil=lambda folder: alter(folder, parts=[{"kind": "bottleneck", "options": {"reduction": 0}}]),
+        says=not_vouched("0c1ad632d69bb21cf49509e01a97a8ceabc8a5a4510ccece2aa709f052c7b76c", DIGEST),
+    ),
+    "a better score": Attack(
+        spoil=lambda folder: alter(folder, scores={"f1": 0.75}),
+        says=not_vouched("fdcb9e19cf33594cf3fc6fa7f608602dc796bf9fdc307d712e8786fb6eebcb92", DIGEST),
+    ),
+    "an older schema beside its digest": Attack(
+        spoil=lambda folder: alter(folder, schema=1),
+        says=not_vouched("81fd2c5ae28dc0cbfed9482cc5b2e8e75f662e594afd45169de90305e08e08a6", DIGEST),
+    ),
+    "no digest of the manifest": Attack(
+        spoil=lambda folder: _drop(folder, "digest"),
+        says=(
+            "{folder}/graft.json lacks the key 'digest'. The keys name, parts, base, tokenizer, created, "
+            "schema, version, trained_under, members, objective, data, hyperparameters, scores, curve, "
+            "cost, num_parameters, num_bytes, sha256, tensors, versions, step, digest are all needed. Put the "
+            "graft in again."
+        ),
+    ),
+    "a manifest's digest that is empty": Attack(
+        spoil=lambda folder: alter(folder, digest=""), says=not_vouched(DIGEST, "nothing")
+    ),
+    "a digest of the manifest that is no text": Attack(
+        spoil=lambda folder: alter(folder, digest=None), says=wrong("'digest' is None", "text")
     ),
     "a digest that is no digest": Attack(
         spoil=lambda folder: edit(folder, sha256="../../x"),
@@ -155,14 +193,14 @@ ATTACKS = {
     "a schema of tomorrow": Attack(
         spoil=lambda folder: edit(folder, schema=99),
         says=(
-            "{folder}/graft.json has schema 99, and this polygraft reads schemas 1 to 1. A newer polygraft "
+            "{folder}/graft.json has schema 99, and this polygraft reads schemas 1 to 2. A newer polygraft "
             "wrote it. Upgrade with `pip install --upgrade polygraft`."
         ),
     ),
     "a schema that is no number": Attack(
         spoil=lambda folder: edit(folder, schema="1"),
         says=(
-            "{folder}/graft.json: 'schema' is '1' where a whole number from 1 to 1 was expected. The file "
+            "{folder}/graft.json: 'schema' is '1' where a whole number from 1 to 2 was expected. The file "
             "is no polygraft manifest, or was changed. Put the graft in again."
         ),
     ),

@@ -74,11 +74,29 @@ def test_a_name_that_is_nowhere_is_refused(base: Base, tmp_path: Path):
     with pytest.raises(PlanError) as refusal:
         attach(base, "stack(qu, nre)", grafts=[make_graft(base, "qu", language_graft())], store=store)
     assert str(refusal.value) == (
-        "The plan 'stack(qu, nre)' names 'nre', which is not in the store. Did you mean 'ner'? There are ner, qu. "
-        "`polygraft grafts list` shows all 2."
+        f"The plan 'stack(qu, nre)' names 'nre', which is not in the store {store.folder}. Did you mean 'ner'? There "
+        f"are ner, qu. `polygraft grafts list --store {store.folder}` shows all 2."
     )
-    with pytest.raises(PlanError, match="names 'xx', which is not among the grafts given"):
+    with pytest.raises(PlanError) as nowhere:
         attach(base, "xx")
+    assert str(nowhere.value) == (
+        "The plan 'xx' names 'xx', which is not among the grafts given. There is none. Give it in `grafts`, or name "
+        "its store."
+    )
+
+
+def test_the_usual_store_is_named_and_its_command_needs_no_option(
+    base: Base, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("POLYGRAFT_STORE", str(tmp_path / "usual"))
+    with pytest.raises(PlanError) as refusal:
+        attach(base, "ner", store=Store(tmp_path / "usual"))
+    assert str(refusal.value) == (
+        f"The plan 'ner' names 'ner', which is not in the store {tmp_path / 'usual'}. There is none. "
+        "`polygraft grafts list` shows all 0."
+    )
+    with pytest.raises(PlanError, match=r"`polygraft grafts list --store 'a folder'` shows all 0\.$"):
+        attach(base, "ner", store=Store("a folder"))
 
 
 def test_two_plans_at_once_are_refused_and_the_first_stays(base: Base):
@@ -180,9 +198,9 @@ def test_a_pass_that_stops_does_not_run_the_layers_above(base: Base):
 
 
 @torch.no_grad()
-def test_the_uppermost_head_scores_and_reads_its_own_layer(base: Base):
+def test_a_head_scores_and_reads_its_own_layer_also_above_a_masked_lm_head(base: Base):
     labels = ("O", "B-LOC", "I-LOC")
-    low = make_trained_graft(base, "low", [Head(objective="tokens", labels=("a", "b"))])
+    low = make_trained_graft(base, "low", [Head(objective="mlm")])
     high = make_trained_graft(base, "high", [Head(objective="tokens", labels=labels, layer=2)])
     batch = make_batch()
     with attach(base, "stack(low, high)", grafts=[low, high]) as attachment:
@@ -190,7 +208,35 @@ def test_the_uppermost_head_scores_and_reads_its_own_layer(base: Base):
             attachment.run(*batch, layer=2) @ high.layers["head"].out.weight.T + high.layers["head"].out.bias
         )
         assert attachment.find_labels() == labels
+        assert attachment.find_masked_lm_head() == (low.layers["head"], -1)
         assert (attachment.score(*batch) - expected).abs().max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("heads", "kind"),
+    [
+        (
+            (Head(objective="tokens", labels=("a", "b")), Head(objective="sequence", labels=("c", "d"))),
+            "labels",
+        ),
+        ((Head(objective="mlm"), Head(objective="mlm", layer=2)), "masked language modelling"),
+    ],
+)
+def test_two_heads_of_a_kind_are_refused(base: Base, heads: tuple[Head, Head], kind: str):
+    grafts = [make_graft(base, name, [head]) for name, head in zip(("low", "high"), heads, strict=True)]
+    with pytest.raises(PlanError) as refusal:
+        attach(base, "stack(low, high)", grafts=grafts)
+    assert str(refusal.value) == (
+        f"The plan 'stack(low, high)' has 2 heads for {kind}: those of low, high. One at most was expected, since only "
+        "one can score. Leave the other grafts out."
+    )
+    assert base.in_force == []
+
+
+def test_a_graft_twice_in_a_plan_is_refused(base: Base):
+    with pytest.raises(PlanError, match=r"^The plan 'stack\(qu, qu\)' names 'qu' 2 times\."):
+        attach(base, "stack(qu, qu)", grafts=[make_graft(base, "qu", language_graft())])
+    assert count_hooks(base) == 0
 
 
 def test_a_plan_without_a_head_cannot_score(base: Base):

@@ -11,6 +11,7 @@ from tests.tiny import make_base, make_trained_graft
 from polygraft.attach.graft import Graft, copy_tensors, make_graft, measure_base, rebuild_graft
 from polygraft.base.base import Base
 from polygraft.errors import FingerprintError, GraftError, OptionError
+from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.parts.part import Dimensions
 from polygraft.parts.presets import language_graft, task_graft
@@ -138,8 +139,74 @@ def test_a_graft_of_another_tokenizer_is_refused(base: Base):
     )
 
 
-def test_a_manifest_with_an_option_that_no_part_has_is_refused(base: Base):
+AGAIN = (
+    "That was version 3 of the graft 'ner'. Put the graft in again, or remove it with `polygraft grafts remove ner "
+    "--version 3`."
+)
+
+
+@pytest.mark.parametrize(
+    ("record", "sentence"),
+    [
+        (
+            PartRecord(kind="lora", options={}),
+            "There is no part 'lora'. Known are bottleneck, invertible, head. Correct the name.",
+        ),
+        (
+            PartRecord(kind="invertible", options={"reductoin": 2}),
+            "The part 'invertible' has no option 'reductoin'. Its options are reduction, activation. "
+            "Did you mean 'reduction'? Correct the name.",
+        ),
+        (
+            PartRecord(kind="bottleneck", options={"reduction": 1e-8}),
+            "The part 'bottleneck' has reduction=1e-08, which makes a width of more than 128 of a size of 16. "
+            "Expected a number from 0.125 to 16. Choose a larger reduction.",
+        ),
+        (
+            PartRecord(kind="bottleneck", options={"reduction": 2, "skip_layers": [0]}),
+            "The graft 'ner' has a tensor 'bottleneck.layers.0.ffn.down.bias' that its parts do not know (12 such in "
+            "all). Its parts have 8 tensors. Did you mean 'bottleneck.layers.2.ffn.down.bias'? The file does not "
+            "belong to this manifest: put the graft in again.",
+        ),
+    ],
+)
+def test_a_manifest_that_no_graft_can_be_made_of_is_named(base: Base, record: PartRecord, sentence: str):
     graft = make_graft(base, "ner", language_graft())
-    record = PartRecord(kind="invertible", options={"reductoin": 2})
-    with pytest.raises(OptionError, match="The part 'invertible' has no option 'reductoin'"):
-        rebuild_graft(base, dataclasses.replace(write_manifest(base, graft), parts=(record,)), {})
+    manifest = dataclasses.replace(write_manifest(base, graft), parts=(record,), version=3)
+    with pytest.raises((OptionError, GraftError)) as refusal:
+        rebuild_graft(base, manifest, graft.tensors())
+    assert str(refusal.value) == f"{sentence} {AGAIN}"
+
+
+def test_a_graft_that_does_not_fit_another_base_names_its_own(base: Base):
+    larger = make_base("electra-small", num_hidden_layers=4)
+    graft = make_graft(larger, "ner", [Bottleneck(skip_layers=(3,))])
+    manifest = dataclasses.replace(write_manifest(larger, graft), version=3)
+    with pytest.raises(OptionError) as refusal:
+        rebuild_graft(base, manifest, graft.tensors(), any_base=True)
+    assert str(refusal.value) == (
+        "The part 'bottleneck' has skip_layers with 3, and the base has 3 layers. Expected -3 to 2. Correct the "
+        "number. That was version 3 of the graft 'ner', which was trained on another base, 'tiny-electra-small'. Load "
+        "that one."
+    )
+
+
+def test_tensors_are_compared_before_any_part_takes_memory(base: Base, monkeypatch: pytest.MonkeyPatch):
+    graft = make_graft(base, "ner", [Bottleneck(reduction=2)])
+    wide = PartRecord(kind="bottleneck", options={"reduction": 0.125})
+    manifest = dataclasses.replace(write_manifest(base, graft), parts=(wide,), version=3)
+    given, made = graft.tensors(), []
+    to_empty = torch.nn.Module.to_empty
+
+    def watch(layer: torch.nn.Module, *, device: torch.device) -> torch.nn.Module:
+        made.append(torch.device(device).type)
+        return to_empty(layer, device=device)
+
+    monkeypatch.setattr(torch.nn.Module, "to_empty", watch)
+    with pytest.raises(GraftError) as refusal:
+        rebuild_graft(base, manifest, given)
+    assert set(made) == {"meta"}
+    assert str(refusal.value) == (
+        f"The tensor '{DOWN}' of the graft 'ner' has the shape [8, 16] where [128, 16] was expected. The graft was "
+        f"made for a base of other sizes. {AGAIN}"
+    )

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from polygraft.attach.plan import Named, list_names, stack
+from polygraft.attach.plan import Named, Plan, check_names, list_names, stack
 from polygraft.errors import PlanError
 
 
@@ -21,4 +21,19 @@ def test_a_stack_of_nothing_is_refused():
         stack()
     assert str(refusal.value) == (
         "A stack has no member. Expected names of grafts, as in stack(qu, ner). Name at least one."
+    )
+
+
+@pytest.mark.parametrize(
+    ("plan", "text"),
+    [
+        (stack("qu", "qu", "ner"), "stack(qu, qu, ner)"),
+        (stack("qu", stack("ner", Named("qu", 2))), "stack(qu, stack(ner, qu@2))"),
+    ],
+)
+def test_a_plan_that_names_a_graft_twice_is_refused(plan: Plan, text: str):
+    with pytest.raises(PlanError) as refusal:
+        check_names(plan)
+    assert str(refusal.value) == (
+        f"The plan '{text}' names 'qu' 2 times. A graft acts once in a plan. Name each graft once."
     )

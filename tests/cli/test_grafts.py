@@ -3,6 +3,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+from attacks.attack import alter, edit
 from tests.cli.conftest import Command
 
 from polygraft.store.store import Store
@@ -59,6 +61,82 @@ def test_verify_names_the_damaged_graft_and_fails(polygraft: Command):
         "error: 1 of 3 grafts in store are damaged. All were expected to be whole. Put them in again, or remove them "
         "with `polygraft grafts remove`.\n"
     )
+
+
+def test_verify_finds_a_label_that_was_moved(polygraft: Command):
+    alter(Path("store/ner/1"), parts=[{"kind": "head", "options": {"labels": ["B", "O"]}}])
+    done = polygraft("grafts", "verify", "ner", "--json")
+    (found,) = json.loads(done.stdout)
+    assert done.exit_code == 1
+    assert found["problem"].startswith("store/ner/1/graft.json does not match its own digest: sha256 over ")
+
+
+def test_verify_finds_a_part_that_no_polygraft_has(polygraft: Command):
+    edit(Path("store/ner/1"), parts=[{"kind": "lora", "options": {}}])
+    edit(Path("store/qu/1"), parts=[{"kind": "bottleneck", "options": {"reductoin": 2}}])
+    done = polygraft("grafts", "verify", "--json")
+    assert done.exit_code == 1
+    assert {row["name"]: row["problem"] for row in json.loads(done.stdout)} == {
+        "ner": "There is no part 'lora'. Known are bottleneck, invertible, head. Correct the name.",
+        "qu": "The part 'bottleneck' has no option 'reductoin'. Its options are reduction, activation, placement, "
+        "semantics, scaling, skip_layers, init. Did you mean 'reduction'? Correct the name.",
+        "topic": None,
+    }
+
+
+def test_verify_goes_on_behind_a_graft_whose_versions_cannot_be_listed(polygraft: Command):
+    Path("store/ner/2").symlink_to("1")
+    done = polygraft("grafts", "verify", "--json")
+    assert done.exit_code == 1
+    assert [(row["name"], row["version"], row["problem"] is None) for row in json.loads(done.stdout)] == [
+        ("ner", None, False),
+        ("qu", 1, True),
+        ("topic", 1, True),
+    ]
+
+
+@pytest.mark.parametrize("deed", ["list", "verify"])
+def test_a_file_in_place_of_the_store_is_an_error(polygraft: Command, deed: str):
+    done = polygraft("grafts", deed, "--store", "text.txt")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: The store text.txt is no folder. A folder of grafts was expected. Name the folder that holds them, or "
+        "remove what is in its place.\n"
+    )
+
+
+def test_a_store_to_verify_must_be_there(polygraft: Command):
+    done = polygraft("grafts", "verify", "--store", "nosuch")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: The store nosuch is not there. A folder of grafts was expected. Check the path; `polygraft quickstart` "
+        "and `polygraft run` make a store.\n"
+    )
+
+
+def test_a_damaged_graft_is_listed_with_its_reason_and_hides_no_other(polygraft: Command):
+    Path("store/ner/1/graft.json").write_text("[]", encoding="utf-8")
+    reason = (
+        "store/ner/1/graft.json is not the JSON that polygraft writes: it holds a list where an object was expected. "
+        "An object with unique keys, finite numbers and plain text was expected. Put the graft in again."
+    )
+    listed, as_json = polygraft("grafts", "list"), polygraft("grafts", "list", "--json")
+    assert (listed.exit_code, as_json.exit_code) == (1, 1)
+    rows = [line.split() for line in listed.stdout.splitlines()]
+    assert ["ner", "–", "damaged", "–", "–", "–", "–", "–"] in rows
+    assert [row[0] for row in rows if "2026-01-31" in row] == ["qu", "topic"]
+    assert (
+        listed.stderr
+        == as_json.stderr
+        == (
+            f"'ner' is damaged: {reason}\n"
+            "error: 1 of 3 grafts in store are damaged. All were expected to be whole. Put them in again, or remove "
+            "them with `polygraft grafts remove`.\n"
+        )
+    )
+    found = json.loads(as_json.stdout)
+    assert found[0] == {"name": "ner", "error": reason}
+    assert [(row["name"], row["versions"]) for row in found[1:]] == [("qu", [1]), ("topic", [1])]
 
 
 def test_remove_asks_and_does_nothing_without_a_yes(polygraft: Command):

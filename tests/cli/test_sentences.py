@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Command
+
+from polygraft.store.manifest import PartRecord
+from polygraft.store.store import Store
 
 PREDICT = ("predict", "--text", "ana", "--plan")
 MISSING = (
@@ -16,12 +20,32 @@ MISSING = (
 CASES = {
     "a graft that is not there": (
         (*PREDICT, "stack(qu, nre)"),
-        "The plan 'stack(qu, nre)' names 'nre', which is not in the store. Did you mean 'ner'? There are ner, qu, "
-        "topic. `polygraft grafts list` shows all 3.",
+        "The plan 'stack(qu, nre)' names 'nre', which is not in the store store. Did you mean 'ner'? There are ner, "
+        "qu, topic. `polygraft grafts list` shows all 3.",
     ),
     "an empty store": (
         (*PREDICT, "ner", "--store", "nowhere"),
-        "The plan 'ner' names 'ner', which is not in the store. There is none. `polygraft grafts list` shows all 0.",
+        "The plan 'ner' names 'ner', which is not in the store nowhere. There is none. `polygraft grafts list --store "
+        "nowhere` shows all 0.",
+    ),
+    "a graft to show that another store lacks": (
+        ("grafts", "show", "xyz", "--store", "one"),
+        "The store one holds no graft 'xyz'. `polygraft grafts list --store one` shows all 1.",
+    ),
+    "a width of a billion": (
+        ("train", "mlm", "--name", "x", "--train", "text.txt", "--steps", "1", "--reduction", "1e-8"),
+        "The part 'bottleneck' has reduction=1e-08, which makes a width of more than 128 of a size of 16. Expected a "
+        "number from 0.125 to 16. Choose a larger reduction.",
+    ),
+    "a plan with two heads for labels": (
+        (*PREDICT, "stack(topic, ner)"),
+        "The plan 'stack(topic, ner)' has 2 heads for labels: those of topic, ner. One at most was expected, since "
+        "only one can score. Leave the other grafts out.",
+    ),
+    "a part that no polygraft has": (
+        (*PREDICT, "odd", "--store", "one"),
+        "There is no part 'lora'. Known are bottleneck, invertible, head. Correct the name. That was version 1 of the "
+        "graft 'odd'. Put the graft in again, or remove it with `polygraft grafts remove odd --version 1`.",
     ),
     "a plan without its end": (
         (*PREDICT, "stack(qu"),
@@ -111,6 +135,9 @@ CASES = {
 @pytest.mark.parametrize(("words", "sentence"), CASES.values(), ids=CASES.keys())
 def test_bad_input_ends_with_its_sentence(polygraft: Command, words: tuple[str, ...], sentence: str):
     Path("bad.conll").write_text("Lima B-LOC\nCusco B-LOC x\n", encoding="utf-8")
+    found, tensors = Store("store").get("ner")
+    odd = dataclasses.replace(found, name="odd", parts=(PartRecord(kind="lora", options={}),))
+    Store("one").put(odd, tensors)
     done = polygraft(*words)
     assert done.stderr.splitlines()[-1] == f"error: {sentence}"
     assert (done.exit_code, done.stdout) == (1, "")

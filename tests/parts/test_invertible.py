@@ -61,6 +61,6 @@ def test_a_reduction_that_leaves_nothing_is_refused():
     with pytest.raises(OptionError) as refusal:
         build(reduction=5)
     assert str(refusal.value) == (
-        "The part 'invertible' has reduction=5, which leaves no width of a size of 4. Expected a number above 0 and "
-        "at most 4. Choose a smaller reduction."
+        "The part 'invertible' has reduction=5, which leaves no width of a size of 4. Expected a number from 0.125 "
+        "to 4. Choose a smaller reduction."
     )

@@ -11,7 +11,7 @@ from polygraft.errors import OptionError
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
-from polygraft.parts.part import Part, make_linear
+from polygraft.parts.part import Part, check_width, make_linear
 from polygraft.parts.table import PARTS, make_part
 
 EXAMPLES: list[Part] = [
@@ -103,3 +103,14 @@ def test_a_linear_layer_may_start_at_zero():
     layer = make_linear(3, 5, generator=torch.Generator(), std=0)
     assert layer.weight.abs().max() == 0
     assert layer.bias.abs().max() == 0
+
+
+@pytest.mark.parametrize(("reduction", "width"), [(16, 1), (16 / 3, 3), (1, 16), (0.5, 32), (0.125, 128)])
+def test_a_width_is_the_size_over_the_reduction_and_at_most_eight_sizes(reduction: float, width: int):
+    assert check_width("bottleneck", size=16, reduction=reduction) == width
+
+
+def test_a_linear_layer_of_the_meta_device_takes_no_memory():
+    with torch.device("meta"):
+        layer = make_linear(10**9, 10**6, generator=torch.Generator())
+    assert (layer.weight.is_meta, layer.weight.shape, layer.bias.shape) == (True, (10**9, 10**6), (10**9,))

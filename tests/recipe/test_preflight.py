@@ -28,12 +28,12 @@ LABELS = "[train.task], for the labels of data/train.conll"
         (
             "train.task.reduction=1e9",
             "The part 'bottleneck' has reduction=1e+09, which leaves no width of a size of 16. Expected a number "
-            f"above 0 and at most 16. Choose a smaller reduction. ({LABELS})",
+            f"from 0.125 to 16. Choose a smaller reduction. ({LABELS})",
         ),
         (
             "train.language.reduction=99",
-            "The part 'bottleneck' has reduction=99, which leaves no width of a size of 16. Expected a number above "
-            "0 and at most 16. Choose a smaller reduction. ([train.language])",
+            "The part 'bottleneck' has reduction=99, which leaves no width of a size of 16. Expected a number from "
+            "0.125 to 16. Choose a smaller reduction. ([train.language])",
         ),
         (
             "train.task.activation=rellu",

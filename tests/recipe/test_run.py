@@ -449,6 +449,15 @@ def test_a_graft_that_another_recipe_named_otherwise_is_there_under_both_names(h
     assert plans == {result.plan.replace("ner", "tags") for result in first.results}
 
 
+def test_a_graft_that_was_renamed_is_copied_back_once(here: Path):
+    store = Store(Path("store"))
+    run_all(load(*HEADED), only=["language"])
+    store.rename("en", "earlier")
+    for _ in range(3):
+        run_all(load(*HEADED), only=["language"])
+    assert {name: store.versions(name) for name in store.names()} == {"earlier": [1], "en": [1], "qu": [1]}
+
+
 def test_a_language_graft_is_stored_at_its_strength(here: Path):
     run_all(load(*BARE, "train.language.strength=0.5"), only=["shared", "language"])
     manifest, tensors = Store(Path("store")).get("qu")

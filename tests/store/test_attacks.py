@@ -69,7 +69,7 @@ def changed(content: bytes, changes: list[tuple[int, bytes]]) -> bytes:
 def test_any_change_of_bytes_is_harmless_or_gets_a_sentence(
     store: Store, file: str, changes: list[tuple[int, bytes]]
 ):
-    folder = store.folder / "ner" / "1"
+    folder, whole = store.folder / "ner" / "1", store.manifest("ner")
     shutil.copytree(folder, store.folder / "aside")
     try:
         path = folder / file.replace("vouched", "graft.safetensors")
@@ -79,11 +79,12 @@ def test_any_change_of_bytes_is_harmless_or_gets_a_sentence(
         if file == "vouched":
             vouch(folder, after)
         try:
-            store.get("ner")
+            found, _ = store.get("ner")
         except StoreError as error:
             assert str(error).endswith(("again.", "name.", "file.", "rename`.", "up.", "polygraft`."))
         else:
             assert file != "graft.safetensors" or after == before
+            assert file != "graft.json" or found == whole
     finally:
         shutil.rmtree(folder)
         (store.folder / "aside").rename(folder)

@@ -1,12 +1,23 @@
 from __future__ import annotations
 
+import dataclasses
+import json
+
 import pytest
+from attacks.attack import digest_of
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.store.made import MANIFEST, manifest
 
 from polygraft.errors import StoreError
-from polygraft.store.manifest import TensorRecord, check_name, manifest_from_json, manifest_to_json
+from polygraft.store.manifest import (
+    Manifest,
+    TensorRecord,
+    check_name,
+    digest_document,
+    manifest_from_json,
+    manifest_to_json,
+)
 
 
 def test_a_manifest_is_read_as_it_was_written():
@@ -17,6 +28,26 @@ def test_a_manifest_is_read_as_it_was_written():
 def test_equal_manifests_give_equal_text():
     turned = manifest(hyperparameters={"amp": False, "epochs": 10, "lr": 1e-4})
     assert manifest_to_json(turned) == manifest_to_json(MANIFEST)
+
+
+def test_a_manifest_is_written_with_the_digest_of_its_other_keys():
+    raw = json.loads(manifest_to_json(MANIFEST))
+    assert raw["digest"] == digest_of(raw) == digest_document(raw)
+    assert json.loads(manifest_to_json(manifest(name="en")))["digest"] != raw["digest"]
+
+
+def test_how_the_json_is_laid_out_does_not_matter():
+    raw = json.loads(manifest_to_json(MANIFEST))
+    turned = {key: raw[key] for key in reversed(list(raw))}
+    assert manifest_from_json(json.dumps(turned, indent=4, ensure_ascii=False)) == MANIFEST
+
+
+@pytest.mark.parametrize("key", [item.name for item in dataclasses.fields(Manifest)])
+def test_no_key_can_be_changed_unnoticed(key: str):
+    raw = json.loads(manifest_to_json(MANIFEST))
+    twisted = {"schema": 1}.get(key, [raw[key]])
+    with pytest.raises(StoreError, match=r"^x does not match its own digest: sha256 over its other keys is "):
+        manifest_from_json(json.dumps({**raw, key: twisted}), where="x")
 
 
 @pytest.mark.parametrize("name", ["ner", "a", "En_us.v2-b", "0", "a" * 64])

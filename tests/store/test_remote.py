@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-import json
+import os
 import shutil
 import subprocess
 import sys
@@ -10,6 +10,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
+from attacks.attack import edit
 from huggingface_hub import CommitOperationAdd
 from huggingface_hub.errors import RepositoryNotFoundError
 from tests.store.made import MANIFEST, manifest, tensors
@@ -95,6 +96,41 @@ def test_what_is_pushed_is_pulled_with_the_same_digest(where: str, store: Store,
     pulled = pull(other, addresses[where], hub=hub)
     assert pulled == store.manifest("ner")
     assert other.get("ner")[1]["bottleneck.0.down"].tolist() == [[1.0] * 3] * 2
+
+
+@pytest.mark.parametrize("inside", ["", "/ner/1", "/ner/../qu/1", "/deep/er"])
+@pytest.mark.parametrize("protocol", ["", "file://"])
+def test_a_push_into_the_store_itself_is_refused(inside: str, protocol: str, store: Store):
+    target, before = f"{protocol}{store.folder}{inside}", sorted(store.folder.rglob("*"))
+    with pytest.raises(StoreError) as caught:
+        push(store, "ner", target=target, overwrite=True)
+    assert str(caught.value) == (
+        f"{target} lies in the store {store.folder} itself, which holds its own versions only. An address outside of "
+        "it was expected. Choose another address, or rename the graft with `polygraft grafts rename`."
+    )
+    assert sorted(store.folder.rglob("*")) == before
+
+
+def test_a_killed_push_over_another_graft_leaves_no_manifest_of_the_old_one(
+    store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    class KilledError(BaseException):
+        pass
+
+    def die(descriptor: int) -> None:
+        if (tmp_path / "x" / "graft.safetensors").read_bytes() != old:
+            raise KilledError
+
+    push(store, "ner", target=str(tmp_path / "x"))
+    old = (tmp_path / "x" / "graft.safetensors").read_bytes()
+    store.put(MANIFEST, tensors(2.0))
+    with monkeypatch.context() as patch, pytest.raises(KilledError):
+        patch.setattr(os, "fsync", die)
+        push(store, "ner", target=str(tmp_path / "x"), overwrite=True)
+    with pytest.raises(NotInStoreError, match=r"x holds no graft\.json\."):
+        pull(Store(tmp_path / "other"), str(tmp_path / "x"))
+    push(store, "ner", target=str(tmp_path / "x"))
+    assert pull(Store(tmp_path / "other"), str(tmp_path / "x")).sha256 == store.manifest("ner").sha256
 
 
 def test_a_pulled_graft_is_the_next_version_of_the_wanted_name(store: Store, tmp_path: Path):
@@ -238,8 +274,7 @@ def test_a_link_in_a_folder_is_not_followed(store: Store, tmp_path: Path):
 
 def test_a_manifest_from_elsewhere_cannot_choose_where_it_lands(store: Store, tmp_path: Path):
     push(store, "ner", target=str(tmp_path / "x"))
-    path = tmp_path / "x" / "graft.json"
-    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "name": "../evil"}), "utf-8")
+    edit(tmp_path / "x", name="../evil")
     with pytest.raises(StoreError, match=r"'\.\./evil' cannot be a graft's name"):
         pull(store, str(tmp_path / "x"))
     with pytest.raises(StoreError, match=r"'\.\./evil' cannot be a graft's name"):

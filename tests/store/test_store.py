@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
 import torch
+from attacks.attack import digest_of
 from tests.store.made import MANIFEST, manifest, tensors
 
 from polygraft.errors import NotInStoreError, StoreError
@@ -78,7 +80,7 @@ def test_a_missing_graft_gets_the_nearest_name(store: Store):
         store.get("nre")
     assert str(caught.value) == (
         f"The store {store.folder} holds no graft 'nre'. Did you mean 'ner'? "
-        "`polygraft grafts list` shows all 1."
+        f"`polygraft grafts list --store {store.folder}` shows all 1."
     )
 
 
@@ -156,6 +158,25 @@ def test_a_store_that_is_a_file_gets_a_sentence(tmp_path: Path):
     )
 
 
+def test_a_store_must_be_a_folder_and_may_have_to_be_there(store: Store, tmp_path: Path):
+    store.check_is_folder(must_exist=False)
+    with pytest.raises(StoreError) as absent:
+        store.check_is_folder(must_exist=True)
+    assert str(absent.value) == (
+        f"The store {store.folder} is not there. A folder of grafts was expected. Check the path; "
+        "`polygraft quickstart` and `polygraft run` make a store."
+    )
+    (tmp_path / "file").write_text("", "utf-8")
+    with pytest.raises(StoreError) as file:
+        Store(tmp_path / "file").check_is_folder(must_exist=False)
+    assert str(file.value) == (
+        f"The store {tmp_path / 'file'} is no folder. A folder of grafts was expected. Name the folder that holds "
+        "them, or remove what is in its place."
+    )
+    store.put(MANIFEST, tensors())
+    store.check_is_folder(must_exist=True)
+
+
 def test_a_full_disk_leaves_the_store_as_it_was(store: Store, monkeypatch: pytest.MonkeyPatch):
     store.put(MANIFEST, tensors())
 
@@ -179,6 +200,24 @@ def test_removing_a_version_moves_the_pointer(store: Store):
     assert [path.name for path in store.folder.iterdir()] == [".lock"]
 
 
+def test_removing_another_version_leaves_the_pointer_where_it_is(store: Store):
+    for value in (1.0, 2.0, 3.0):
+        store.put(MANIFEST, tensors(value))
+    store.point("ner", 1)
+    assert store.remove("ner", version=2) == [2]
+    assert (store.versions("ner"), store.latest("ner")) == ([1, 3], 1)
+    assert store.remove("ner", version=1) == [1]
+    assert (store.versions("ner"), store.latest("ner")) == ([3], 3)
+
+
+def test_removing_a_version_mends_a_pointer_that_names_nothing(store: Store):
+    for value in (1.0, 2.0, 3.0):
+        store.put(MANIFEST, tensors(value))
+    (store.folder / "ner" / "latest").write_text("9\n", "utf-8")
+    assert store.remove("ner", version=1) == [1]
+    assert store.latest("ner") == 3
+
+
 def test_a_damaged_graft_can_be_removed(store: Store):
     store.put(MANIFEST, tensors())
     (store.folder / "ner" / "1" / "graft.json").write_text("{", "utf-8")
@@ -192,6 +231,8 @@ def test_renaming_keeps_versions_numbers_and_digests(store: Store):
     assert store.versions("ner-en") == [1, 2]
     assert store.latest("ner-en") == 2
     assert [store.verify("ner-en", version=v).sha256 for v in (1, 2)] == [first.sha256, second.sha256]
+    raw = json.loads((store.folder / "ner-en" / "2" / "graft.json").read_text("utf-8"))
+    assert (raw["name"], raw["digest"]) == ("ner-en", digest_of(raw))
 
 
 def test_renaming_to_a_taken_or_bad_name_changes_nothing(store: Store):
@@ -230,6 +271,21 @@ def test_a_step_is_found_by_its_digest_and_the_newest_wins(store: Store):
     assert found is not None
     assert found.name == "b"
     assert store.find_step("s3") is None
+
+
+def test_of_the_grafts_of_a_step_one_of_the_wanted_name_is_found(store: Store):
+    for name in ("old", "old", "ner"):
+        store.put(manifest(name=name, step="s1"), tensors())
+    store.put(manifest(name="new", step="s1", created="2026-02-01T00:00:00+00:00"), tensors())
+    for wanted, expected in (
+        (None, ("new", 1)),
+        ("ner", ("ner", 1)),
+        ("old", ("old", 2)),
+        ("qu", ("new", 1)),
+    ):
+        found = store.find_step("s1", name=wanted)
+        assert found is not None
+        assert (found.name, found.version) == expected
 
 
 def test_a_damaged_graft_does_not_count_as_a_step_done(store: Store):

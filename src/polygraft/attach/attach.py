@@ -9,16 +9,19 @@ from typing import TYPE_CHECKING, Protocol, Self
 from polygraft.attach.graft import Graft, check_made_for, rebuild_graft
 from polygraft.attach.hooks import Hooks, LayerReached, Pass
 from polygraft.attach.parse import parse_plan
-from polygraft.attach.plan import Named, Plan, list_names
+from polygraft.attach.plan import Named, Plan, check_names, list_names
 from polygraft.errors import GraftError, OptionError, PlanError, nearest
 from polygraft.parts.head import HeadLayers, MaskedLmLayers
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from polygraft.base.base import Base
     from polygraft.base.masked_lm_head import PretrainedHead
     from polygraft.store.store import Store
+
+HEADS: Mapping[str, type[nn.Module]] = {"labels": HeadLayers, "masked language modelling": MaskedLmLayers}
+"""The kinds of heads, of each of which a plan has one at most."""
 
 
 class MaskedLmHead(Protocol):
@@ -104,7 +107,7 @@ class Attachment:
         return hidden
 
     def score(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """Score labels with the head of the uppermost graft that has one.
+        """Score labels with the head of the graft that has one.
 
         Returns:
             [B, T, labels] for tokens, [B, labels] for sequences.
@@ -117,7 +120,7 @@ class Attachment:
         return head(hidden)
 
     def find_head(self) -> HeadLayers:
-        """Give the head for tokens or sequences of the uppermost graft that has one.
+        """Give the head for tokens or sequences of the graft that has one.
 
         Raises:
             PlanError: There is none.
@@ -206,7 +209,7 @@ def attach(
         any_base: Whether to accept grafts of another base.
 
     Raises:
-        PlanError: The plan cannot be read, or names a graft that is nowhere.
+        PlanError: The plan cannot be read, names a graft that is nowhere or twice, or has two heads of a kind.
         FingerprintError: A graft was trained on another base.
 
     Example:
@@ -215,15 +218,29 @@ def attach(
     """
     wanted = parse_plan(plan) if isinstance(plan, str) else plan
     memory = grafts if isinstance(grafts, Mapping) else {graft.name: graft for graft in grafts}
-    names = [] if wanted is None else list_names(wanted)
+    if wanted is None:
+        return Attachment(base, None, ())
+    check_names(wanted)
+    names = list_names(wanted)
     found = [_find_graft(base, name, wanted, memory, store, any_base=any_base) for name in names]
+    for kind, layers in HEADS.items():
+        _check_heads(wanted, found, kind=kind, layers=layers)
     return Attachment(base, wanted, found)
+
+
+def _check_heads(plan: Plan, grafts: Sequence[Graft], *, kind: str, layers: type[nn.Module]) -> None:
+    names = [graft.name for graft in grafts if isinstance(graft.find_head(), layers)]
+    if len(names) > 1:
+        raise PlanError(
+            f"The plan '{plan}' has {len(names)} heads for {kind}: those of {', '.join(names)}. One at most was "
+            "expected, since only one can score. Leave the other grafts out."
+        )
 
 
 def _find_graft(
     base: Base,
     named: Named,
-    plan: Plan | None,
+    plan: Plan,
     memory: Mapping[str, Graft],
     store: Store | None,
     *,
@@ -236,12 +253,12 @@ def _find_graft(
         return graft
     known = sorted({*memory, *(store.names() if store is not None else ())})
     if store is None or named.name not in known:
-        place = "among the grafts given" if store is None else "in the store"
+        place = "among the grafts given" if store is None else f"in the store {store.folder}"
         hint = f"There are {', '.join(known[:12])}." if known else "There is none."
+        more = "Give it in `grafts`, or name its store." if store is None else store.say_listing(len(known))
         raise PlanError(
             f"The plan '{plan}' names '{named.name}', which is not {place}.{nearest(named.name, known)} "
-            f"{hint} "
-            f"`polygraft grafts list` shows all {len(known)}."
+            f"{hint} {more}"
         )
     manifest, tensors = store.get(named.name, version=named.version)
     return rebuild_graft(base, manifest, tensors, any_base=any_base)

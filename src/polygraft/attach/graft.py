@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from polygraft.errors import FingerprintError, GraftError, nearest
+from polygraft.errors import FingerprintError, GraftError, PolygraftError, nearest
 from polygraft.parts.head import Head, HeadLayers, MaskedLmLayers
 from polygraft.parts.invertible import InvertibleLayers
 from polygraft.parts.part import Dimensions, Part
@@ -89,21 +89,26 @@ def make_graft(base: Base, name: str, parts: Sequence[Part], *, seed: int = 0) -
     Example:
         >>> graft = make_graft(base, "qu", language_graft())  # doctest: +SKIP
     """
-    generator = torch.Generator().manual_seed(seed)
-    dimensions = measure_base(base)
-    layers = nn.ModuleDict()
-    for part in parts:
-        count = sum(key == part.kind or key.startswith(f"{part.kind}_") for key in layers)
-        key = part.kind if count == 0 else f"{part.kind}_{count + 1}"
-        layers[key] = part.build(dimensions, generator=generator)
-    graft = Graft(
-        name=name, parts=tuple(parts), layers=layers.to(base.device), base_fingerprint=base.fingerprint
-    )
     if sum(part.kind == Head.kind for part in parts) > 1:
         raise GraftError(
             f"The graft '{name}' has more than one head. Put the heads into grafts of their own."
         )
-    return graft
+    layers = _build_layers(base, parts, seed=seed, device="cpu")
+    return Graft(
+        name=name, parts=tuple(parts), layers=layers.to(base.device), base_fingerprint=base.fingerprint
+    )
+
+
+def _build_layers(base: Base, parts: Sequence[Part], *, seed: int, device: str) -> nn.ModuleDict:
+    generator = torch.Generator().manual_seed(seed)
+    dimensions = measure_base(base)
+    layers = nn.ModuleDict()
+    with torch.device(device):
+        for part in parts:
+            count = sum(key == part.kind or key.startswith(f"{part.kind}_") for key in layers)
+            key = part.kind if count == 0 else f"{part.kind}_{count + 1}"
+            layers[key] = part.build(dimensions, generator=generator)
+    return layers
 
 
 def copy_tensors(graft: Graft, tensors: Mapping[str, Tensor]) -> None:
@@ -112,28 +117,41 @@ def copy_tensors(graft: Graft, tensors: Mapping[str, Tensor]) -> None:
     Raises:
         GraftError: A tensor is missing, unknown, or of another shape.
     """
-    own = graft.layers.state_dict()
+    check_fit(graft.name, tensors, own=graft.layers.state_dict())
+    graft.layers.load_state_dict(dict(tensors), strict=True)
+
+
+def check_fit(name: str, tensors: Mapping[str, Tensor], *, own: Mapping[str, Tensor]) -> None:
+    """Refuse tensors that are not those of a graft's parts, by name and shape.
+
+    Args:
+        name: The graft's name.
+        tensors: The tensors.
+        own: What the parts have; only the shapes count.
+
+    Raises:
+        GraftError: A tensor is missing, unknown, or of another shape.
+    """
     missing = sorted(own.keys() - tensors.keys())
     unknown = sorted(tensors.keys() - own.keys())
     if unknown:
         raise GraftError(
-            f"The graft '{graft.name}' has a tensor '{unknown[0]}' that its parts do not know "
+            f"The graft '{name}' has a tensor '{unknown[0]}' that its parts do not know "
             f"({len(unknown)} "
             f"such in all). Its parts have {len(own)} tensors.{nearest(unknown[0], own)} "
             "The file does not belong to this manifest: put the graft in again."
         )
     if missing:
         raise GraftError(
-            f"The graft '{graft.name}' lacks the tensor '{missing[0]}' ({len(missing)} missing in all, of "
+            f"The graft '{name}' lacks the tensor '{missing[0]}' ({len(missing)} missing in all, of "
             f"{len(own)}). The file does not belong to this manifest: put the graft in again."
         )
-    for name, tensor in tensors.items():
-        if tensor.shape != own[name].shape:
+    for key, tensor in tensors.items():
+        if tensor.shape != own[key].shape:
             raise GraftError(
-                f"The tensor '{name}' of the graft '{graft.name}' has the shape {list(tensor.shape)} where "
-                f"{list(own[name].shape)} was expected. The graft was made for a base of other sizes."
+                f"The tensor '{key}' of the graft '{name}' has the shape {list(tensor.shape)} where "
+                f"{list(own[key].shape)} was expected. The graft was made for a base of other sizes."
             )
-    graft.layers.load_state_dict(dict(tensors), strict=True)
 
 
 def rebuild_graft(
@@ -149,16 +167,32 @@ def rebuild_graft(
 
     Raises:
         FingerprintError: The base or the tokenizer is another one.
+        OptionError: A part or one of its options is unknown, or not for this base.
         GraftError: The tensors do not fit.
     """
     if not any_base:
         check_fingerprints(base, manifest)
-    parts = [make_part(record.kind, record.options) for record in manifest.parts]
-    graft = make_graft(base, manifest.name, parts)
+    try:
+        parts = [make_part(record.kind, record.options) for record in manifest.parts]
+        # Without memory first: what a manifest asks for is not made before its tensors are known to fit.
+        shapes = _build_layers(base, parts, seed=0, device="meta").state_dict()
+        check_fit(manifest.name, tensors, own=shapes)
+        graft = make_graft(base, manifest.name, parts)
+    except PolygraftError as error:
+        error.add_note(_say_where(base, manifest))
+        raise
     graft.manifest = manifest
     copy_tensors(graft, tensors)
     graft.layers.requires_grad_(False)
     return graft
+
+
+def _say_where(base: Base, manifest: Manifest) -> str:
+    what = f"That was version {manifest.version} of the graft '{manifest.name}'"
+    if manifest.base.fingerprint != base.fingerprint:
+        return f"{what}, which was trained on another base, '{manifest.base.name}'. Load that one."
+    remove = f"polygraft grafts remove {manifest.name} --version {manifest.version}"
+    return f"{what}. Put the graft in again, or remove it with `{remove}`."
 
 
 def check_made_for(base: Base, graft: Graft) -> None:

@@ -62,3 +62,21 @@ def list_names(plan: Plan) -> list[Named]:
     if isinstance(plan, Named):
         return [plan]
     return [name for member in plan.members for name in list_names(member)]
+
+
+def check_names(plan: Plan) -> None:
+    """Refuse a plan that names a graft more than once.
+
+    Raises:
+        PlanError: It does.
+
+    Example:
+        >>> check_names(stack("en", "ner"))
+    """
+    names = [named.name for named in list_names(plan)]
+    twice = next((name for name in names if names.count(name) > 1), None)
+    if twice is not None:
+        raise PlanError(
+            f"The plan '{plan}' names '{twice}' {names.count(twice)} times. A graft acts once in a plan. "
+            "Name each graft once."
+        )

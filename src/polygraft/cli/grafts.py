@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,10 +12,12 @@ import typer
 
 from polygraft.cli.console import say, show_table, write, write_json
 from polygraft.cli.options import JsonOption, StoreOption, VersionOption
-from polygraft.errors import StoreError
+from polygraft.errors import NotInStoreError, PolygraftError, StoreError
 from polygraft.report.cells import DASH, Cell, Table, bytes_cell, count_cell, seconds_cell
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from polygraft.store.fields import JsonValue
     from polygraft.store.manifest import Manifest
     from polygraft.store.store import Store
@@ -23,37 +26,23 @@ NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The graft's n
 
 
 def list_grafts(*, store: StoreOption, as_json: JsonOption = False) -> None:
-    """List the grafts of a store."""
+    """List the grafts of a store, also those that are damaged."""
     from polygraft.store.store import Store
 
     opened = Store(store)
-    names = opened.names()
-    manifests = [opened.manifest(name) for name in names]
-    versions = {name: opened.versions(name) for name in names}
+    opened.check_is_folder(must_exist=False)
+    listed = [_look_at(opened, name) for name in opened.names()]
     if as_json:
-        write_json([{**summarise(manifest), "versions": versions[manifest.name]} for manifest in manifests])
-        return
-    if not names:
+        write_json([_list_values(found) for found in listed])
+    elif not listed:
         say(f"The store {store} is empty. `polygraft quickstart` or `polygraft run` fills one.")
-        return
-    show_table(
-        Table(
-            ident="grafts",
-            caption=f"Grafts in {store}",
-            columns=(
-                "Graft",
-                "Version",
-                "Parts",
-                "Objective",
-                "Trained under",
-                "Parameters",
-                "Bytes",
-                "Made",
-            ),
-            numeric=(False, True, False, False, False, True, True, False),
-            rows=tuple(_list_row(manifest, len(versions[manifest.name])) for manifest in manifests),
-        )
-    )
+    else:
+        show_table(_list_table(f"Grafts in {store}", listed))
+    damaged = [found for found in listed if found.error is not None]
+    for found in damaged:
+        say(f"'{found.name}' is damaged: {found.error}", style="")
+    if damaged:
+        raise _make_damaged(num=len(damaged), of=len(listed), store=store)
 
 
 def show_graft(
@@ -87,15 +76,12 @@ def verify_grafts(
     store: StoreOption,
     as_json: JsonOption = False,
 ) -> None:
-    """Check every version of grafts: digests, shapes, numbers, names."""
+    """Check every version of grafts: digests, shapes, numbers, names, and that its parts are known."""
     from polygraft.store.store import Store
 
     opened = Store(store)
-    rows: list[dict[str, str | int | None]] = []
-    for name in names or opened.names():
-        for version in opened.versions(name):
-            problem = _find_problem(opened, name, version)
-            rows.append({"name": name, "version": version, "problem": problem})
+    opened.check_is_folder(must_exist=True)
+    rows = [row for name in names or opened.names() for row in _verify_versions(opened, name)]
     num_damaged = sum(row["problem"] is not None for row in rows)
     if as_json:
         write_json(rows)
@@ -105,7 +91,7 @@ def verify_grafts(
         table_rows = [
             (
                 Cell(text=str(row["name"])),
-                Cell(text=str(row["version"])),
+                Cell(text=str(row["version"] or DASH)),
                 Cell(text=str(row["problem"] or "whole")),
             )
             for row in rows
@@ -120,10 +106,7 @@ def verify_grafts(
             )
         )
     if num_damaged:
-        raise StoreError(
-            f"{num_damaged} of {len(rows)} grafts in {store} are damaged. All were expected to be whole. "
-            "Put them in again, or remove them with `polygraft grafts remove`."
-        )
+        raise _make_damaged(num=num_damaged, of=len(rows), store=store)
 
 
 def remove_graft(
@@ -215,6 +198,47 @@ def summarise(manifest: Manifest) -> dict[str, object]:
     }
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Listed:
+    name: str
+    versions: list[int]
+    manifest: Manifest | None
+    error: str | None
+
+
+def _look_at(store: Store, name: str) -> _Listed:
+    try:
+        manifest, versions = store.manifest(name), store.versions(name)
+    except StoreError as error:
+        return _Listed(name=name, versions=[], manifest=None, error=str(error))
+    return _Listed(name=name, versions=versions, manifest=manifest, error=None)
+
+
+def _list_values(found: _Listed) -> dict[str, object]:
+    if found.manifest is None:
+        return {"name": found.name, "error": found.error}
+    return {**summarise(found.manifest), "versions": found.versions}
+
+
+def _list_table(caption: str, listed: list[_Listed]) -> Table:
+    return Table(
+        ident="grafts",
+        caption=caption,
+        columns=("Graft", "Version", "Parts", "Objective", "Trained under", "Parameters", "Bytes", "Made"),
+        numeric=(False, True, False, False, False, True, True, False),
+        rows=tuple(
+            _damaged_row(found.name)
+            if found.manifest is None
+            else _list_row(found.manifest, len(found.versions))
+            for found in listed
+        ),
+    )
+
+
+def _damaged_row(name: str) -> tuple[Cell, ...]:
+    return (Cell(text=name, code=True), Cell(text=DASH), Cell(text="damaged"), *[Cell(text=DASH)] * 5)
+
+
 def _list_row(manifest: Manifest, num_versions: int) -> tuple[Cell, ...]:
     older = f"of {num_versions}" if num_versions > 1 else None
     return (
@@ -268,9 +292,32 @@ def _say_options(options: Mapping[str, JsonValue]) -> str:
     )
 
 
-def _find_problem(store: Store, name: str, version: int) -> str | None:
+def _make_damaged(*, num: int, of: int, store: Path) -> StoreError:
+    return StoreError(
+        f"{num} of {of} grafts in {store} are damaged. All were expected to be whole. "
+        "Put them in again, or remove them with `polygraft grafts remove`."
+    )
+
+
+def _verify_versions(store: Store, name: str) -> list[dict[str, str | int | None]]:
     try:
-        store.verify(name, version=version)
+        versions = store.versions(name)
+    except NotInStoreError:
+        raise
     except StoreError as error:
+        return [{"name": name, "version": None, "problem": str(error)}]
+    return [
+        {"name": name, "version": version, "problem": _find_problem(store, name, version)}
+        for version in versions
+    ]
+
+
+def _find_problem(store: Store, name: str, version: int) -> str | None:
+    from polygraft.parts.table import make_part
+
+    try:
+        for part in store.verify(name, version=version).parts:
+            make_part(part.kind, part.options)
+    except PolygraftError as error:
         return str(error)
     return None

@@ -16,6 +16,9 @@ from torch.nn import functional
 
 from polygraft.errors import OptionError, nearest
 
+MOST_TIMES = 8
+"""How many times as wide as what it reads a part may be: the narrow middle is the point of it."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Dimensions:
@@ -130,21 +133,25 @@ def check_width(kind: str, *, size: int, reduction: float) -> int:
     """Give the width `size / reduction`, rounded down.
 
     Raises:
-        OptionError: Nothing would be left.
+        OptionError: Nothing would be left, or more than anyone can mean.
     """
-    width = int(size // reduction) if reduction > 0 else 0
-    if width < 1:
+    least = 1 / MOST_TIMES
+    if not least <= reduction <= size:
+        is_empty = reduction <= 0 or reduction > size
+        result = "leaves no width" if is_empty else f"makes a width of more than {MOST_TIMES * size}"
         raise OptionError(
-            f"The part '{kind}' has reduction={reduction:g}, which leaves no width of a size of {size}. "
-            f"Expected a number above 0 and at most {size}. Choose a smaller reduction."
+            f"The part '{kind}' has reduction={reduction:g}, which {result} of a size of {size}. Expected a number "
+            f"from {least:g} to {size}. Choose a {'smaller' if reduction > size else 'larger'} reduction."
         )
-    return width
+    return int(size // reduction)
 
 
 def make_linear(
     rows: int, columns: int, *, generator: torch.Generator, std: float | None = None
 ) -> nn.Linear:
     """Make a linear layer from `columns` to `rows` with chosen random values.
+
+    On torch's default device: on "meta" it has shapes and no values, and takes no memory.
 
     Args:
         rows: Outputs.
@@ -153,7 +160,7 @@ def make_linear(
         std: Standard deviation of the weight; 0 gives zeros, None gives PyTorch's own uniform
             initialisation (Kaiming with a = sqrt(5)). The bias is zero, or uniform with None.
     """
-    layer = nn.Linear(columns, rows, device="meta").to_empty(device="cpu")
+    layer = nn.Linear(columns, rows, device="meta").to_empty(device=torch.get_default_device())
     bound = columns**-0.5
     with torch.no_grad():
         if std is None:

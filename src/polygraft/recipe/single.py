@@ -132,7 +132,7 @@ def train_graft(
     check_name(order.name)
     below = _load_below(base, order, store, any_base=any_base)
     digest = _hash_order(base, order, below)
-    done = store.find_step(digest)
+    done = store.find_step(digest, name=order.name)
     if done is not None and done.name == order.name:
         sentence = point_back(store, done, maker="command")
         if sentence is not None:

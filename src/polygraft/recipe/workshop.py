@@ -79,7 +79,7 @@ class Workshop:
 
     def find(self, digest: str, name: str) -> bool:
         """Take a graft that an earlier run stored, if there is one; nothing is written."""
-        manifest = self.store.find_step(digest)
+        manifest = self.store.find_step(digest, name=name)
         if manifest is None:
             return False
         found, tensors = self.store.get(manifest.name, version=manifest.version)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 import stat
 import sys
 import time
@@ -173,3 +174,42 @@ def replace_file(path: Path, data: bytes) -> None:
     write_new(unfinished, data)
     unfinished.replace(path)
     sync_folder(path.parent)
+
+
+def list_folders(path: Path) -> list[str]:
+    """Give the names of the folders in a folder; links to folders are left out."""
+    return [entry.name for entry in list_entries(path) if entry.is_dir(follow_symlinks=False)]
+
+
+def list_entries(path: Path) -> list[os.DirEntry[str]]:
+    """Give what is in a folder; nothing if it is no folder.
+
+    Raises:
+        StoreError: It may not be read.
+    """
+    try:
+        with os.scandir(path) as entries:
+            return list(entries)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+    except OSError as error:
+        raise StoreError(
+            f"The folder {path} cannot be read: {error.strerror or error}. "
+            "A folder that may be read was expected. Change its permissions or choose another store."
+        ) from error
+
+
+def link_file(source: Path, target: Path) -> None:
+    """Give a file a second name, or copy it where the file system cannot."""
+    try:
+        target.hardlink_to(source)
+    except OSError:
+        shutil.copyfile(source, target, follow_symlinks=False)
+
+
+def delete(path: Path) -> None:
+    """Remove a file or a folder with all that is in it; nothing happens if it is not there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -32,10 +32,12 @@ class FolderPlace:
         return True
 
     def send(self, folder: Path) -> None:
-        """Copy a graft's files there, the manifest last, each whole or not at all."""
+        """Copy a graft's files there, each whole or not at all; no manifest is there until all else is."""
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             check_folder(self.folder)
+            (self.folder / MANIFEST).unlink(missing_ok=True)
+            sync_folder(self.folder)
             for name in (TENSORS, MANIFEST):
                 self._send(folder / name)
             sync_folder(self.folder)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 from collections.abc import Mapping, Sequence
@@ -124,7 +125,9 @@ class Manifest:
     """Digest of the recipe step that made it."""
 
 
-_KEYS = tuple(item.name for item in fields(Manifest))
+DIGEST = "digest"
+"""The key of graft.json that vouches for all the others; a manifest in memory has none."""
+_KEYS = (*(item.name for item in fields(Manifest)), DIGEST)
 
 
 def check_name(name: str) -> str:
@@ -146,14 +149,25 @@ def check_name(name: str) -> str:
     return name
 
 
+def is_name(name: str) -> bool:
+    """Say whether a graft may have a name."""
+    try:
+        check_name(name)
+    except StoreError:
+        return False
+    return True
+
+
 def manifest_to_json(manifest: Manifest) -> str:
-    """Write a manifest as JSON; equal manifests give equal text.
+    """Write a manifest as JSON with its digest; equal manifests give equal text.
 
     Raises:
         StoreError: A value cannot be written as JSON, such as NaN among the scores.
     """
     try:
-        return json.dumps(_plain(manifest), indent=1, sort_keys=True, allow_nan=False) + "\n"
+        document = {item: _plain(inner) for item, inner in vars(manifest).items()}
+        document[DIGEST] = digest_document(document)
+        return json.dumps(document, indent=1, sort_keys=True, allow_nan=False) + "\n"
     except (TypeError, ValueError, RecursionError) as error:
         raise StoreError(
             f"The manifest of graft {shown(manifest.name)} cannot be written as JSON: {error}. "
@@ -162,18 +176,34 @@ def manifest_to_json(manifest: Manifest) -> str:
         ) from None
 
 
+def digest_document(document: Mapping[str, object]) -> str:
+    """Give the digest of a manifest's document: sha256 over its shortest JSON, keys sorted, without `digest`.
+
+    Example:
+        >>> digest_document({"name": "ner"}) == digest_document({"digest": "0f", "name": "ner"})
+        True
+    """
+    vouched = {key: value for key, value in document.items() if key != DIGEST}
+    text = json.dumps(vouched, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
 def manifest_from_json(text: str | bytes, *, where: str = "graft.json") -> Manifest:
-    """Read a manifest; nothing that the schema does not know passes.
+    """Read a manifest; nothing that the schema does not know passes, and nothing that was changed.
 
     Args:
         text: The JSON.
         where: What the messages call the place it came from.
 
     Raises:
-        StoreError: A key is unknown, missing or of the wrong type, or the schema is too new.
+        StoreError: A key is unknown, missing or of the wrong type, the digest is that of another manifest, or
+            the schema is too new.
     """
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    raw = Fields(migrate(parse_object(data, where=where), where=where), where=where, known=_KEYS)
+    document = parse_object(data, where=where)
+    raw = Fields(migrate(document, where=where), where=where, known=_KEYS)
+    if DIGEST in document:
+        _check_digest(document, raw)
     name = raw.text("name")
     try:
         check_name(name)
@@ -212,7 +242,7 @@ def manifest_from_json(text: str | bytes, *, where: str = "graft.json") -> Manif
         cost=raw.numbers("cost"),
         num_parameters=raw.whole("num_parameters"),
         num_bytes=raw.whole("num_bytes"),
-        sha256=_digest(raw),
+        sha256=_sha256(raw, "sha256"),
         tensors={
             tensor: TensorRecord(shape=item.wholes("shape"), dtype=item.text("dtype"))
             for tensor, item in raw.named_objects("tensors", known=("shape", "dtype")).items()
@@ -237,10 +267,19 @@ def _plain(value: object) -> object:
     return value
 
 
-def _digest(raw: Fields) -> str:
-    text = raw.text("sha256")
+def _check_digest(document: Mapping[str, JsonValue], raw: Fields) -> None:
+    found, said = digest_document(document), _sha256(raw, DIGEST)
+    if found != said:
+        raise StoreError(
+            f"{raw.where} does not match its own digest: sha256 over its other keys is {found}, the key '{DIGEST}' "
+            f"says {said or 'nothing'}. The file was changed after it was written. Put the graft in again."
+        )
+
+
+def _sha256(raw: Fields, key: str) -> str:
+    text = raw.text(key)
     if text and not _SHA256.fullmatch(text):
-        raise raw.wrong("sha256", text, "a digest of 64 hexadecimal digits")
+        raise raw.wrong(key, text, "a digest of 64 hexadecimal digits")
     return text
 
 

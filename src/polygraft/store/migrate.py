@@ -7,9 +7,15 @@ from collections.abc import Callable, Mapping
 from polygraft.errors import StoreError
 from polygraft.store.fields import JsonValue, shown
 
-SCHEMA = 1
+SCHEMA = 2
 
-MIGRATIONS: Mapping[int, Callable[[dict[str, JsonValue]], dict[str, JsonValue]]] = {}
+
+def add_digest(raw: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """Take schema 1, which nothing vouches for, to schema 2, which has the key `digest`."""
+    return {"digest": None, **raw}
+
+
+MIGRATIONS: Mapping[int, Callable[[dict[str, JsonValue]], dict[str, JsonValue]]] = {1: add_digest}
 """From schema N to schema N + 1: `{1: add_license, 2: rename_scores}` takes 1 to 3."""
 
 
@@ -33,7 +39,7 @@ def migrate(
 
     Example:
         >>> migrate({"schema": 1, "name": "ner"}, where="graft.json")
-        {'schema': 1, 'name': 'ner'}
+        {'digest': None, 'schema': 2, 'name': 'ner'}
     """
     schema = raw.get("schema")
     if isinstance(schema, bool) or not isinstance(schema, int) or schema < 1:

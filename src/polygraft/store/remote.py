@@ -20,6 +20,9 @@ from polygraft.store.manifest import Manifest
 from polygraft.store.place import Place
 from polygraft.store.store import Store
 
+FILE = "file://"
+"""What an address of fsspec begins with where it names a folder on this machine."""
+
 
 def push(
     store: Store,
@@ -42,9 +45,10 @@ def push(
 
     Raises:
         NotInStoreError: The store does not hold the graft.
-        StoreError: The graft is damaged, the address holds another one, or it cannot be written.
+        StoreError: The graft is damaged, the address holds another one, lies in the store, or cannot be written.
         MissingExtraError: The address needs a library that is not installed.
     """
+    _check_outside(store, target)
     manifest = store.verify(name, version=version)
     place = open_place(target, hub=hub)
     with tempfile.TemporaryDirectory(prefix="polygraft-") as made:
@@ -99,6 +103,18 @@ def open_place(address: str, *, hub: HubApi | None = None) -> Place:
     if "://" in address:
         return FsspecPlace(address)
     return FolderPlace(Path(address))
+
+
+def _check_outside(store: Store, target: str) -> None:
+    path = target.removeprefix(FILE)
+    if "://" in path:
+        return
+    inner, outer = Path(path).resolve(), store.folder.resolve()
+    if inner == outer or outer in inner.parents:
+        raise StoreError(
+            f"{target} lies in the store {store.folder} itself, which holds its own versions only. An address outside "
+            "of it was expected. Choose another address, or rename the graft with `polygraft grafts rename`."
+        )
 
 
 def _fetch_manifest(place: Place, folder: Path, *, address: str) -> Manifest | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
+import shlex
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
@@ -14,18 +14,23 @@ from pathlib import Path
 from torch import Tensor
 
 from polygraft.errors import NotInStoreError, StoreError, nearest
+from polygraft.settings import load_settings
 from polygraft.store.fields import shown
 from polygraft.store.files import (
     LEFTOVER,
     check_folder,
+    delete,
     leftover,
+    link_file,
+    list_entries,
+    list_folders,
     locked,
     read_plain,
     sync_folder,
     write_new,
 )
 from polygraft.store.graft import TENSORS, read_graft, read_manifest, write_graft, write_manifest
-from polygraft.store.manifest import Manifest, check_name
+from polygraft.store.manifest import Manifest, check_name, is_name
 
 LATEST = "latest"
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
@@ -67,7 +72,7 @@ class Store:
             folder = self.folder / name
             unfinished = leftover(self.folder)
             try:
-                taken = [entry.name for entry in _entries(folder) if _VERSION.fullmatch(entry.name)]
+                taken = [entry.name for entry in list_entries(folder) if _VERSION.fullmatch(entry.name)]
                 version = max(map(int, taken), default=0) + 1
                 full = write_graft(unfinished, replace(manifest, version=version), tensors)
                 if not os.path.lexists(folder):
@@ -77,16 +82,12 @@ class Store:
                 unfinished.rename(folder / str(version))
                 sync_folder(folder)
             finally:
-                _delete(unfinished)
+                delete(unfinished)
             self._point(folder, version)
         return full
 
     def prepare(self, names: Iterable[str]) -> None:
-        """Make the folder, and find out before hours of work whether it can be written and takes these names.
-
-        Raises:
-            StoreError: It cannot, or holds a name that differs in capital letters only.
-        """
+        """Make the folder, and raise a StoreError before hours of work where it would not take these names."""
         with self._changing(create=True):
             for name in names:
                 self._check_case(check_name(name))
@@ -124,6 +125,34 @@ class Store:
         """
         return self.get(name, version=version)[0]
 
+    def check_is_folder(self, *, must_exist: bool) -> None:
+        """Make sure that the store is a folder, or is not there yet.
+
+        Args:
+            must_exist: Whether it has to be there.
+
+        Raises:
+            StoreError: Something else is in its place, or it has to be there and is not.
+        """
+        if self.folder.is_dir():
+            return
+        if os.path.lexists(self.folder):
+            raise StoreError(
+                f"The store {self.folder} is no folder. A folder of grafts was expected. Name the folder that "
+                "holds them, or remove what is in its place."
+            )
+        if must_exist:
+            raise StoreError(
+                f"The store {self.folder} is not there. A folder of grafts was expected. Check the path; "
+                "`polygraft quickstart` and `polygraft run` make a store."
+            )
+
+    def say_listing(self, num: int) -> str:
+        """Say which command lists the store; it names the folder unless that is the usual one."""
+        is_usual = self.folder == load_settings().store
+        option = "" if is_usual else f" --store {shlex.quote(str(self.folder))}"
+        return f"`polygraft grafts list{option}` shows all {num}."
+
     def names(self) -> list[str]:
         """Give the names of all grafts, sorted."""
         return [name for name in self._candidates() if self._versions(name)]
@@ -134,7 +163,7 @@ class Store:
         Raises:
             NotInStoreError: The store does not hold the graft.
         """
-        for entry in _entries(self.folder / check_name(name)):
+        for entry in list_entries(self.folder / check_name(name)):
             if _VERSION.fullmatch(entry.name):
                 check_folder(Path(entry))
         found = self._versions(name)
@@ -178,21 +207,22 @@ class Store:
                 raise self._no_version(name, version, found)
             self._point(self.folder / name, version)
 
-    def find_step(self, digest: str) -> Manifest | None:
+    def find_step(self, digest: str, *, name: str | None = None) -> Manifest | None:
         """Find the newest whole graft that a recipe's step made, or nothing.
 
         A damaged graft does not count, so that the step is done again.
 
         Args:
             digest: The digest of the step.
+            name: The name that is wanted; a graft of that name comes before newer ones of other names.
         """
         found: list[Manifest] = []
-        for name in self.names():
-            for version in self._versions(name):
-                manifest = self._read_or_none(name, version)
+        for other in self.names():
+            for version in self._versions(other):
+                manifest = self._read_or_none(other, version)
                 if manifest is not None and manifest.step == digest:
                     found.append(manifest)
-        for manifest in sorted(found, key=_age, reverse=True):
+        for manifest in sorted(found, key=lambda item: (item.name == name, _age(item)), reverse=True):
             try:
                 return self.verify(manifest.name, version=manifest.version)
             except StoreError:
@@ -201,6 +231,8 @@ class Store:
 
     def remove(self, name: str, *, version: int | None = None) -> list[int]:
         """Remove one version of a graft, or all of them, and give those removed.
+
+        The name goes on to mean what it meant; only where that version goes does it mean the newest that stays.
 
         Raises:
             NotInStoreError: The store does not hold it.
@@ -215,12 +247,12 @@ class Store:
             staying = [item for item in found if item not in going]
             folder = self.folder / name
             check_folder(folder)
-            if staying:
+            if staying and self._means(name) in (None, *going):
                 self._point(folder, staying[-1])
             unfinished = leftover(self.folder)
             (folder / str(going[0]) if staying else folder).rename(unfinished)
             sync_folder(folder if staying else self.folder)
-            _delete(unfinished)
+            delete(unfinished)
         return going
 
     def rename(self, old: str, new: str) -> None:
@@ -249,17 +281,17 @@ class Store:
                     manifest = self.verify(old, version=version)
                     source, target = self.folder / old / str(version), unfinished / str(version)
                     target.mkdir()
-                    _link(source / TENSORS, target / TENSORS)
+                    link_file(source / TENSORS, target / TENSORS)
                     write_manifest(target, replace(manifest, name=new))
                 self._point(unfinished, latest)
                 unfinished.rename(self.folder / new)
                 sync_folder(self.folder)
             finally:
-                _delete(unfinished)
+                delete(unfinished)
             gone = leftover(self.folder)
             (self.folder / old).rename(gone)
             sync_folder(self.folder)
-            _delete(gone)
+            delete(gone)
 
     @contextmanager
     def _changing(self, *, create: bool = False) -> Generator[None]:
@@ -273,7 +305,7 @@ class Store:
             with locked(self.folder):
                 for path in self.folder.iterdir():
                     if path.name.startswith(LEFTOVER):
-                        _delete(path)
+                        delete(path)
                 yield
         except OSError as error:
             raise StoreError(
@@ -310,14 +342,20 @@ class Store:
         sync_folder(folder)
 
     def _candidates(self) -> list[str]:
-        return sorted(name for name in _folders(self.folder) if _is_name(name))
+        return sorted(name for name in list_folders(self.folder) if is_name(name))
 
     def _versions(self, name: str) -> list[int]:
-        return sorted(int(text) for text in _folders(self.folder / name) if _VERSION.fullmatch(text))
+        return sorted(int(text) for text in list_folders(self.folder / name) if _VERSION.fullmatch(text))
 
     def _read_or_none(self, name: str, version: int) -> Manifest | None:
         try:
             return self.manifest(name, version=version)
+        except StoreError:
+            return None
+
+    def _means(self, name: str) -> int | None:
+        try:
+            return self.latest(name)
         except StoreError:
             return None
 
@@ -340,7 +378,7 @@ class Store:
 
     def _not_here(self, name: str) -> NotInStoreError:
         names = self.names()
-        listed = f"`polygraft grafts list` shows all {len(names)}." if names else "The store is empty."
+        listed = self.say_listing(len(names)) if names else "The store is empty."
         return NotInStoreError(
             f"The store {self.folder} holds no graft '{name}'.{nearest(name, names)} {listed}"
         )
@@ -352,49 +390,10 @@ class Store:
         )
 
 
-def _folders(path: Path) -> list[str]:
-    return [entry.name for entry in _entries(path) if entry.is_dir(follow_symlinks=False)]
-
-
-def _entries(path: Path) -> list[os.DirEntry[str]]:
-    try:
-        with os.scandir(path) as entries:
-            return list(entries)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except OSError as error:
-        raise StoreError(
-            f"The folder {path} cannot be read: {error.strerror or error}. "
-            "A folder that may be read was expected. Change its permissions or choose another store."
-        ) from error
-
-
 def _age(manifest: Manifest) -> tuple[datetime, int]:
     return datetime.fromisoformat(manifest.created), manifest.version
-
-
-def _is_name(name: str) -> bool:
-    try:
-        check_name(name)
-    except StoreError:
-        return False
-    return True
 
 
 def _listed(versions: list[int]) -> str:
     text = ", ".join(str(version) for version in versions[-_LISTED:])
     return text if len(versions) <= _LISTED else f"..., {text}"
-
-
-def _link(source: Path, target: Path) -> None:
-    try:
-        target.hardlink_to(source)
-    except OSError:
-        shutil.copyfile(source, target, follow_symlinks=False)
-
-
-def _delete(path: Path) -> None:
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
