@@ -125,12 +125,12 @@ def quickstart_folder(reader_folder: Path, tiny_bundled_base: None) -> Path:
     del tiny_bundled_base
     folder = reader_folder / "polygraft-quickstart"
     changes = {"store": f"'{folder / 'store'}'", "runs": f"'{folder / 'runs'}'"}
-    changes |= {"train.shared.steps": "2", "train.language.steps": "2"}
+    changes |= {"train.mlm.steps": "2", "train.language.steps": "2"}
     changes |= {"train.task.epochs": "1", "train.task.batch_tokens": "4096"}
     recipe = load_recipe(
         SAMPLE / "quickstart.toml", settings=[f"{key}={value}" for key, value in changes.items()]
     )
-    for _ in import_module("polygraft.recipe.run").run_recipe(recipe, only=["shared", "language", "task"]):
+    for _ in import_module("polygraft.recipe.run").run_recipe(recipe, only=["mlm", "language", "task"]):
         pass
     return folder
 

@@ -35,8 +35,6 @@ dev = "tagged.conll"
 [task.ner.test]
 en = "tagged.conll"
 qu = "tagged.conll"
-[train.shared]
-steps = 2
 [train.language]
 steps = 3
 [train.task]

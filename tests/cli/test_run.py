@@ -13,7 +13,7 @@ from tests.cli.conftest import Command
 from polygraft.base.load import load_base
 from polygraft.store.store import Store
 
-STEPS = ["shared", "language.en", "language.qu", "task.ner-alone", "task.ner", "evaluate.ner"]
+STEPS = ["language.en", "language.qu", "task.ner-alone", "task.ner", "evaluate.ner"]
 
 
 def test_a_dry_run_shows_the_plan_and_writes_nothing(polygraft: Command):
@@ -45,18 +45,26 @@ def test_a_second_run_does_nothing_again(polygraft: Command):
     polygraft("run", "recipe.toml")
     done = polygraft("run", "recipe.toml", "--json")
     assert [line for line in done.stderr.splitlines() if line.startswith("[")] == [
-        f"[{number}/6] {name}: done by an earlier run" for number, name in enumerate(STEPS, start=1)
+        f"[{number}/5] {name}: done by an earlier run" for number, name in enumerate(STEPS, start=1)
     ]
     assert len(json.loads(done.stdout)["summary"]["results"]) == 7
 
 
 def test_set_and_seed_change_the_recipe(polygraft: Command):
     done = polygraft(
-        "run", "recipe.toml", "--set", "train.language.steps=1", "--seed", "3", "--only", "shared", "--json"
+        "run",
+        "recipe.toml",
+        "--set",
+        "train.language.steps=1",
+        "--seed",
+        "3",
+        "--only",
+        "language.en",
+        "--json",
     )
     text = json.loads(done.stdout)["summary"]["recipe_text"]
     assert text.endswith("# --set train.language.steps=1\n# --set seed=3")
-    assert Store("store").names() == ["ner", "qu", "shared", "topic"]
+    assert Store("store").names() == ["en", "ner", "qu", "topic"]
 
 
 def test_the_report_is_written_again_from_the_results(polygraft: Command):
@@ -93,7 +101,7 @@ def test_an_interrupted_run_says_how_to_go_on_and_exits_130(polygraft: Command):
     assert done.exit_code == 130
     assert done.stderr.splitlines()[-2:] == [
         "Stopping after the step in progress, so that nothing is lost. Press Ctrl-C again to stop at once.",
-        "error: Training of 'shared' was stopped after step 1 of 2, and all of it is saved. Give the same "
+        "error: Training of 'en' was stopped after step 1 of 3, and all of it is saved. Give the same "
         "command again to go on.",
     ]
     assert signal.getsignal(signal.SIGINT) is before

@@ -112,7 +112,7 @@ CASES = {
     ),
     "a step that is not there": (
         ("run", "recipe.toml", "--dry-run", "--only", "language.qq"),
-        "The recipe has no step 'language.qq'. Its steps are shared, language.en, language.qu, task.ner-alone, "
+        "The recipe has no step 'language.qq'. Its steps are language.en, language.qu, task.ner-alone, "
         "task.ner, evaluate.ner. Did you mean 'language.qu'? Correct the name.",
     ),
     "a run's folder without results": (

@@ -30,9 +30,9 @@ dev = "dev.conll"
 en = "en.conll"
 qu = "qu.conll"
 sw = "sw.conll"
-[train.shared]
+[train.mlm]
 steps = 3
-layer = 2
+from_layer = 2
 [train.language]
 steps = 3
 held_out = 2

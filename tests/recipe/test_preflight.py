@@ -45,7 +45,7 @@ LABELS = "[train.task], for the labels of data/train.conll"
 def test_parts_that_the_base_cannot_have_are_refused_even_in_a_dry_run(
     here: Path, setting: str, sentence: str
 ):
-    recipe = load("train.language.start=identity", setting)
+    recipe = load(setting)
     for dry_run in (True, False):
         with pytest.raises(OptionError) as caught:
             list(run_recipe(recipe, dry_run=dry_run))
@@ -73,7 +73,7 @@ def test_a_test_file_that_cannot_be_read_is_refused_before_training(here: Path):
 
 def test_a_task_without_a_test_file_is_refused(here: Path):
     text = Path("recipe.toml").read_text()
-    start, end = text.index("[task.ner.test]"), text.index("[train.shared]")
+    start, end = text.index("[task.ner.test]"), text.index("[train.mlm]")
     Path("recipe.toml").write_text(text[:start] + "[task.ner.test]\n" + text[end:])
     with pytest.raises(RecipeError) as caught:
         run_all(load())
@@ -120,7 +120,6 @@ def test_keys_of_a_recipe_reach_the_parts_and_the_training(here: Path):
         "train.language.patience=3",
         "train.language.warmup=0.1",
         "train.language.weight_decay=0.02",
-        "train.language.start=identity",
         "train.language.reduction=4",
     )
     bottleneck = list_task_parts(recipe, recipe.tasks["ner"], ["O", "B-LOC"])[0]

@@ -25,7 +25,7 @@ def test_a_recipe_becomes_tables(here: Path):
     assert (recipe.name, recipe.base, recipe.seed) == ("recipe", "base", 0)
     assert recipe.languages["qu"].text == Path("data/qu.txt")
     assert recipe.tasks["ner"].test["sw"] == Path("data/sw.conll")
-    assert (recipe.train.shared.layer, recipe.train.language.steps, recipe.train.task.epochs) == (2, 3, 1)
+    assert (recipe.train.mlm.from_layer, recipe.train.language.steps, recipe.train.task.epochs) == (2, 3, 1)
     assert (recipe.train.language.lr, recipe.folder) == (5e-4, Path("runs/recipe"))
 
 
@@ -49,10 +49,10 @@ def test_variables_are_filled_in(here: Path):
     ("old", "new", "sentence"),
     [
         (
-            "steps = 3\nlayer = 2",
+            "steps = 3\nfrom_layer = 2",
             "stepps = 3",
-            "The recipe has train.shared.stepps, which means nothing. Keys of [train.shared] are steps, batch_tokens, "
-            "lr, layer, reduction, mask_rate. Did you mean 'steps'? Correct the name.",
+            "The recipe has train.mlm.stepps, which means nothing. Keys of [train.mlm] are steps, batch_tokens, "
+            "lr, from_layer, layer, reduction, mask_rate. Did you mean 'steps'? Correct the name.",
         ),
         (
             "[language.en]",
@@ -66,14 +66,14 @@ def test_variables_are_filled_in(here: Path):
             "The recipe has data.rot, which means nothing. [data] has one key, root. Correct the name.",
         ),
         (
-            "steps = 3\nlayer",
-            'steps = "3"\nlayer',
-            "The recipe has train.shared.steps = '3'. Expected a whole number. Correct the value.",
+            "steps = 3\nfrom_layer",
+            'steps = "3"\nfrom_layer',
+            "The recipe has train.mlm.steps = '3'. Expected a whole number. Correct the value.",
         ),
         (
-            "steps = 3\nlayer",
-            "steps = true\nlayer",
-            "The recipe has train.shared.steps = True. Expected a whole number. Correct the value.",
+            "steps = 3\nfrom_layer",
+            "steps = true\nfrom_layer",
+            "The recipe has train.mlm.steps = True. Expected a whole number. Correct the value.",
         ),
         (
             "epochs = 1",
@@ -135,12 +135,12 @@ def test_variables_are_filled_in(here: Path):
 def test_what_is_wrong_is_said(here: Path, old: str, new: str, sentence: str):
     text = RECIPE.replace(old, new)
     if new == "train = 3":
-        text = text[: text.index("[train.shared]")]
+        text = text[: text.index("[train.mlm]")]
     assert text != RECIPE
     assert refuse(text) == f"{sentence} (recipe.toml)"
 
 
-@pytest.mark.parametrize("name", ["en", "shared", "mlm"])
+@pytest.mark.parametrize("name", ["en", "mlm"])
 def test_two_tables_cannot_make_one_graft(here: Path, name: str):
     assert refuse(RECIPE.replace("task.ner", f"task.{name}")) == (
         f"[task.{name}] would make a graft called '{name}', and so would another step. Rename the table. (recipe.toml)"
@@ -148,7 +148,7 @@ def test_two_tables_cannot_make_one_graft(here: Path, name: str):
 
 
 def test_a_task_cannot_be_named_as_another_alone(here: Path):
-    tables = RECIPE[RECIPE.index("[task.ner]") : RECIPE.index("[train.shared]")]
+    tables = RECIPE[RECIPE.index("[task.ner]") : RECIPE.index("[train.mlm]")]
     assert refuse(RECIPE + tables.replace("task.ner", "task.ner-alone")) == (
         "[task.ner-alone] would make a graft called 'ner-alone', and so would another step. Rename the table. "
         "(recipe.toml)"

@@ -15,7 +15,7 @@ from polygraft.attach.graft import rebuild_graft
 from polygraft.base.load import load_base
 from polygraft.errors import DataError, RecipeError
 from polygraft.evaluate.result import Result
-from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.bottleneck import Bottleneck, BottleneckLayers
 from polygraft.recipe.corpus import Corpus
 from polygraft.recipe.events import (
     Event,
@@ -31,8 +31,8 @@ from polygraft.report.summary import summary_from_json
 from polygraft.store.store import Store
 from polygraft.train.loop import Interrupted
 
-STEPS = ["shared", "language.en", "language.qu", "task.ner-alone", "task.ner", "evaluate.ner"]
-HEADED = ("train.language.start=identity",)
+STEPS = ["mlm", "language.en", "language.qu", "task.ner-alone", "task.ner", "evaluate.ner"]
+HEADED = ()
 BARE = ("base=bare",)
 
 
@@ -52,8 +52,8 @@ def list_sentences(events: list[Event]) -> list[str]:
 @pytest.mark.parametrize(
     ("settings", "grafts", "steps"),
     [
-        (BARE, ["en", "mlm", "ner", "ner-alone", "qu", "shared"], STEPS),
-        ((*BARE, "train.shared.reduction=0"), ["en", "mlm", "ner", "ner-alone", "qu"], STEPS),
+        (BARE, ["en", "mlm", "ner", "ner-alone", "qu"], STEPS),
+        ((*BARE, "train.mlm.reduction=0"), ["en", "mlm", "ner", "ner-alone", "qu"], STEPS),
         (HEADED, ["en", "ner", "ner-alone", "qu"], STEPS[1:]),
     ],
 )
@@ -92,7 +92,7 @@ def test_a_run_makes_every_graft_and_scores_every_condition(
 def test_the_steps_of_training_are_told_and_kept_in_manifests(here: Path):
     events = run_all(load(*BARE))
     told = [(event.name, event.step.number) for event in events if isinstance(event, TrainStep)]
-    assert told[:6] == [("shared", n) for n in (1, 2, 3)] + [("language.en", n) for n in (1, 2, 3)]
+    assert told[:6] == [("mlm", n) for n in (1, 2, 3)] + [("language.en", n) for n in (1, 2, 3)]
     manifest = Store(Path("store")).manifest("qu")
     losses = [
         event.step.loss for event in events if isinstance(event, TrainStep) and event.name == "language.qu"
@@ -110,8 +110,8 @@ def test_the_steps_of_training_are_told_and_kept_in_manifests(here: Path):
 def test_all_pieces_can_be_scored_instead_of_the_texts_own(here: Path):
     losses = []
     for vocabulary in ("corpus", "full"):
-        recipe = load(*BARE, f"train.language.vocabulary={vocabulary}")
-        events = run_all(recipe, only=["shared", "language.qu"])
+        recipe = load(*BARE, f"train.language.vocabulary={vocabulary}", "train.mlm.mask_rate=0.15")
+        events = run_all(recipe, only=["mlm", "language.qu"])
         losses.append([event.step.loss for event in events if isinstance(event, TrainStep)])
     assert [len(found) for found in losses] == [6, 6]
     # More pieces to choose from make each guess harder.
@@ -170,7 +170,7 @@ def test_a_run_stopped_again_and_again_ends_with_the_same_bytes(here: Path):
                 break
     assert len(stops) >= 6
     assert stops[0] == (
-        "Training of 'shared' was stopped after step 2 of 3, and all of it is saved. Give the same command again to "
+        "Training of 'mlm' was stopped after step 2 of 3, and all of it is saved. Give the same command again to "
         "go on."
     )
     assert stops[-1] == (
@@ -215,10 +215,10 @@ def test_a_dry_run_plans_and_writes_nothing(here: Path):
 
 
 def test_chosen_steps_are_run_alone(here: Path):
-    events = run_all(load(*BARE), only=["shared", "language.qu"])
-    assert names_of(events, StepFinished) == ["shared", "language.qu"]
-    assert sorted(Store(Path("store")).names()) == ["mlm", "qu", "shared"]
-    assert names_of(run_all(load(*BARE)), StepSkipped) == ["shared", "language.qu"]
+    events = run_all(load(*BARE), only=["mlm", "language.qu"])
+    assert names_of(events, StepFinished) == ["mlm", "language.qu"]
+    assert sorted(Store(Path("store")).names()) == ["mlm", "qu"]
+    assert names_of(run_all(load(*BARE)), StepSkipped) == ["mlm", "language.qu"]
 
 
 def test_results_of_earlier_runs_stay_when_steps_are_chosen(here: Path):
@@ -332,18 +332,18 @@ def test_labels_that_teach_nothing_are_refused_with_their_file(here: Path):
     )
 
 
-def test_a_text_that_is_not_used_whole_for_what_is_shared_gets_a_note(here: Path):
+def test_a_text_that_is_not_used_whole_for_the_masked_lm_head_gets_a_note(here: Path):
     path = here / "data" / "en.txt"
     path.write_text(path.read_text() * 20)
-    events = run_all(load(*BARE), only=["shared"])
-    [sentence] = [text for text in list_sentences(events) if text.startswith("What all languages share")]
+    events = run_all(load(*BARE), only=["mlm"])
+    [sentence] = [text for text in list_sentences(events) if text.startswith("The masked-LM head")]
     corpus = Corpus(recipe=load(*BARE), tokenizer=load_base("bare", device="cpu").tokenizer)
     whole = sum(corpus.read_language(name).train.num_tokens for name in ("en", "qu"))
     smallest = corpus.read_language("qu").train.num_tokens
     used = corpus.read_mixed().num_tokens
     assert sentence == (
-        f"What all languages share is learned from {used:,} of their {whole:,} tokens: of each language at most twice "
-        "as many as the smallest text has."
+        f"The masked-LM head is learned from {used:,} of the languages' {whole:,} tokens: of each language at most "
+        "twice as many as the smallest text has."
     )
     assert 2 * smallest < used < 3.2 * smallest
 
@@ -413,11 +413,10 @@ def test_languages_alone_are_a_recipe(here: Path):
 
 def test_the_base_that_ran_is_the_base_that_was_loaded(here: Path):
     fingerprint = load_base("bare", device="cpu").fingerprint
-    summary = find_end(run_all(load(*BARE), only=["shared"])).summary
+    summary = find_end(run_all(load(*BARE), only=["mlm"])).summary
     assert summary.base.fingerprint == fingerprint
     assert load_base("bare", device="cpu").compute_fingerprint() == fingerprint
-    assert [graft.role for graft in summary.grafts] == ["shared", "head"]
-    assert [graft.training for graft in summary.grafts] == ["shared", "shared"]
+    assert [graft.role for graft in summary.grafts] == ["head"]
 
 
 def test_names_mean_the_grafts_of_the_recipe_that_ran_last(here: Path):
@@ -459,7 +458,7 @@ def test_a_graft_that_was_renamed_is_copied_back_once(here: Path):
 
 
 def test_a_language_graft_is_stored_at_its_strength(here: Path):
-    run_all(load(*BARE, "train.language.strength=0.5"), only=["shared", "language"])
+    run_all(load(*BARE, "train.language.strength=0.5"), only=["mlm", "language"])
     manifest, tensors = Store(Path("store")).get("qu")
     base = load_base("bare")
     whole = rebuild_graft(base, manifest, tensors)
@@ -468,9 +467,35 @@ def test_a_language_graft_is_stored_at_its_strength(here: Path):
     assert manifest.scores["held_out_loss"] != manifest.scores["held_out_loss_at_strength_1"]
 
 
-@pytest.mark.parametrize("name", ["mlm", "shared"])
-def test_a_language_is_not_named_as_what_all_share(here: Path, name: str):
+def test_a_language_is_not_named_as_the_masked_lm_head(here: Path):
     path = Path("recipe.toml")
-    path.write_text(path.read_text().replace("language.qu", f"language.{name}"))
-    with pytest.raises(RecipeError, match=f"would make a graft called '{name}'"):
+    path.write_text(path.read_text().replace("language.qu", "language.mlm"))
+    with pytest.raises(RecipeError, match="would make a graft called 'mlm'"):
         load(*BARE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "own", "below"),
+    [
+        ((), [2], [0, 1]),
+        (("train.mlm.from_layer=1",), [1, 2], [0]),
+        (("train.mlm.from_layer=1", "train.mlm.layer=2"), [1], [0]),
+        (("train.mlm.reduction=0",), [], [0, 1, 2]),
+        (("train.mlm.reduction=0", "train.mlm.layer=2", "train.mlm.from_layer=1"), [], [0, 1]),
+    ],
+)
+def test_the_masked_lm_bottleneck_stands_above_the_language_grafts(
+    here: Path, settings: tuple[str, ...], own: list[int], below: list[int]
+):
+    run_all(load(*BARE, *settings), only=["mlm", "language.qu"])
+    base, store = load_base("bare", device="cpu"), Store(Path("store"))
+    found = {name: rebuild_graft(base, *store.get(name)) for name in ("mlm", "qu")}
+    places = {
+        name: sorted(place[0] for layers in graft.layers.children() for place in _list_places(layers))
+        for name, graft in found.items()
+    }
+    assert places == {"mlm": own, "qu": below}
+
+
+def _list_places(layers: object) -> list[tuple[int, str]]:
+    return layers.list_places() if isinstance(layers, BottleneckLayers) else []

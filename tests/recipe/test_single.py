@@ -166,6 +166,14 @@ def test_a_graft_is_trained_over_frozen_ones_and_says_so():
 
 
 @pytest.mark.usefixtures("here")
+def test_a_language_graft_stands_below_the_bottleneck_of_the_masked_lm_head():
+    train(make_order(objective="mlm", name="mlm", head_layer=-1, skip_layers=(0, 1)))
+    stored = train(make_order(objective="mlm", name="qu", under="mlm"))[1]
+    [part] = stored.parts
+    assert part.options["skip_layers"] == [2]
+
+
+@pytest.mark.usefixtures("here")
 def test_a_graft_cannot_stand_on_itself():
     train(make_order())
     with pytest.raises(PlanError) as caught:

@@ -17,7 +17,7 @@ from polygraft.recipe.read import load_recipe
 from polygraft.recipe.schema import Recipe
 from polygraft.recipe.steps import list_jobs, list_ready_languages, select_jobs
 
-STEPS = ("shared", "language.en", "language.qu", "task.ner-alone", "task.ner", "evaluate.ner")
+STEPS = ("mlm", "language.en", "language.qu", "task.ner-alone", "task.ner", "evaluate.ner")
 
 
 def digest(recipe: Recipe, base: Base | None = None) -> dict[str, str]:
@@ -38,17 +38,17 @@ def list_changed(recipe: Recipe, base: Base | None = None) -> tuple[str, ...]:
     ("setting", "changed"),
     [
         ("seed=1", STEPS),
-        ("train.shared.steps=4", ("shared", "language.en", "language.qu", "task.ner", "evaluate.ner")),
+        ("train.mlm.steps=4", ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner")),
         ("train.language.lr=1e-3", ("language.en", "language.qu", "task.ner", "evaluate.ner")),
         (
             "train.language.max_length=64",
-            ("shared", "language.en", "language.qu", "task.ner", "evaluate.ner"),
+            ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner"),
         ),
         (
             "train.language.vocabulary=full",
-            ("shared", "language.en", "language.qu", "task.ner", "evaluate.ner"),
+            ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner"),
         ),
-        ("language.qu.max_lines=9", ("shared", "language.en", "language.qu", "task.ner", "evaluate.ner")),
+        ("language.qu.max_lines=9", ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner")),
         ("train.task.epochs=2", ("task.ner-alone", "task.ner", "evaluate.ner")),
         ("train.task.ready_for=source", ("task.ner", "evaluate.ner")),
         ("task.ner.tag_column=1", ("task.ner-alone", "task.ner", "evaluate.ner")),
@@ -68,7 +68,7 @@ def test_a_setting_changes_the_steps_that_depend_on_it(setting: str, changed: tu
 @pytest.mark.parametrize(
     ("name", "changed"),
     [
-        ("qu.txt", ("shared", "language.en", "language.qu", "task.ner", "evaluate.ner")),
+        ("qu.txt", ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner")),
         ("train.conll", ("task.ner-alone", "task.ner", "evaluate.ner")),
         ("dev.conll", ("task.ner-alone", "task.ner", "evaluate.ner")),
         ("sw.conll", ("evaluate.ner",)),
@@ -113,20 +113,13 @@ def test_the_name_of_a_task_changes_its_scores_only():
 @pytest.mark.parametrize(
     ("with_head", "settings", "first"),
     [
-        (False, (), "masked-LM head and shared bottleneck on text of en, qu"),
-        (False, ("train.shared.reduction=0",), "masked-LM head on text of en, qu"),
-        (
-            False,
-            ("train.language.start=identity", "train.shared.reduction=0"),
-            "masked-LM head on text of en, qu",
-        ),
-        (True, (), "shared bottleneck on text of en, qu"),
-        (True, ("train.language.start=identity",), "language graft 'en' by masked-LM on en.txt"),
-        (True, ("train.shared.reduction=0",), "language graft 'en' by masked-LM on en.txt"),
+        (False, (), "masked-LM head and bottleneck on text of en, qu"),
+        (False, ("train.mlm.reduction=0",), "masked-LM head on text of en, qu"),
+        (True, (), "language graft 'en' by masked-LM on en.txt"),
     ],
 )
 @pytest.mark.usefixtures("here")
-def test_a_shared_step_comes_first_where_it_is_needed(with_head: bool, settings: Any, first: str):
+def test_a_masked_lm_head_comes_first_where_the_base_has_none(with_head: bool, settings: Any, first: str):
     recipe, base = load(*settings), make_base("bert", with_head=with_head)
     jobs = list_jobs(recipe, base, Corpus(recipe=recipe, tokenizer=base.tokenizer))
     assert jobs[0].description == first
@@ -142,7 +135,7 @@ def test_steps_are_chosen_by_name_or_by_first_part():
         return [job.name for job in select_jobs(jobs, only)]
 
     assert choose("language") == ["language.en", "language.qu"]
-    assert choose("task.ner", "shared") == ["shared", "task.ner"]
+    assert choose("task.ner", "mlm") == ["mlm", "task.ner"]
     assert choose("lang") == []
 
 

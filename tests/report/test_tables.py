@@ -5,7 +5,6 @@ import dataclasses
 from tests.report.sample import make_gain, make_graft, make_result, make_summary
 
 from polygraft.report.scores import build_grids
-from polygraft.report.summary import list_trainings
 from polygraft.report.tables import cost_table, gain_table, storage_table, transfer_table
 
 SUMMARY = make_summary()
@@ -94,31 +93,6 @@ def test_the_cost_table_gives_each_share_of_a_full_copy_and_the_sum():
         "2.31 GB",
     ]
     assert [cell.text for cell in table.foot[2:5]] == ["6,682,666", "26.7 MB", "5.7 %"]
-
-
-def test_what_was_trained_at_once_is_counted_once():
-    shared, head = (
-        dataclasses.replace(make_graft(name, role=role), training="shared", seconds=200.0, steps=90)
-        for name, role in (("shared", "language"), ("mlm", "head"))
-    )
-    grafts = (shared, head, make_graft("qu", role="language"))
-    assert [[graft.name for graft in group] for group in list_trainings(grafts)] == [
-        ["shared", "mlm"],
-        ["qu"],
-    ]
-    table = cost_table(grafts, base=SUMMARY.base)
-    assert [(row[6].text, row[6].note) for row in table.rows] == [
-        ("3 min 20 s", "with mlm"),
-        ("–", None),
-        ("13 min 32 s", None),
-    ]
-    assert table.foot is not None
-    assert [cell.text for cell in (*table.foot[2:4], *table.foot[5:7])] == [
-        "2,521,000",
-        "10.1 MB",
-        "1,590",
-        "16 min 52 s",
-    ]
 
 
 def test_n_tasks_as_grafts_are_compared_with_n_full_copies():

@@ -23,7 +23,7 @@ def with_scores(rows: dict[str, tuple[float, float]], *, half: float | None = 0.
 
 def test_the_paragraph_says_what_was_run_and_what_came_out():
     assert " ".join(write_paragraph(make_summary())) == (
-        "On the frozen base multilingual-e5-small (118 million parameters), this run had one head, "
+        "On the frozen base multilingual-e5-small (118 million parameters), this run had one masked-LM graft, "
         "five language grafts and two task grafts; it took 1 h 35 min. The task ner was learned from "
         "English labels and tried on Quechua, Hausa, Swahili and Yoruba. Mean F1 over the four target"
         " languages: 38.1 with the task graft alone, 39.4 with the source’s graft and 39.7 with the "

@@ -199,12 +199,10 @@ def _without_notes(table: Table, name: str) -> Table:
 
 def _compare_with_copies(summary: RunSummary) -> Text:
     from polygraft.report.numbers import format_bytes, format_count, format_share
-    from polygraft.report.summary import list_trainings
 
     base = summary.base
     num_bytes = sum(graft.num_bytes for graft in summary.grafts)
-    trained = (sum(graft.num_parameters for graft in together) for together in list_trainings(summary.grafts))
-    largest = max(trained, default=0)
+    largest = max((graft.num_parameters for graft in summary.grafts), default=0)
     return Text(
         f"All grafts together take {format_bytes(num_bytes)}; one full copy of the base takes "
         f"{format_bytes(base.num_bytes)} ({format_share(num_bytes / base.num_bytes)}). At most "

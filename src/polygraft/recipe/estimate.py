@@ -15,7 +15,7 @@ from polygraft.attach.plan import Named
 from polygraft.data.example import LabelledText
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.recipe.corpus import read_examples
-from polygraft.recipe.grafts import find_head_layer
+from polygraft.recipe.grafts import find_border, find_head_layer
 from polygraft.recipe.score import list_conditions
 from polygraft.train.loop import NUM_EVALUATIONS
 
@@ -115,10 +115,16 @@ def _update(attachment: Attachment, rows: int) -> None:
 def estimate_seconds(workshop: Workshop, job: Job, speed: Speed) -> float:
     """Estimate the time of a step, with its scores on held-out data."""
     train = workshop.recipe.train
-    share = find_head_layer(workshop.recipe, workshop.base) / workshop.base.sites.num_layers
-    if job.kind == "shared":
-        steps, tokens = train.shared.steps, train.shared.steps * train.shared.batch_tokens
-        return share * speed.update.estimate(num_batches=steps, num_tokens=tokens)
+    num_layers = workshop.base.sites.num_layers
+    share = find_head_layer(workshop.recipe, workshop.base) / num_layers
+    if job.kind == "mlm":
+        # Below the first bottleneck nothing is differentiated.
+        below = find_border(workshop.recipe, workshop.base) / num_layers
+        steps, tokens = train.mlm.steps, train.mlm.steps * train.mlm.batch_tokens
+        forward, update = (
+            cost.estimate(num_batches=steps, num_tokens=tokens) for cost in (speed.forward, speed.update)
+        )
+        return below * forward + (share - below) * update
     if job.kind == "language":
         steps, tokens = train.language.steps, train.language.steps * train.language.batch_tokens
         held_out = NUM_EVALUATIONS * _count_held_out(workshop, job.language or "")

@@ -6,8 +6,6 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
-from torch import nn
-
 from polygraft.attach.attach import attach
 from polygraft.attach.graft import Graft, copy_tensors, make_graft
 from polygraft.attach.plan import Named, Plan, Stack
@@ -16,11 +14,10 @@ from polygraft.data.example import LabelledText, TaggedSentence
 from polygraft.data.masking import Masking, corpus_vocabulary
 from polygraft.evaluate.run import find_max_length, measure_masked_lm, score_tags, score_texts
 from polygraft.parts.bottleneck import Bottleneck
-from polygraft.parts.head import Head
 from polygraft.recipe.corpus import describe_cut_rows, describe_one_line, find_labels, read_examples
-from polygraft.recipe.grafts import list_language_parts, list_shared_parts, list_task_parts, starts_shared
+from polygraft.recipe.grafts import list_language_parts, list_mlm_parts, list_task_parts
 from polygraft.recipe.steps import find_source
-from polygraft.recipe.workshop import MLM, SHARED, Workshop, name_head_step
+from polygraft.recipe.workshop import MLM, Workshop
 from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.labels import Labelling
 from polygraft.train.loop import Training
@@ -40,39 +37,33 @@ MAX_LENGTH = 256
 
 def fit(workshop: Workshop, job: Job) -> Iterator[Step]:
     """Train the graft of a step and store it, telling every update."""
-    if job.kind == "shared":
-        yield from fit_shared(workshop, job)
+    if job.kind == "mlm":
+        yield from fit_mlm(workshop, job)
     elif job.kind == "language":
         yield from fit_language(workshop, job)
     else:
         yield from fit_task(workshop, job)
 
 
-def fit_shared(workshop: Workshop, job: Job) -> Iterator[Step]:
-    """Train the masked-LM head, and a bottleneck for all languages, on all of their text."""
-    settings = workshop.recipe.train.shared
-    parts = list_shared_parts(workshop.recipe, workshop.base)
-    graft = make_graft(workshop.base, SHARED, parts, seed=workshop.recipe.seed)
-    text = workshop.corpus.read_mixed()
-    whole = sum(workshop.corpus.read_language(name).train.num_tokens for name in workshop.recipe.languages)
+def fit_mlm(workshop: Workshop, job: Job) -> Iterator[Step]:
+    """Train the masked-LM head of a base that has none, with the bottleneck below it, on the text of all languages."""
+    recipe, base, corpus = workshop.recipe, workshop.base, workshop.corpus
+    settings = recipe.train.mlm
+    graft = make_graft(base, MLM, list_mlm_parts(recipe, base), seed=recipe.seed)
+    text = corpus.read_mixed()
+    whole = sum(corpus.read_language(name).train.num_tokens for name in recipe.languages)
     if text.num_tokens < whole:
         workshop.sentences.append(
-            f"What all languages share is learned from {text.num_tokens:,} of their {whole:,} tokens: of each language "
-            "at most twice as many as the smallest text has."
+            f"The masked-LM head is learned from {text.num_tokens:,} of the languages' {whole:,} tokens: of each "
+            "language at most twice as many as the smallest text has."
         )
     objective = _make_masked_lm(workshop, text, mask_rate=settings.mask_rate)
-    train = settings.plan_training(seed=workshop.recipe.seed)
-    training = _make_training(workshop, job, graft, [Named(SHARED)], {SHARED: graft}, objective, train)
+    train = settings.plan_training(seed=recipe.seed)
+    training = _make_training(workshop, job, graft, [Named(MLM)], {MLM: graft}, objective, train)
     yield from training.run()
-    facts = _list_facts(
-        workshop, training, train, plan=Named(SHARED), objective="mlm", text_of=workshop.recipe.languages
-    )
-    for part in graft.parts:
-        name = MLM if isinstance(part, Head) else SHARED
-        half = Graft(name=name, parts=(part,), layers=nn.ModuleDict({part.kind: graft.layers[part.kind]}))
-        half.base_fingerprint = graft.base_fingerprint
-        step = name_head_step(job.digest) if name == MLM else job.digest
-        workshop.keep(half, step=step, **facts)
+    facts = _list_facts(workshop, training, train, plan=Named(MLM), objective="mlm", text_of=recipe.languages)
+    facts["hyperparameters"] |= {"mask_rate": settings.mask_rate}
+    workshop.keep(graft, step=job.digest, **facts)
     _finish(training)
 
 
@@ -80,7 +71,8 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
     """Train a language graft on plain text, below the frozen masked-LM head."""
     settings = workshop.recipe.train.language
     name = cast("str", job.language)
-    graft = _make_language_graft(workshop, name)
+    parts = list_language_parts(workshop.recipe, workshop.base)
+    graft = make_graft(workshop.base, name, parts, seed=workshop.recipe.seed)
     plan: Plan = Named(name) if workshop.base.head is not None else Stack((Named(MLM), Named(name)))
     grafts = {name: graft} if workshop.base.head is not None else {MLM: workshop.get(MLM), name: graft}
     source = find_source(workshop.recipe)
@@ -100,7 +92,6 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
     facts = _list_facts(workshop, training, train, plan=plan, objective="mlm", text_of=texts)
     facts["hyperparameters"] |= {
         "strength": settings.strength,
-        "start": settings.start,
         "mask_rate": settings.mask_rate,
         "source_share": settings.source_share,
     }
@@ -146,15 +137,6 @@ def scale_bottlenecks(workshop: Workshop, graft: Graft, strength: float) -> Graf
     copy_tensors(scaled, graft.tensors())
     scaled.layers.requires_grad_(False)
     return scaled
-
-
-def _make_language_graft(workshop: Workshop, name: str) -> Graft:
-    recipe, base = workshop.recipe, workshop.base
-    graft = make_graft(base, name, list_language_parts(recipe, base), seed=recipe.seed)
-    if starts_shared(recipe):
-        own = graft.tensors()
-        copy_tensors(graft, {**own, **workshop.get(SHARED).tensors()})
-    return graft
 
 
 def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:

@@ -15,34 +15,41 @@ if TYPE_CHECKING:
     from polygraft.recipe.schema import Recipe, TaskData
 
 
+SHARE_BELOW = 2 / 3
+"""How much of the base language grafts stand in, where the recipe does not say."""
+
+
 def find_head_layer(recipe: Recipe, base: Base) -> int:
     """Give the number of layers that the masked-LM head reads."""
     num_layers = base.sites.num_layers
-    wanted = recipe.train.shared.layer
-    return num_layers if base.head is not None or wanted == -1 else min(wanted, num_layers)
+    wanted = recipe.train.mlm.layer
+    return num_layers if base.head is not None or wanted == -1 else wanted
 
 
-def list_shared_parts(recipe: Recipe, base: Base) -> list[Part]:
-    """List what all languages share: a bottleneck, unless it is left out, and the head of a base that has none."""
-    settings = recipe.train.shared
-    parts: list[Part] = []
-    if settings.reduction:
-        parts.append(Bottleneck(reduction=settings.reduction, skip_layers=_list_layers_above(recipe, base)))
-    if base.head is None:
-        parts.append(Head(objective="mlm", layer=find_head_layer(recipe, base)))
-    return parts
+def find_border(recipe: Recipe, base: Base) -> int:
+    """Give the number of layers that language grafts stand in: those below the graft `mlm`, or all below the head."""
+    top, settings = find_head_layer(recipe, base), recipe.train.mlm
+    if base.head is not None or not settings.reduction:
+        return top
+    return max(1, round(SHARE_BELOW * top)) if settings.from_layer is None else settings.from_layer
 
 
-def starts_shared(recipe: Recipe) -> bool:
-    """Whether language grafts begin with the values of the shared bottleneck."""
-    return recipe.train.language.start == "shared" and recipe.train.shared.reduction > 0
+def list_mlm_parts(recipe: Recipe, base: Base) -> list[Part]:
+    """List the parts of the graft `mlm`: a bottleneck in the upper layers, unless it is left out, and the head."""
+    settings, top = recipe.train.mlm, find_head_layer(recipe, base)
+    head = Head(objective="mlm", layer=settings.layer)
+    if not settings.reduction:
+        return [head]
+    own = range(find_border(recipe, base), top)
+    skipped = tuple(layer for layer in range(base.sites.num_layers) if layer not in own)
+    return [Bottleneck(reduction=settings.reduction, skip_layers=skipped), head]
 
 
 def list_language_parts(recipe: Recipe, base: Base) -> list[Part]:
-    """List the parts of a language graft, in the layers that the masked-LM head sees."""
+    """List the parts of a language graft."""
     settings = recipe.train.language
-    reduction = recipe.train.shared.reduction if starts_shared(recipe) else settings.reduction
-    parts: list[Part] = [Bottleneck(reduction=reduction, skip_layers=_list_layers_above(recipe, base))]
+    above = tuple(range(find_border(recipe, base), base.sites.num_layers))
+    parts: list[Part] = [Bottleneck(reduction=settings.reduction, skip_layers=above)]
     if settings.invertible:
         parts.append(Invertible())
     return parts
@@ -61,8 +68,3 @@ def list_task_parts(recipe: Recipe, task: TaskData, labels: Sequence[str]) -> li
         ),
         Head.from_options({"objective": task.objective, "labels": list(labels)}),
     ]
-
-
-def _list_layers_above(recipe: Recipe, base: Base) -> tuple[int, ...]:
-    """List the layers that the masked-LM head does not see: nothing can be learned there."""
-    return tuple(range(find_head_layer(recipe, base), base.sites.num_layers))

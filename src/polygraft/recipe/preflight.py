@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from polygraft.attach.graft import make_graft
 from polygraft.errors import PolygraftError, RecipeError
 from polygraft.recipe.corpus import find_labels, read_examples
-from polygraft.recipe.grafts import list_language_parts, list_shared_parts, list_task_parts
+from polygraft.recipe.grafts import list_language_parts, list_mlm_parts, list_task_parts
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
@@ -25,7 +25,8 @@ def check_recipe(recipe: Recipe, base: Base) -> None:
         DataError: A file cannot be read as what it should be.
         OptionError: A part asks for what the base does not have.
     """
-    _check_part(base, "[train.shared]", "shared", lambda: list_shared_parts(recipe, base))
+    if base.head is None:
+        _check_part(base, "[train.mlm]", "mlm", lambda: list_mlm_parts(recipe, base))
     if recipe.languages:
         _check_part(base, "[train.language]", "language", lambda: list_language_parts(recipe, base))
     for name, task in recipe.tasks.items():

@@ -35,11 +35,9 @@ from polygraft.recipe.score import Scores, load_other_seeds, load_scores, save_s
 from polygraft.recipe.steps import Job, list_jobs, select_jobs
 from polygraft.recipe.workshop import (
     MLM,
-    SHARED,
     Workshop,
     describe_machine,
     list_versions,
-    name_head_step,
 )
 from polygraft.report.page import write_report
 from polygraft.report.summary import BaseSummary, GraftSummary, RunSummary, summary_from_json, summary_to_json
@@ -168,12 +166,7 @@ def _is_done(workshop: Workshop, job: Job) -> bool:
     """Whether a step was done before; takes its grafts from the store if so."""
     if job.kind == "evaluate":
         return load_scores(_scores_folder(workshop.recipe), job.digest) is not None
-    if job.kind != "shared":
-        return workshop.find(job.digest, job.graft or "")
-    wants_head = workshop.base.head is None
-    wants_bottleneck = workshop.recipe.train.shared.reduction > 0
-    has_head = not wants_head or workshop.find(name_head_step(job.digest), MLM)
-    return has_head and (not wants_bottleneck or workshop.find(job.digest, "shared"))
+    return workshop.find(job.digest, job.graft or "")
 
 
 def _load_done(workshop: Workshop, jobs: Sequence[Job]) -> dict[str, Scores]:
@@ -273,8 +266,7 @@ def _summarise(
     recipe, base = workshop.recipe, workshop.base
     roles = {job.graft: job for job in jobs if job.graft is not None}
     grafts = tuple(
-        _summarise_graft(manifest, roles.get(name), shared=roles.get(SHARED))
-        for name, manifest in workshop.manifests.items()
+        _summarise_graft(manifest, roles.get(name)) for name, manifest in workshop.manifests.items()
     )
     own = [scores[job.name] for job in jobs if job.name in scores]
     folder = _scores_folder(recipe)
@@ -313,8 +305,8 @@ def summarise_base(base: Base) -> BaseSummary:
     )
 
 
-def _summarise_graft(manifest: Manifest, job: Job | None, *, shared: Job | None) -> GraftSummary:
-    cost, training = manifest.cost, shared if manifest.name == MLM else job
+def _summarise_graft(manifest: Manifest, job: Job | None) -> GraftSummary:
+    cost = manifest.cost
     return GraftSummary(
         name=manifest.name,
         version=manifest.version,
@@ -332,7 +324,6 @@ def _summarise_graft(manifest: Manifest, job: Job | None, *, shared: Job | None)
         curve=manifest.curve,
         scores=manifest.scores,
         sha256=manifest.sha256,
-        training="" if training is None else training.name,
     )
 
 

@@ -44,29 +44,39 @@ class TaskData:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SharedSettings:
-    """`[train.shared]`: the masked-LM head of a base that has none, and what all languages share."""
+class MlmSettings:
+    """`[train.mlm]`: the graft `mlm` for a base that has no masked-LM head of its own.
 
-    steps: int = 1200
+    It is a head with a bottleneck in the upper layers, learned from the text of all languages. It restores what such
+    a base needs for guessing pieces, above the language grafts, so that these have only their language to learn.
+    """
+
+    steps: int = 1000
     """Updates on the text of all languages together."""
     batch_tokens: int = 2048
     lr: float = 1e-3
-    layer: int = 8
-    """After how many layers the new masked-LM head reads; a base with a head of its own uses that."""
+    from_layer: int | None = None
+    """The first layer with a bottleneck; language grafts stand below it. None is two thirds of the way up."""
+    layer: int = -1
+    """After how many layers the head reads; -1 is the last."""
     reduction: float = 2
-    """Of the shared bottleneck in the layers below the head; 0 trains the head alone."""
-    mask_rate: float = 0.15
+    """Of the bottleneck in the upper layers; 0 trains the head alone, and language grafts stand below it."""
+    mask_rate: float = 0.3
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
+        is_fine = self.layer == -1 or self.layer >= 1
+        _check("train.mlm.layer", self.layer, is_fine=is_fine, expected="-1 for all, or 1 or more")
+        first = self.from_layer
+        is_fine = first is None or (first >= 1 and (self.layer == -1 or first < self.layer))
         _check(
-            "train.shared.layer",
-            self.layer,
-            is_fine=self.layer == -1 or self.layer >= 1,
-            expected="-1 for all, or 1 or more",
+            "train.mlm.from_layer",
+            first,
+            is_fine=is_fine,
+            expected="1 or more, and less than train.mlm.layer",
         )
-        _check("train.shared.reduction", self.reduction, is_fine=self.reduction >= 0, expected="0 or more")
-        _check_mask_rate("train.shared", self.mask_rate)
+        _check("train.mlm.reduction", self.reduction, is_fine=self.reduction >= 0, expected="0 or more")
+        _check_mask_rate("train.mlm", self.mask_rate)
 
     def plan_training(self, *, seed: int) -> TrainSettings:
         """Say how the loop is to train."""
@@ -80,11 +90,8 @@ class LanguageSettings:
     steps: int = 600
     batch_tokens: int = 2048
     lr: float = 5e-4
-    start: Literal["shared", "identity"] = "shared"
-    """`shared` begins with the values of the shared bottleneck, so that all languages stay in one space;
-    `identity` begins with a graft that changes nothing (MAD-X)."""
     reduction: float = 2
-    """Hidden size over width; with `start = "shared"` that of the shared bottleneck is taken."""
+    """Hidden size over width."""
     invertible: bool = False
     """Whether the embeddings get an invertible part."""
     strength: float = 1.0
@@ -197,7 +204,7 @@ class TaskSettings:
 class TrainTables:
     """`[train]`."""
 
-    shared: SharedSettings = field(default_factory=SharedSettings)
+    mlm: MlmSettings = field(default_factory=MlmSettings)
     language: LanguageSettings = field(default_factory=LanguageSettings)
     task: TaskSettings = field(default_factory=TaskSettings)
 
@@ -233,7 +240,7 @@ class Recipe:
         """Refuse what cannot be run, before an hour of training has gone by."""
         is_fine = 0 <= self.seed < NUM_SEEDS
         _check("seed", self.seed, is_fine=is_fine, expected="0 or more, and less than 2**63")
-        tables = {"shared": self.train.shared, "language": self.train.language, "task": self.train.task}
+        tables = {"mlm": self.train.mlm, "language": self.train.language, "task": self.train.task}
         for place, table in tables.items():
             try:
                 table.plan_training(seed=self.seed)
@@ -265,7 +272,7 @@ class Recipe:
     def _check_names(self) -> None:
         """Refuse tables that would make grafts of the same name."""
         # Some file systems take names that differ in capital letters only for one.
-        taken = {"mlm", "shared"}
+        taken = {"mlm"}
         made = {f"[language.{name}]": [name] for name in self.languages}
         made |= {f"[task.{name}]": [name, f"{name}-alone"] for name in self.tasks}
         for table, grafts in made.items():

@@ -24,7 +24,7 @@ from polygraft.data.text import read_text
 from polygraft.data.tsv import read_labelled
 from polygraft.errors import OptionError, PlanError
 from polygraft.evaluate.run import find_max_length, measure_masked_lm, score_tags, score_texts
-from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.bottleneck import Bottleneck, BottleneckLayers
 from polygraft.parts.head import Head, MaskedLmLayers
 from polygraft.parts.invertible import Invertible
 from polygraft.recipe.corpus import (
@@ -214,6 +214,18 @@ def _find_read_layers(base: Base, order: Order, below: Mapping[str, Graft]) -> i
     return base.sites.num_layers if layer == -1 else layer
 
 
+def _list_restored_layers(below: Mapping[str, Graft]) -> set[int]:
+    """List the layers with a bottleneck of a graft that has a masked-LM head: language grafts stand below it."""
+    return {
+        layer
+        for graft in below.values()
+        if isinstance(graft.find_head(), MaskedLmLayers)
+        for layers in graft.layers.children()
+        if isinstance(layers, BottleneckLayers)
+        for layer, _ in layers.list_places()
+    }
+
+
 def _make_parts(order: Order, *, skip_layers: tuple[int, ...], head: Head | None) -> list[Part]:
     parts: list[Part] = []
     if order.reduction:
@@ -233,7 +245,8 @@ def _make_parts(order: Order, *, skip_layers: tuple[int, ...], head: Head | None
 def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft]) -> Work:
     seed, special = order.settings.seed, base.special_ids
     num_read = _find_read_layers(base, order, below)
-    skip = tuple(sorted({*order.skip_layers, *range(num_read, base.sites.num_layers)}))
+    above = range(num_read, base.sites.num_layers)
+    skip = tuple(sorted({*order.skip_layers, *above, *_list_restored_layers(below)}))
     head = None if order.head_layer is None else Head(objective="mlm", layer=order.head_layer)
     graft = make_graft(base, order.name, _make_parts(order, skip_layers=skip, head=head), seed=seed)
     text, held_out, num_examples = _read_texts(base, order)

@@ -41,13 +41,6 @@ class Job:
     """Digest of a scoring step without its seed: the same for all seeds of one recipe."""
 
 
-def needs_shared(recipe: Recipe, base: Base) -> bool:
-    """Whether a run begins with what all languages share."""
-    return base.head is None or (
-        recipe.train.language.start == "shared" and recipe.train.shared.reduction > 0
-    )
-
-
 def list_ready_languages(recipe: Recipe, task: TaskData) -> tuple[str, ...]:
     """List the languages whose grafts a task is trained on, the source first."""
     if recipe.train.task.ready_for == "source":
@@ -73,13 +66,13 @@ def _list_seeded(recipe: Recipe, base: Base, corpus: Corpus) -> list[Job]:
         **({} if base.head_fingerprint is None else {"head": base.head_fingerprint}),
     }
     jobs: list[Job] = []
-    shared_digest = ""
-    if needs_shared(recipe, base):
-        jobs.append(_make_shared(recipe, base, corpus, common))
-        shared_digest = jobs[-1].digest
+    mlm_digest = ""
+    if base.head is None:
+        jobs.append(_make_mlm(recipe, corpus, common))
+        mlm_digest = jobs[-1].digest
     language_digests: dict[str, str] = {}
     for name in recipe.languages:
-        job = _make_language(recipe, corpus, common, name, shared_digest)
+        job = _make_language(recipe, corpus, common, name, mlm_digest)
         language_digests[name] = job.digest
         jobs.append(job)
     for name, task in recipe.tasks.items():
@@ -92,32 +85,30 @@ def find_source(recipe: Recipe) -> str | None:
     return next((task.source for task in recipe.tasks.values()), None)
 
 
-def _make_shared(recipe: Recipe, base: Base, corpus: Corpus, common: Mapping[str, Any]) -> Job:
-    made = "masked-LM head" if base.head is None else ""
+def _make_mlm(recipe: Recipe, corpus: Corpus, common: Mapping[str, Any]) -> Job:
+    made = "masked-LM head and bottleneck" if recipe.train.mlm.reduction else "masked-LM head"
     # Both steps score the same pieces; only a value other than the default stands in the digest.
     vocabulary = recipe.train.language.vocabulary
     scored = {} if vocabulary == "corpus" else {"vocabulary": vocabulary}
-    if recipe.train.shared.reduction:
-        made = f"{made} and shared bottleneck" if made else "shared bottleneck"
     return Job(
-        name="shared",
-        kind="shared",
+        name="mlm",
+        kind="mlm",
         description=f"{made} on text of {', '.join(recipe.languages)}",
         digest=_hash(
             common,
-            kind="shared",
-            settings=recipe.train.shared,
+            kind="mlm",
+            settings=recipe.train.mlm,
             max_length=recipe.train.language.max_length,
             held_out=recipe.train.language.held_out,
             text=[_describe_text(recipe, corpus, name) for name in recipe.languages],
             **scored,
         ),
-        graft="shared",
+        graft="mlm",
     )
 
 
 def _make_language(
-    recipe: Recipe, corpus: Corpus, common: Mapping[str, Any], name: str, shared_digest: str
+    recipe: Recipe, corpus: Corpus, common: Mapping[str, Any], name: str, mlm_digest: str
 ) -> Job:
     source = find_source(recipe) if recipe.train.language.source_share else None
     return Job(
@@ -130,7 +121,7 @@ def _make_language(
             settings=recipe.train.language,
             text=_describe_text(recipe, corpus, name),
             source=_describe_text(recipe, corpus, source) if source else None,
-            shared=shared_digest,
+            mlm=mlm_digest,
         ),
         graft=name,
         language=name,

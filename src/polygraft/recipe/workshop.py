@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import platform
 import sys
 from collections.abc import Callable, Mapping
@@ -24,12 +23,6 @@ if TYPE_CHECKING:
 
 PACKAGES = ("polygraft", "torch", "transformers", "tokenizers")
 MLM = "mlm"
-SHARED = "shared"
-
-
-def name_head_step(digest: str) -> str:
-    """Give the digest under which the masked-LM head of a shared step is stored."""
-    return hashlib.sha256(f"{digest} {MLM}".encode()).hexdigest()
 
 
 def list_versions() -> dict[str, str]:

@@ -35,7 +35,7 @@ from polygraft.report.svg import element
 from polygraft.report.tables import cost_table, gain_table, storage_table, transfer_table
 from polygraft.report.words import write_headline, write_paragraph
 
-_ROLE_ORDER = ("head", "shared", "language", "task")
+_ROLE_ORDER = ("head", "language", "task")
 
 
 def write_report(summary: RunSummary, path: Path | str) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -35,7 +35,7 @@ class GraftSummary:
     name: str
     version: int
     role: str
-    """One of head, shared, language and task."""
+    """One of head, language and task."""
     language: str | None
     plan: str | None
     """The plan it was trained under."""
@@ -53,9 +53,6 @@ class GraftSummary:
     scores: Mapping[str, float]
     sha256: str | None = None
     """Digest of the stored tensors."""
-    training: str = ""
-    """Names the training that made it; two grafts of one training share its steps, time and tokens. Empty where each
-    had its own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,11 +114,3 @@ def summary_from_json(text: str) -> RunSummary:
             "Read it with the polygraft that wrote it, or run the recipe again."
         )
     return cast("RunSummary", from_plain(value, RunSummary, place="summary"))
-
-
-def list_trainings(grafts: Iterable[GraftSummary]) -> list[tuple[GraftSummary, ...]]:
-    """Put together the grafts that were trained at once, in the order they came."""
-    groups: dict[str, list[GraftSummary]] = {}
-    for graft in grafts:
-        groups.setdefault(graft.training or f"{graft.name} {graft.version}", []).append(graft)
-    return [tuple(group) for group in groups.values()]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 
 from polygraft.report.cells import (
@@ -18,7 +17,7 @@ from polygraft.report.cells import (
 from polygraft.report.languages import language_name
 from polygraft.report.numbers import format_difference, format_score
 from polygraft.report.scores import Comparison, Grid, GridCell, compare, compare_target
-from polygraft.report.summary import BaseSummary, GraftSummary, list_trainings
+from polygraft.report.summary import BaseSummary, GraftSummary
 
 
 def transfer_table(grid: Grid, *, ident: str) -> Table:
@@ -81,17 +80,15 @@ def cost_table(grafts: Sequence[GraftSummary], *, base: BaseSummary) -> Table:
         "Tokens/s",
         "Peak memory",
     )
-    trainings = list_trainings(grafts)
-    firsts = {id(group[0]): group for group in trainings}
-    rows = tuple(_cost_row(graft, base=base, together=firsts.get(id(graft))) for graft in grafts)
+    rows = tuple(_cost_row(graft, base=base) for graft in grafts)
     foot = (
         Cell(text="All"),
         Cell(text=""),
         count_cell(sum(graft.num_parameters for graft in grafts)),
         bytes_cell(sum(graft.num_bytes for graft in grafts)),
         share_cell(sum(graft.num_bytes for graft in grafts), base.num_bytes),
-        count_cell(sum(group[0].steps for group in trainings)),
-        seconds_cell(sum(group[0].seconds for group in trainings)),
+        count_cell(sum(graft.steps for graft in grafts)),
+        seconds_cell(sum(graft.seconds for graft in grafts)),
         Cell(text=""),
         bytes_cell(max((graft.peak_memory_bytes for graft in grafts), default=0)),
     )
@@ -133,24 +130,15 @@ def storage_table(grafts: Sequence[GraftSummary], *, base: BaseSummary) -> Table
     )
 
 
-def _cost_row(
-    graft: GraftSummary, *, base: BaseSummary, together: tuple[GraftSummary, ...] | None
-) -> tuple[Cell, ...]:
-    """Lay out one graft; the time of a training stands at the first graft that it made (`together`)."""
-    stored = (
+def _cost_row(graft: GraftSummary, *, base: BaseSummary) -> tuple[Cell, ...]:
+    return (
         Cell(text=graft.name, code=True, note=_describe_graft(graft)),
         Cell(text=", ".join(graft.kinds)),
         count_cell(graft.num_parameters),
         bytes_cell(graft.num_bytes),
         share_cell(graft.num_bytes, base.num_bytes),
-    )
-    if together is None:
-        return (*stored, *(Cell(text=DASH) for _ in range(4)))
-    names = ", ".join(other.name for other in together[1:])
-    return (
-        *stored,
         count_cell(graft.steps),
-        dataclasses.replace(seconds_cell(graft.seconds), note=f"with {names}" if names else None),
+        seconds_cell(graft.seconds),
         count_cell(graft.tokens_per_second),
         bytes_cell(graft.peak_memory_bytes),
     )

@@ -28,8 +28,7 @@ CONDITION_WORDS = {
 """How a known condition is called in a sentence."""
 
 _ROLES = {
-    "head": ("head", "heads"),
-    "shared": ("shared graft", "shared grafts"),
+    "head": ("masked-LM graft", "masked-LM grafts"),
     "language": ("language graft", "language grafts"),
     "task": ("task graft", "task grafts"),
 }
