@@ -45,7 +45,7 @@ HOOKS = {
     "register_parametrization",
 }
 WRITES = {"write_text", "write_bytes", "mkdir", "unlink", "rmdir", "rmtree", "touch", "symlink_to"}
-MAY_WRITE = {"store", "data", "interop", "report", "recipe", "train/checkpoint.py"}
+MAY_WRITE = {"store", "data", "interop", "report", "recipe", "train/checkpoint.py", "train/spill.py"}
 
 # Each entry has its reason beside it.
 MAY_USE_GETATTR = {

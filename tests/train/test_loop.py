@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,15 @@ import pytest
 import torch
 from numpy.typing import NDArray
 from tests.tiny import make_base, make_trained_graft
-from tests.train.material import make_masked_lm, make_objective, make_training, read_bytes, run
+from tests.train.material import (
+    LABELS,
+    encode_sentences,
+    make_masked_lm,
+    make_objective,
+    make_training,
+    read_bytes,
+    run,
+)
 
 from polygraft.attach.attach import Attachment, attach
 from polygraft.attach.graft import make_graft
@@ -20,16 +29,34 @@ from polygraft.errors import TrainError
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.parts.presets import language_graft, task_graft
-from polygraft.train.loop import Interrupted
+from polygraft.train.checkpoint import Checkpoints
+from polygraft.train.labels import Labelling
+from polygraft.train.loop import Interrupted, Training
 from polygraft.train.objective import Loss, Objective
+from polygraft.train.prefix import PrefixCache
 from polygraft.train.settings import compute_lr
 
 LOSSES = {
     "mlm": [
-        3.8149667, 4.1213546, 4.8127632, 4.3302455, 4.7650685, 4.1592736, 4.4777985, 4.2607517, 4.3160305, 4.6098666,
+        3.8149662, 4.1213549, 4.8127632, 4.3302449, 4.7650685, 4.1592736, 4.4777985, 4.2607519, 4.3160305, 4.6098661,
+    ],
+    "mlm, all pieces": [
+        3.8478625, 4.1100377, 4.9078083, 4.3679716, 4.6756058, 4.1906996, 4.5066915, 4.2671897, 4.3645306, 4.6637663,
+    ],
+    "mlm, two batches an update": [
+        4.7319475, 3.8391865, 4.7290094, 5.0634039, 4.8724983, 4.3931887, 4.2096964, 4.0710461, 3.8009062, 4.5201203,
     ],
     "tokens": [
-        1.1140387, 0.9588453, 0.8359064, 0.7411104, 0.6784736, 0.6933227, 0.6682733, 0.5779622, 0.5590082, 0.5581159,
+        1.1050714, 0.9773029, 0.8469571, 0.7586424, 0.7144376, 0.6278694, 0.6195221, 0.6268542, 0.5640973, 0.6101826,
+    ],
+    "tokens, two batches an update": [
+        1.1048045, 0.9592982, 0.8600682, 0.7395677, 0.6614622, 0.7135380, 0.6110183, 0.5498705, 0.6345378, 0.6127887,
+    ],
+    "tokens, two layers skipped": [
+        1.1410192, 0.9977138, 0.8738717, 0.7838183, 0.7301862, 0.6458879, 0.6386592, 0.6365625, 0.5741936, 0.6172545,
+    ],
+    "tokens, two layers cached": [
+        1.1410192, 0.9977138, 0.8738717, 0.7838183, 0.7301862, 0.6458879, 0.6386592, 0.6365625, 0.5741936, 0.6172545,
     ],
 }  # fmt: skip
 
@@ -46,17 +73,68 @@ class Fixed(Objective):
     def lengths(self) -> NDArray[np.int64]:
         return np.array([8])
 
-    def compute_loss(self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int) -> Loss:
+    def compute_loss(
+        self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int, depth: int = 0
+    ) -> Loss:
         layers = attachment.grafts[-1].layers
         values = list(layers.parameters()) if self.uses_all else list(layers["head"].parameters())
         total = self.losses[step] + 0 * torch.stack([value.sum() for value in values]).sum()
         return Loss(total=total, num_targets=1, num_tokens=8)
 
 
-@pytest.mark.parametrize("name", ["mlm", "tokens"])
-def test_ten_steps_give_the_stored_losses(name: str):
-    losses = [step.loss for step in run(make_training(name))]
-    assert losses == pytest.approx(LOSSES[name], abs=1e-5)
+PATHS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "mlm": ("mlm", {}),
+    "mlm, all pieces": ("mlm", {"full": True}),
+    "mlm, two batches an update": ("mlm", {"accumulate": 2, "batch_tokens": 48}),
+    "tokens": ("tokens", {}),
+    "tokens, two batches an update": ("tokens", {"accumulate": 2, "batch_tokens": 48}),
+    "tokens, two layers skipped": ("tokens", {"skipped": (0, 1)}),
+    "tokens, two layers cached": ("tokens", {"skipped": (0, 1), "cache": True}),
+}
+
+
+def start(path: str) -> Training:
+    """A training of one of the paths by which a step may go."""
+    name, options = PATHS[path]
+    changes, base = dict(options), make_base("bert")
+    if changes.pop("full", False):
+        changes["objective"] = make_masked_lm(base, full=True)
+    skipped, is_cached = changes.pop("skipped", None), changes.pop("cache", False)
+    if skipped is not None:
+        parts = [Bottleneck(reduction=16, skip_layers=skipped), Head(objective="tokens", labels=LABELS)]
+        changes["graft"] = make_graft(base, "new", parts, seed=4)
+        changes["objective"] = Labelling(encode_sentences(base), cache=PrefixCache() if is_cached else None)
+    return make_training(name, base=base, **changes)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_ten_steps_give_the_stored_losses(path: str):
+    losses = [step.loss for step in run(start(path))]
+    assert losses == pytest.approx(LOSSES[path], abs=1e-5)
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_ten_steps_with_a_stop_between_them_give_the_stored_losses(path: str, tmp_path: Path):
+    first, second = start(path), start(path)
+    first.checkpoints = second.checkpoints = Checkpoints(tmp_path, key="k")
+    first.should_stop = lambda: first.progress.step == 6
+    losses: list[float] = []
+    with pytest.raises(Interrupted):
+        losses.extend(step.loss for step in first.run())
+    losses += [step.loss for step in run(second)]
+    assert losses == pytest.approx(LOSSES[path], abs=1e-5)
+
+
+def test_gradients_of_two_batches_are_those_of_their_rows_together():
+    whole, halves = make_training("tokens", steps=1), make_training("tokens", steps=1, accumulate=2)
+    rows = np.concatenate(halves.updates[0])
+    assert len(halves.updates[0]) == 2
+    whole.updates = [[rows]]
+    (alone,), (summed,) = run(whole), run(halves)
+    assert summed.loss == pytest.approx(alone.loss, abs=1e-6)
+    assert summed.num_tokens == alone.num_tokens
+    for name, value in whole.parameters.items():
+        assert torch.allclose(value.grad, halves.parameters[name].grad, atol=1e-6), name
 
 
 def test_another_seed_gives_other_batches():
@@ -87,7 +165,7 @@ def test_the_learning_rate_rises_and_falls_linearly():
 
 def test_epochs_pass_over_every_row_once_each():
     training = make_training("tokens", steps=None, epochs=3)
-    rows = np.concatenate(training.batches)
+    rows = np.concatenate([rows for update in training.updates for rows in update])
     assert np.bincount(rows).tolist() == [3] * 30
 
 
@@ -119,7 +197,7 @@ def compute_gradients(training: Any, values: dict[str, torch.Tensor], number: in
     training.graft.layers.zero_grad()
     with attach(training.base, Named("new"), grafts=training.grafts) as attachment:
         training.objective.compute_loss(
-            attachment, training.batches[number], seed=3, step=number
+            attachment, training.updates[number][0], seed=3, step=number
         ).mean.backward()
     return {
         name: value.grad for name, value in training.graft.layers.named_parameters() if value.grad is not None

@@ -56,7 +56,9 @@ def test_stopping_after_any_step_changes_nothing(name: str, stop: int, tmp_path:
         name
     )
     assert second.progress.seconds > first.progress.seconds or stop == STEPS
-    assert second.progress.tokens == sum(sum(second.objective.lengths()[rows]) for rows in second.batches)
+    assert second.progress.tokens == sum(
+        sum(second.objective.lengths()[rows]) for update in second.updates for rows in update
+    )
 
 
 def test_a_stop_at_every_step_changes_nothing(tmp_path: Path):

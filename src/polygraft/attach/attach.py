@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
+from polygraft.attach.depth import count_layers_below
+from polygraft.attach.enter import enter_above
 from polygraft.attach.graft import Graft, check_made_for, rebuild_graft
 from polygraft.attach.hooks import Hooks, LayerReached, Pass
 from polygraft.attach.parse import parse_plan
@@ -86,6 +88,40 @@ class Attachment:
             OptionError: The base has no such layer.
             GraftError: The pass never came by a place where a graft stands.
         """
+        return self._run(input_ids, attention_mask, layer=layer, start=0)
+
+    def run_above(
+        self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor, *, start: int, layer: int = -1
+    ) -> Tensor:
+        """Compute hidden states from those of a lower layer, as `run` does from the pieces.
+
+        Args:
+            hidden: What `run(..., layer=start)` gave for the same rows under the same grafts, [B, T, D].
+            input_ids: The pieces, [B, T]; only their shape is looked at.
+            attention_mask: 1 for pieces, 0 for padding, [B, T].
+            start: After how many layers `hidden` stands.
+            layer: After how many layers to stop; -1 runs all and gives the last hidden state.
+
+        Returns:
+            [B, T, D]; what stands at padding has no meaning.
+
+        Raises:
+            OptionError: The base has no such layer, or it stands below `start`.
+            GraftError: The pass never came by a place where a graft stands.
+        """
+        num_layers = self.base.sites.num_layers
+        if not 1 <= start <= (num_layers - 1 if layer == -1 else layer):
+            raise OptionError(
+                f"A pass was to go from the output of {start} layers to that of "
+                f"{num_layers if layer == -1 else layer}, in a base of {num_layers}. Expected it to begin at 1 or "
+                "above, and to end above that. Correct `start` or `layer`."
+            )
+        if layer == start:
+            return hidden
+        with enter_above(self.base, hidden, start=start):
+            return self._run(input_ids, attention_mask, layer=layer, start=start)
+
+    def _run(self, input_ids: Tensor, attention_mask: Tensor, *, layer: int, start: int) -> Tensor:
         num_layers = self.base.sites.num_layers
         if layer != -1 and not 1 <= layer <= num_layers:
             raise OptionError(
@@ -94,7 +130,7 @@ class Attachment:
                 f"-1 for all, or 1 to {num_layers}. Correct `layer`."
             )
         stop_after = None if layer == -1 else layer
-        self.hooks.current = Pass(stop_after=stop_after)
+        self.hooks.current = Pass(start=start, stop_after=stop_after)
         try:
             output = self.base.model(input_ids=input_ids, attention_mask=attention_mask)
         except LayerReached:
@@ -102,9 +138,22 @@ class Attachment:
             assert hidden is not None
         else:
             hidden = output.last_hidden_state
-        self._check_reached(stop_after)
+        self._check_reached(start, stop_after)
         self.hooks.current = Pass()
         return hidden
+
+    def identify_below(self, depth: int) -> tuple[object, ...]:
+        """Give what identifies the function of the lowest layers: the base, and the grafts there with their values.
+
+        Args:
+            depth: The number of layers.
+        """
+        num_layers = self.base.sites.num_layers
+        below = [graft for graft in self.grafts if count_layers_below(graft, num_layers=num_layers) < depth]
+        # A tensor counts its changes itself.
+        return self.base, *(
+            (graft, sum(value._version for value in graft.layers.parameters())) for graft in below
+        )
 
     def score(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Score labels with the head of the graft that has one.
@@ -179,9 +228,9 @@ class Attachment:
                 x = invertible.invert(x)
         return x, self.find_decoder_weight(), head.bias
 
-    def _check_reached(self, stop_after: int | None) -> None:
+    def _check_reached(self, start: int, stop_after: int | None) -> None:
         limit = self.base.sites.num_layers if stop_after is None else stop_after
-        expected = {place for place in self.hooks.places if place[0] < limit}
+        expected = {place for place in self.hooks.places if start <= place[0] < limit}
         missed = sorted(expected - self.hooks.current.reached)
         if missed:
             layer, name = missed[0]

@@ -38,6 +38,8 @@ class Pass:
     """The residual input of each sublayer with a bottleneck."""
     reached: set[Place] = field(default_factory=set)
     """The places that were corrected."""
+    start: int = 0
+    """The number of layers that are left out, because what they give is known."""
     stop_after: int | None = None
     """The number of layers to run; None runs all."""
     stopped: Tensor | None = None
@@ -89,8 +91,14 @@ class Hooks:
         for graft in grafts:
             invertible = graft.find_invertible()
             if invertible is not None:
-                handle = base.sites.embeddings.register_forward_hook(_make_embeddings_hook(invertible))
+                handle = base.sites.embeddings.register_forward_hook(self._make_embeddings_hook(invertible))
                 self.handles.append(handle)
+
+    def _make_embeddings_hook(self, invertible: nn.Module) -> Callable[..., Tensor]:
+        def change(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+            return output if self.current.start else invertible(output)
+
+        return change
 
     def _hook_sublayer(self, base: Base, place: Place, stacked: list[BottleneckLayers]) -> None:
         index, name = place
@@ -139,10 +147,3 @@ class Hooks:
         if self.current.stop_after == count:
             self.current.stopped = hidden
             raise LayerReached
-
-
-def _make_embeddings_hook(invertible: nn.Module) -> Callable[..., Tensor]:
-    def change(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-        return invertible(output)
-
-    return change

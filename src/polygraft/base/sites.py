@@ -61,6 +61,8 @@ class Family:
     """Whether the bare encoder of this family brings a pooler, which is always left out."""
     last_norm: bool = False
     """Whether a norm follows the last layer: then the last hidden state is not the last layer's output."""
+    layers_give_weights: bool = False
+    """Whether a layer gives a pair: its output, and the weights of its attention or None."""
     config_keys: tuple[str, ...] = ()
     """What of the family's configuration changes its outputs and no weight's shape, beside the usual."""
 
@@ -159,6 +161,7 @@ FAMILIES: tuple[Family, ...] = (
                 decoder="lm_predictions.lm_head",
             ),
         ),
+        layers_give_weights=True,
         config_keys=(
             "relative_attention",
             "max_relative_positions",

@@ -170,7 +170,7 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
     sentence = describe_cut_rows(encoded, source=task.train, max_length=max_length)
     if sentence is not None:
         workshop.sentences.append(sentence)
-    objective = Labelling(encoded)
+    objective = Labelling(encoded, cache=workshop.make_cache())
     train = settings.plan_training(seed=workshop.recipe.seed)
 
     def evaluate(attachment: Attachment) -> float:

@@ -176,6 +176,13 @@ class TaskSettings:
     weight_decay: float = 0.0
     patience: int | None = None
     """Stop after so many scores on dev without a better one."""
+    accumulate: int = 1
+    """Batches an update."""
+    cache: Literal["exact", "half", "off"] = "exact"
+    """Whether the output of the layers below the task's first bottleneck is kept for later epochs: with the same
+    numbers to the bit, in float16, or not."""
+    cache_gib: float = 2.0
+    """Gigabytes (2**30 bytes) of it in memory; the rest lies in memory-mapped files in the run's folder."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -184,6 +191,7 @@ class TaskSettings:
         )
         factor = self.head_lr_factor
         _check("train.task.head_lr_factor", factor, is_fine=factor > 0, expected="a number above 0")
+        _check("train.task.cache_gib", self.cache_gib, is_fine=self.cache_gib >= 0, expected="0 or more")
 
     def plan_training(self, *, seed: int) -> TrainSettings:
         """Say how the loop is to train."""
@@ -193,6 +201,7 @@ class TaskSettings:
             batch_tokens=self.batch_tokens,
             lr=self.lr,
             head_lr_factor=self.head_lr_factor,
+            accumulate=self.accumulate,
             warmup=self.warmup,
             weight_decay=self.weight_decay,
             seed=seed,

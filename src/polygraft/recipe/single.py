@@ -40,6 +40,7 @@ from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.labels import Labelling
 from polygraft.train.loop import Training
 from polygraft.train.mlm import MaskedLm
+from polygraft.train.prefix import PrefixCache
 
 if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
@@ -139,11 +140,16 @@ def train_graft(
             notify(sentence)
         yield done
         return
-    work = _prepare_mlm(base, order, below) if order.objective == "mlm" else _prepare_labels(base, order)
+    folder = store.folder / ".checkpoints"
+    work = (
+        _prepare_mlm(base, order, below)
+        if order.objective == "mlm"
+        else _prepare_labels(base, order, folder=folder)
+    )
     for sentence in work.sentences:
         notify(sentence)
     names = tuple(Named(name) for name in (*below, order.name))
-    checkpoints = Checkpoints(store.folder / ".checkpoints" / order.name, key=digest)
+    checkpoints = Checkpoints(folder / order.name, key=digest)
     training = Training(
         base=base,
         graft=work.graft,
@@ -281,7 +287,7 @@ def _read_texts(base: Base, order: Order) -> tuple[EncodedText, EncodedText | No
     return text, held_out, {"train": len(train), "dev": len(dev)}
 
 
-def _prepare_labels(base: Base, order: Order) -> Work:
+def _prepare_labels(base: Base, order: Order, *, folder: Path) -> Work:
     tokenizer = base.tokenizer
     is_tokens = order.objective == "tokens"
 
@@ -312,7 +318,7 @@ def _prepare_labels(base: Base, order: Order) -> Work:
     sentence = describe_cut_rows(encoded, source=order.train, max_length=max_length)
     return Work(
         graft=make_graft(base, order.name, parts, seed=order.settings.seed),
-        objective=Labelling(encoded),
+        objective=Labelling(encoded, cache=PrefixCache(folder=folder)),
         num_examples={"train": len(examples), "dev": 0 if dev is None else len(dev)},
         evaluate=None if dev is None else evaluate,
         sentences=() if sentence is None else (sentence,),

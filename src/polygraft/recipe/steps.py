@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 FORM = 1
 """Raised when a step of the same digest would give other numbers than before."""
-TASK_FORM = 2
+TASK_FORM = 3
 """The same for tasks and their scores alone: language grafts stay valid when it is raised."""
 
 
@@ -138,8 +138,12 @@ def _make_task(
 ) -> list[Job]:
     files = {"train": corpus.digest(task.train), "dev": corpus.digest(task.dev)}
     columns = [task.objective, task.token_column, task.tag_column]
-    # What `ready_for` leads to stands beside: the graft that is alone does not depend on it.
-    settings = {key: value for key, value in vars(recipe.train.task).items() if key != "ready_for"}
+    # What `ready_for` leads to stands beside: the graft that is alone does not depend on it. Where the outputs of
+    # frozen layers are kept changes no number, unless they are rounded.
+    left_out = ("ready_for", "cache", "cache_gib")
+    settings = {key: value for key, value in vars(recipe.train.task).items() if key not in left_out}
+    if recipe.train.task.cache == "half":
+        settings["cache"] = "half"
     facts = {"settings": settings, "files": files, "columns": columns, "task_form": TASK_FORM}
     under = list_ready_languages(recipe, task)
     alone = Job(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from polygraft.attach.graft import Graft, rebuild_graft
 from polygraft.errors import RecipeError
 from polygraft.store.manifest import BaseRecord, DataRecord, Manifest, MemberRecord, PartRecord
+from polygraft.train.prefix import PrefixCache
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
@@ -106,6 +107,17 @@ class Workshop:
                 f"'{self.recipe.store}'. Run the recipe without --only, or with the step that makes it."
             )
         return self.grafts[name]
+
+    def make_cache(self) -> PrefixCache | None:
+        """Make what keeps the output of frozen layers while a task is trained, as the recipe wants it."""
+        settings = self.recipe.train.task
+        if settings.cache == "off":
+            return None
+        return PrefixCache(
+            memory=int(settings.cache_gib * 1024**3),
+            folder=self.recipe.folder / "checkpoints",
+            half=settings.cache == "half",
+        )
 
     def keep(self, graft: Graft, *, step: str, **facts: Any) -> Manifest:
         """Store a trained graft.

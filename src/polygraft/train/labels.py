@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING, ClassVar
 
 from torch.nn import functional
 from typing_extensions import override
 
+from polygraft.data.batches import plan_batches
+from polygraft.data.chance import ORDER, make_generator
 from polygraft.data.collate import collate
 from polygraft.data.encode import IGNORE, EncodedLabels, EncodedTags
 from polygraft.errors import DataError
@@ -15,32 +18,73 @@ from polygraft.train.objective import Loss, Objective
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
+    from torch import Tensor
 
     from polygraft.attach.attach import Attachment
+    from polygraft.data.collate import Batch
+    from polygraft.train.prefix import PrefixCache
 
 
 class Labelling(Objective):
     """Cross entropy against the labels of the data, for the head of the plan.
 
+    Every epoch has the same batches, in another order, so that what frozen layers give for them can be looked up from
+    the second epoch on, with the same numbers to the bit.
+
     Args:
         data: Tagged sentences (a label at the first piece of each word) or labelled texts.
+        cache: Where the output of frozen layers is kept; objectives may share it, on the same rows or others. None
+            computes it every time.
     """
 
     name: ClassVar[str] = "labels"
+    scores_can_be_zero: ClassVar[bool] = True
 
-    def __init__(self, data: EncodedTags | EncodedLabels) -> None:
+    def __init__(self, data: EncodedTags | EncodedLabels, *, cache: PrefixCache | None = None) -> None:
         self.data = data
+        self.cache = cache
 
     @override
     def lengths(self) -> NDArray[np.int64]:
         return self.data.lengths
 
     @override
-    def compute_loss(self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int) -> Loss:
+    def plan_epoch(self, *, batch_tokens: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
+        batches = plan_batches(self.lengths(), token_budget=batch_tokens, seed=0, epoch=0)
+        order = make_generator(ORDER, seed=seed, place=epoch).permutation(len(batches))
+        return [batches[index] for index in order]
+
+    @override
+    def compute_loss(
+        self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int, depth: int = 0
+    ) -> Loss:
         batch = collate(self.data, rows, pad_id=attachment.base.pad_id).to(attachment.base.device)
         if batch.labels is None:
             raise DataError("The training data has no labels. Give tagged sentences or labelled texts.")
-        scores = attachment.score(batch.input_ids, batch.attention_mask)
+        head = attachment.find_head()
+        scores = head(self._run(attachment, batch, layer=head.options.layer, depth=depth))
         labels = batch.labels.flatten()
         total = functional.cross_entropy(scores.flatten(0, -2), labels, ignore_index=IGNORE, reduction="sum")
         return Loss(total=total, num_targets=int((labels != IGNORE).sum()), num_tokens=batch.num_tokens)
+
+    def _run(self, attachment: Attachment, batch: Batch, *, layer: int, depth: int) -> Tensor:
+        """Compute the hidden states that the head reads, the lowest layers' at most once if there is a cache."""
+        inputs = batch.input_ids, batch.attention_mask
+        if self.cache is None or depth == 0:
+            return attachment.run(*inputs, layer=layer)
+        num_layers = attachment.base.sites.num_layers
+        # With nothing trained but the head, what it reads is kept: after the last layer a norm may follow.
+        is_whole = depth >= (num_layers if layer == -1 else layer)
+        end = layer if is_whole else depth
+        key = (attachment.identify_below(depth), end, _digest(*inputs))
+        below = self.cache.fetch(key, lambda: attachment.run(*inputs, layer=end))
+        return below if is_whole else attachment.run_above(below, *inputs, start=depth, layer=layer)
+
+
+def _digest(*tensors: Tensor) -> bytes:
+    """Give a digest of the pieces of a batch: equal ones are the same wherever they come from."""
+    digest = hashlib.blake2b(digest_size=16)
+    for tensor in tensors:
+        digest.update(str(tuple(tensor.shape)).encode())
+        digest.update(tensor.cpu().numpy().tobytes())
+    return digest.digest()

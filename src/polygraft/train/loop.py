@@ -18,9 +18,11 @@ import numpy as np
 import torch
 
 from polygraft.attach.attach import Attachment, attach
+from polygraft.attach.depth import count_layers_below
+from polygraft.data.batches import padding_share
 from polygraft.errors import TrainError
 from polygraft.parts.head import Head
-from polygraft.train.labels import Labelling
+from polygraft.train.resume import pack_tensors, unpack_tensors
 from polygraft.train.settings import TrainSettings, compute_lr
 from polygraft.train.step import Step
 
@@ -99,23 +101,28 @@ class Training:
         )
         self.progress = Progress()
         self.best_tensors: dict[str, Tensor] = {}
-        self.batches = self._plan()
+        self.updates = self._plan()
+        self.depth = count_layers_below(self.graft, num_layers=self.base.sites.num_layers)
 
     @property
     def total(self) -> int:
         """Number of steps."""
-        return len(self.batches)
+        return len(self.updates)
 
-    def _plan(self) -> list[NDArray[np.int64]]:
+    def _plan(self) -> list[list[NDArray[np.int64]]]:
+        """List the batches of each step."""
         settings, batches, epoch = self.settings, list[Any](), 0
+        each = settings.accumulate
         while (
-            epoch < settings.epochs if settings.epochs is not None else len(batches) < (settings.steps or 0)
+            epoch < settings.epochs
+            if settings.epochs is not None
+            else len(batches) < each * (settings.steps or 0)
         ):
             batches += self.objective.plan_epoch(
                 batch_tokens=settings.batch_tokens, seed=settings.seed, epoch=epoch
             )
             epoch += 1
-        return batches if settings.steps is None else batches[: settings.steps]
+        return [batches[start : start + each] for start in range(0, len(batches), each)][: settings.steps]
 
     def run(self) -> Iterator[Step]:
         """Train, step by step; afterwards the graft holds its best values, the later of equally good ones.
@@ -132,48 +139,40 @@ class Training:
             step = self._take(number, started)
             yield step
             if self.should_stop():
-                self._save()
+                self.save()
                 raise Interrupted(self._say_stopped(step.number))
             if step.number % self.settings.checkpoint_every == 0:
-                self._save()
+                self.save()
         if self.best_tensors:
             self.graft.layers.load_state_dict(self.best_tensors)
         self.graft.layers.requires_grad_(False)
-        if self.progress.best == 0 and isinstance(self.objective, Labelling):
+        if self.progress.best == 0 and self.objective.scores_can_be_zero:
             self.notify(self._say_nothing_right())
 
     def measure_cost(self) -> dict[str, float]:
-        """Give what the training took so far: seconds, tokens, tokens a second, peak memory in bytes."""
+        """Give what the training took so far: seconds, tokens and their rate, peak memory, the share of padding."""
         progress = self.progress
+        lengths, batches = self.objective.lengths(), [rows for update in self.updates for rows in update]
         return {
             "seconds": progress.seconds,
             "tokens": float(progress.tokens),
             "tokens_per_second": progress.tokens / max(progress.seconds, 1e-9),
             "peak_memory_bytes": float(read_peak_memory()),
+            "padding": padding_share(lengths, batches),
         }
 
     def _take(self, number: int, started: float) -> Step:
         plan = self.plans[self._choose(number)]
         lr = compute_lr(self.settings, step=number, total=self.total)
+        self.optimiser.zero_grad(set_to_none=True)
         with attach(self.base, plan, grafts=self.grafts) as attachment:
-            loss = self.objective.compute_loss(
-                attachment, self.batches[number], seed=self.settings.seed, step=number
-            )
-            mean = loss.mean
-            value = float(mean.detach())
-            if not math.isfinite(value):
-                raise TrainError(
-                    f"The loss of '{self.graft.name}' is {value} at step {number + 1} of {self.total}. Expected a "
-                    f"number. Lower the learning rate (it is {lr:g}), and train again."
-                )
-            self.optimiser.zero_grad(set_to_none=True)
-            mean.backward()
+            value, num_tokens = self._add_gradients(attachment, number, lr)
         if number == 0:
             self._check_gradients()
         self._update(lr)
         progress = self.progress
         progress.step = number + 1
-        progress.tokens += loss.num_tokens
+        progress.tokens += num_tokens
         held_out = self._evaluate()
         progress.seconds += time.perf_counter() - started
         self._note_curve(value, held_out)
@@ -183,13 +182,39 @@ class Training:
             loss=value,
             lr=lr,
             plan=str(plan),
-            num_tokens=loss.num_tokens,
+            num_tokens=num_tokens,
             seconds=progress.seconds,
             tokens=progress.tokens,
             held_out=held_out,
             is_best=held_out is not None and progress.since_best == 0,
             peak_memory_bytes=read_peak_memory(),
         )
+
+    def _add_gradients(self, attachment: Attachment, number: int, lr: float) -> tuple[float, int]:
+        """Make the gradient of the mean over all targets of a step's batches; give that mean and the tokens."""
+        batches = self.updates[number]
+        total, num_targets, num_tokens, first = 0.0, 0, 0, 0
+        for place, rows in enumerate(batches, start=number * self.settings.accumulate):
+            loss = self.objective.compute_loss(
+                attachment, rows, seed=self.settings.seed, step=place, depth=self.depth
+            )
+            value = float(loss.total.detach())
+            if not math.isfinite(value):
+                raise TrainError(
+                    f"The loss of '{self.graft.name}' is {value} at step {number + 1} of {self.total}. Expected a "
+                    f"number. Lower the learning rate (it is {lr:g}), and train again."
+                )
+            first = first or max(1, loss.num_targets)
+            (loss.total / first).backward()
+            total += value
+            num_targets += loss.num_targets
+            num_tokens += loss.num_tokens
+        if len(batches) > 1:
+            # How many targets there are is known only now.
+            for tensor in self.parameters.values():
+                if tensor.grad is not None:
+                    tensor.grad *= first / max(1, num_targets)
+        return total / max(1, num_targets), num_tokens
 
     def _choose(self, number: int) -> int:
         if len(self.plans) == 1:
@@ -258,15 +283,11 @@ class Training:
             f"{settings.head_lr_factor:g}); in a recipe these are keys of [train.task]."
         )
 
-    def _save(self) -> None:
-        if self.checkpoints is None:
-            return
-        tensors = {f"graft/{name}": tensor for name, tensor in self.graft.tensors().items()}
-        tensors |= {f"best/{name}": tensor for name, tensor in self.best_tensors.items()}
-        for name, parameter in self.parameters.items():
-            for key, value in self.optimiser.state[parameter].items():
-                tensors[f"optimiser/{key}/{name}"] = value
-        self.checkpoints.save(self.progress.step, tensors, vars(self.progress))
+    def save(self) -> None:
+        """Write a checkpoint, if there is a place for it."""
+        if self.checkpoints is not None:
+            tensors = pack_tensors(self.graft, self.best_tensors, self.optimiser)
+            self.checkpoints.save(self.progress.step, tensors, vars(self.progress))
 
     def _resume(self) -> None:
         state = None if self.checkpoints is None else self.checkpoints.load()
@@ -276,21 +297,11 @@ class Training:
             self.notify(sentence)
         if not state.facts:
             return
-        facts = {name: state.facts[name] for name in vars(self.progress)}
-        self.progress = Progress(**facts)
-        self.graft.layers.load_state_dict(_select(state.tensors, "graft/"))
-        self.best_tensors = _select(state.tensors, "best/")
-        for name, parameter in self.parameters.items():
-            for key in ("step", "exp_avg", "exp_avg_sq"):
-                value = state.tensors[f"optimiser/{key}/{name}"]
-                self.optimiser.state[parameter][key] = value.to(parameter.device)
+        self.progress = Progress(**{name: state.facts[name] for name in vars(self.progress)})
+        self.best_tensors = unpack_tensors(state.tensors, self.graft, self.optimiser)
         self.notify(
             f"Training of '{self.graft.name}' goes on after step {self.progress.step} of {self.total}."
         )
-
-
-def _select(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
 def read_peak_memory() -> int:

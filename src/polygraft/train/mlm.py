@@ -48,7 +48,9 @@ class MaskedLm(Objective):
         return self.text.lengths
 
     @override
-    def compute_loss(self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int) -> Loss:
+    def compute_loss(
+        self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int, depth: int = 0
+    ) -> Loss:
         base = attachment.base
         batch = collate(self.text, rows, pad_id=base.pad_id)
         masked = mask_batch(

@@ -37,14 +37,27 @@ class Objective(ABC):
     """Data and a loss over it."""
 
     name: ClassVar[str]
+    scores_can_be_zero: ClassVar[bool] = False
+    """Whether a held-out score of 0 says that nothing is right yet."""
 
     @abstractmethod
     def lengths(self) -> NDArray[np.int64]:
         """Give the number of tokens of each row of the training data."""
 
     @abstractmethod
-    def compute_loss(self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int) -> Loss:
-        """Compute the loss of some rows; equal arguments give equal numbers."""
+    def compute_loss(
+        self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int, depth: int = 0
+    ) -> Loss:
+        """Compute the loss of some rows; equal arguments give equal numbers.
+
+        Args:
+            attachment: What is in force.
+            rows: Numbers of the rows, of one batch.
+            seed: Where chance comes from, together with `step`.
+            step: Number of the update.
+            depth: The number of lowest layers in and below which nothing is trained: what they give for rows that
+                never change may be looked up.
+        """
 
     def plan_epoch(self, *, batch_tokens: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:
         """Put the rows into batches for one pass over the data."""

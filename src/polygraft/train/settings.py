@@ -20,6 +20,8 @@ class TrainSettings:
     """Passes over the data; give this or `steps`."""
     batch_tokens: int = 2048
     """Most tokens in a batch, padding included."""
+    accumulate: int = 1
+    """Batches an update: their gradients are summed, and the mean is over all their targets."""
     lr: float = 1e-4
     """Peak learning rate of AdamW."""
     head_lr_factor: float = 1.0
@@ -51,6 +53,7 @@ class TrainSettings:
             "steps": 1,
             "epochs": 1,
             "batch_tokens": 8,
+            "accumulate": 1,
             "evaluate_every": 1,
             "patience": 1,
             "checkpoint_every": 1,

@@ -1,0 +1,37 @@
+"""How much of a base stands below the first value of a graft."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from polygraft.parts.bottleneck import BottleneckLayers
+from polygraft.parts.head import HeadLayers, MaskedLmLayers
+
+if TYPE_CHECKING:
+    from polygraft.attach.graft import Graft
+
+
+def count_layers_below(graft: Graft, *, num_layers: int) -> int:
+    """Count the layers of a base that a graft neither stands in nor below.
+
+    What these layers give depends on nothing that is learned while only this graft is trained.
+
+    Args:
+        graft: The graft.
+        num_layers: Layers of the base (L).
+
+    Example:
+        >>> graft = make_graft(base, "ner", [Bottleneck(skip_layers=(0, 1))])  # doctest: +SKIP
+        >>> count_layers_below(graft, num_layers=12)  # doctest: +SKIP
+        2
+    """
+    lowest = num_layers
+    for layers in graft.layers.children():
+        if isinstance(layers, BottleneckLayers):
+            lowest = min(lowest, *(index for index, _ in layers.list_places()))
+        elif isinstance(layers, HeadLayers | MaskedLmLayers):
+            reads = layers.options.layer
+            lowest = min(lowest, num_layers if reads == -1 else reads)
+        else:
+            return 0
+    return lowest

@@ -1,0 +1,109 @@
+"""What the frozen layers below a graft give for the same rows, computed once.
+
+The layers below the first trained value see the same rows in every epoch and never change, so that from the second
+epoch on their output can be looked up (Houlsby et al. 2019 and Pfeiffer et al. 2020 freeze them; Rücklé et al. 2021
+leave the lowest of them without an adapter).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from polygraft.train.spill import MappedFiles
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+MEMORY = 2 * 1024**3
+"""Bytes that are kept in memory, unless the user says otherwise."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Block:
+    """A block as it is kept, and what it was."""
+
+    kept: Tensor
+    dtype: torch.dtype
+    device: torch.device
+
+    def restore(self) -> Tensor:
+        return self.kept.to(device=self.device, dtype=self.dtype)
+
+
+class PrefixCache:
+    """Blocks of hidden states by key: in memory as long as there is room, then in memory-mapped files.
+
+    A block that finds no room is computed again whenever it is asked for, unless it was the one asked for last.
+
+    Args:
+        memory: Bytes to keep in memory.
+        folder: Where the files lie, which vanish with the process; None for the system's folder for such files.
+        half: Whether to keep float32 blocks in float16, where it can tell their values: half the bytes, and numbers
+            that differ in the fourth digit.
+    """
+
+    def __init__(self, *, memory: int = MEMORY, folder: Path | None = None, half: bool = False) -> None:
+        self.memory = memory
+        self.half = half
+        self.num_found = 0
+        self.num_computed = 0
+        self.bytes_in_memory = 0
+        self._files = MappedFiles(folder)
+        self._blocks: dict[Hashable, _Block] = {}
+        self._last: tuple[Hashable, Tensor] | None = None
+
+    @property
+    def bytes_in_files(self) -> int:
+        """Bytes that lie in memory-mapped files."""
+        return self._files.used
+
+    def fetch(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
+        """Give the block of a key, computed at most once while there is room.
+
+        Args:
+            key: Everything that the block depends on.
+            compute: Makes the block; called without recording for gradients.
+
+        Returns:
+            The block as it was computed, to the bit unless kept in float16.
+        """
+        if self._last is not None and self._last[0] == key:
+            self.num_found += 1
+            return self._last[1]
+        if key in self._blocks:
+            self.num_found += 1
+            block = self._blocks[key].restore()
+        else:
+            self.num_computed += 1
+            with torch.no_grad():
+                block = self._keep(key, compute())
+        self._last = (key, block)
+        return block
+
+    def _keep(self, key: Hashable, block: Tensor) -> Tensor:
+        narrow = self._narrow(block)
+        size = narrow.numel() * narrow.element_size()
+        if self.bytes_in_memory + size <= self.memory:
+            self.bytes_in_memory += size
+            # A clone, since a block may be a view into something larger.
+            kept = narrow.clone() if narrow is block else narrow
+        else:
+            stored = self._files.store(narrow)
+            if stored is None:
+                return block
+            kept = stored
+        self._blocks[key] = _Block(kept=kept, dtype=block.dtype, device=block.device)
+        # Rounded or not, the first epoch sees the same numbers as those after it.
+        return self._blocks[key].restore()
+
+    def _narrow(self, block: Tensor) -> Tensor:
+        block = block.cpu()
+        if not self.half or block.dtype != torch.float32:
+            return block
+        rounded = block.half()
+        return rounded if bool(torch.isfinite(rounded).all()) else block

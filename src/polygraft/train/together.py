@@ -1,0 +1,44 @@
+"""Several trainings in one pass, step by step in turn."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from polygraft.train.loop import Interrupted
+
+if TYPE_CHECKING:
+    from polygraft.train.loop import Training
+    from polygraft.train.step import Step
+
+
+def run_together(trainings: Sequence[Training]) -> Iterator[tuple[int, Step]]:
+    """Train several grafts side by side, one update of each in turn.
+
+    Trainings that are given one and the same objective share what it looks up: with a `PrefixCache`, the frozen layers
+    below their grafts run once for all of them. Each ends with the numbers that it has alone, to the bit.
+
+    Args:
+        trainings: On one base.
+
+    Yields:
+        The number of the training in `trainings`, and what it told.
+
+    Raises:
+        Interrupted: One of them was asked to stop; all that have checkpoints are saved.
+        TrainError: One of them cannot go on.
+    """
+    running = {number: training.run() for number, training in enumerate(trainings)}
+    while running:
+        for number in list(running):
+            try:
+                step = next(running[number])
+            except StopIteration:
+                del running[number]
+                continue
+            except Interrupted:
+                for other in running:
+                    if other != number:
+                        trainings[other].save()
+                raise
+            yield number, step

@@ -1,0 +1,150 @@
+"""What frozen layers give is computed once, and the numbers stay the same to the bit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tests.tiny import make_base, make_trained_graft
+from tests.train.material import LABELS, encode_sentences, make_training, read_bytes, run
+
+from polygraft.attach.graft import Graft, make_graft
+from polygraft.attach.plan import Named, Stack
+from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.head import Head
+from polygraft.parts.presets import language_graft
+from polygraft.train.labels import Labelling
+from polygraft.train.prefix import PrefixCache
+
+SKIPS = {"one": (0,), "two": (0, 1), "head": None}
+
+
+def train(cache: PrefixCache | None, *, skipped: str = "two", base_name: str = "bert", **changes: Any):
+    """Train a task graft above a language graft in three epochs."""
+    base = make_base(base_name)
+    below = make_trained_graft(base, "qu", language_graft(), seed=6)
+    skip = SKIPS[skipped]
+    parts = [] if skip is None else [Bottleneck(reduction=2, skip_layers=skip)]
+    graft = make_graft(base, "new", [*parts, Head(objective="tokens", labels=LABELS)], seed=4)
+    training = make_training(
+        "tokens",
+        base=base,
+        graft=graft,
+        plans=[Stack((Named("qu"), Named("new"))), Named("new")],
+        grafts={"qu": below, "new": graft},
+        objective=Labelling(encode_sentences(base), cache=cache),
+        steps=None,
+        epochs=3,
+        **changes,
+    )
+    return training, [step.loss for step in run(training)]
+
+
+@pytest.mark.parametrize("base_name", ["bert", "deberta-v2", "modernbert", "electra-small"])
+@pytest.mark.parametrize("skipped", SKIPS)
+def test_training_from_the_cache_gives_the_same_bits(skipped: str, base_name: str):
+    plain, losses = train(None, skipped=skipped, base_name=base_name)
+    cache = PrefixCache()
+    cached, found = train(cache, skipped=skipped, base_name=base_name)
+    assert found == losses
+    assert read_bytes(cached.graft) == read_bytes(plain.graft)
+    batches = {rows.tobytes() for update in cached.updates for rows in update}
+    assert len(batches) < cache.num_computed <= 2 * len(batches)
+    assert cache.num_computed + cache.num_found == cached.total
+
+
+@pytest.mark.parametrize("memory", [0, 20_000])
+def test_what_finds_no_room_in_memory_goes_to_files_with_the_same_bits(memory: int, tmp_path: Path):
+    plain, _ = train(None)
+    cache = PrefixCache(memory=memory, folder=tmp_path / "new")
+    cached, _ = train(cache)
+    assert read_bytes(cached.graft) == read_bytes(plain.graft)
+    assert cache.num_found > 0
+    assert cache.bytes_in_memory <= memory
+    assert cache.bytes_in_files > 0
+    assert list((tmp_path / "new").iterdir()) == []
+
+
+def test_without_room_anywhere_all_is_computed_again(tmp_path: Path):
+    (tmp_path / "file").write_text("not a folder")
+    cache = PrefixCache(memory=0, folder=tmp_path / "file")
+    cached, _ = train(cache)
+    assert read_bytes(cached.graft) == read_bytes(train(None)[0].graft)
+    assert cache.bytes_in_files == cache.bytes_in_memory == 0
+
+
+def test_half_as_many_bytes_give_nearly_the_same_numbers():
+    exact, half = PrefixCache(), PrefixCache(half=True)
+    _, losses = train(exact)
+    _, found = train(half)
+    assert 2 * half.bytes_in_memory == exact.bytes_in_memory
+    assert found != losses
+    assert found == pytest.approx(losses, abs=2e-3)
+
+
+def test_values_that_float16_cannot_tell_stay_as_they_are():
+    cache = PrefixCache(half=True)
+    block = torch.tensor([1e-8, 70_000.0])
+    assert torch.equal(cache.fetch("large", lambda: block), block)
+    assert torch.equal(cache.fetch("small", lambda: block[:1]), torch.zeros(1))
+    assert cache.bytes_in_memory == 8 + 2
+
+
+def test_objectives_with_other_rows_may_share_it():
+    base = make_base("bert")
+
+    def start(cache: PrefixCache | None, *, count: int) -> Graft:
+        parts = [Bottleneck(skip_layers=(0, 1)), Head(objective="tokens", labels=LABELS)]
+        graft = make_graft(base, "new", parts, seed=1)
+        objective = Labelling(encode_sentences(base, count), cache=cache)
+        run(make_training("tokens", base=base, graft=graft, objective=objective))
+        return graft
+
+    cache = PrefixCache()
+    grafts = [start(cache, count=count) for count in (20, 30)]
+    assert [read_bytes(graft) for graft in grafts] == [
+        read_bytes(start(None, count=count)) for count in (20, 30)
+    ]
+
+
+def test_a_block_is_a_copy_and_has_no_gradient():
+    weight = torch.ones(3, requires_grad=True)
+    made = weight * 2
+    block = PrefixCache().fetch("a", lambda: made * 1)
+    assert not block.requires_grad
+    source = torch.ones(3)
+    cache = PrefixCache()
+    cache.fetch("a", lambda: source[:2])
+    cache.fetch("b", lambda: source[2:])
+    source.zero_()
+    assert cache.fetch("a", torch.zeros).tolist() == [1, 1]
+
+
+def test_a_graft_below_that_has_changed_is_computed_anew():
+    base = make_base("bert")
+    below = make_trained_graft(base, "qu", language_graft(), seed=6)
+
+    def start(cache: PrefixCache, *, seed: int) -> Graft:
+        parts = [Bottleneck(skip_layers=(0, 1)), Head(objective="tokens", labels=LABELS)]
+        graft = make_graft(base, "new", parts, seed=seed)
+        training = make_training(
+            "tokens",
+            base=base,
+            graft=graft,
+            grafts={"qu": below, "new": graft},
+            plans=[Stack((Named("qu"), Named("new")))],
+            objective=Labelling(encode_sentences(base), cache=cache),
+        )
+        run(training)
+        return graft
+
+    cache = PrefixCache()
+    start(cache, seed=1)
+    found = cache.num_found
+    start(cache, seed=2)
+    assert cache.num_found > found
+    with torch.no_grad():
+        next(below.layers.parameters()).mul_(1.5)
+    assert read_bytes(start(cache, seed=3)) == read_bytes(start(PrefixCache(), seed=3))

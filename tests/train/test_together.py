@@ -1,0 +1,82 @@
+"""Several trainings in one pass end as each would alone, and share what is computed once."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.tiny import make_base
+from tests.train.material import LABELS, encode_sentences, make_training, read_bytes, run
+
+from polygraft.attach.graft import make_graft
+from polygraft.base.base import Base
+from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.head import Head
+from polygraft.train.checkpoint import Checkpoints
+from polygraft.train.labels import Labelling
+from polygraft.train.loop import Interrupted, Training
+from polygraft.train.prefix import PrefixCache
+from polygraft.train.together import run_together
+
+
+def make(base: Base, objective: Labelling, seed: int, **changes: Any) -> Training:
+    parts = [Bottleneck(reduction=2, skip_layers=(0, 1)), Head(objective="tokens", labels=LABELS)]
+    graft = make_graft(base, "new", parts, seed=seed)
+    options = {"steps": None, "epochs": 2, "seed": seed, **changes}
+    return make_training("tokens", base=base, graft=graft, objective=objective, **options)
+
+
+def test_each_ends_with_the_bits_that_it_has_alone():
+    base = make_base("bert")
+    alone = [make(base, Labelling(encode_sentences(base)), seed) for seed in (1, 2, 3)]
+    losses = [[step.loss for step in run(training)] for training in alone]
+    cache = PrefixCache()
+    shared = Labelling(encode_sentences(base), cache=cache)
+    together = [make(base, shared, seed, epochs=1 + seed) for seed in (1, 2, 3)]
+    for training in alone[1:]:
+        assert read_bytes(training.graft) != read_bytes(alone[0].graft)
+    seen: dict[int, list[float]] = {0: [], 1: [], 2: []}
+    for number, step in run_together(together):
+        seen[number].append(step.loss)
+    assert read_bytes(together[0].graft) == read_bytes(alone[0].graft)
+    assert seen[0] == losses[0]
+    assert [len(found) for found in seen.values()] == [training.total for training in together]
+    batches = {rows.tobytes() for update in together[0].updates for rows in update}
+    assert cache.num_computed == len(batches)
+
+
+def test_equal_batches_share_a_pass_without_any_room():
+    base = make_base("bert")
+    cache = PrefixCache(memory=0, folder=Path("/dev/null/none"))
+    shared = Labelling(encode_sentences(base), cache=cache)
+    trainings = [make(base, shared, 5, epochs=1), make(base, shared, 5, epochs=1)]
+    total = sum(1 for _ in run_together(trainings))
+    assert cache.num_computed == total // 2
+
+
+def test_when_one_is_stopped_all_are_saved(tmp_path: Path):
+    base = make_base("bert")
+
+    def start() -> list[Training]:
+        objective = Labelling(encode_sentences(base), cache=PrefixCache())
+        return [
+            make(base, objective, seed, checkpoints=Checkpoints(tmp_path / str(seed), key="k"))
+            for seed in (1, 2)
+        ]
+
+    whole = [make(base, Labelling(encode_sentences(base)), seed) for seed in (1, 2)]
+    for training in whole:
+        run(training)
+    first = start()
+    first[1].should_stop = lambda: first[1].progress.step == 2
+    with pytest.raises(Interrupted):
+        for _ in run_together(first):
+            pass
+    second = start()
+    numbers = [step.number for _, step in run_together(second)]
+    # The first had gone on to its third step when the second was asked.
+    assert numbers[:2] == [4, 3]
+    assert [read_bytes(training.graft) for training in second] == [
+        read_bytes(training.graft) for training in whole
+    ]
