@@ -326,16 +326,6 @@ def test_text_that_the_tokenizer_does_not_know_is_named(here: Path):
     )
 
 
-def test_labels_that_teach_nothing_are_refused_with_their_file(here: Path):
-    Path("data/train.conll").write_text("ana O\nwent O\n")
-    with pytest.raises(DataError) as caught:
-        run_all(load(*HEADED), only=["task.ner-alone"])
-    assert str(caught.value) == (
-        "data/train.conll has no label but 'O'. Two or more were expected: from one alone nothing can be learned. "
-        "Check that the file is the one you meant and which column holds the tags (tag_column)."
-    )
-
-
 def test_a_text_that_is_not_used_whole_for_the_masked_lm_head_gets_a_note(here: Path):
     path = here / "data" / "en.txt"
     path.write_text(path.read_text() * 20)
