@@ -14,7 +14,6 @@ from polygraft.attach.graft import make_graft
 from polygraft.attach.plan import Named
 from polygraft.data.example import LabelledText
 from polygraft.parts.bottleneck import Bottleneck
-from polygraft.recipe.corpus import read_examples
 from polygraft.recipe.grafts import find_border, find_head_layer
 from polygraft.recipe.score import list_conditions
 from polygraft.train.loop import NUM_EVALUATIONS
@@ -159,7 +158,7 @@ def _score(speed: Speed, num_tokens: float) -> float:
 
 def _count_pieces(workshop: Workshop, name: str, path: Path) -> float:
     """Guess the pieces of a labelled file from its words."""
-    examples = read_examples(workshop.recipe.tasks[name], path)
+    examples = workshop.corpus.read_examples(workshop.recipe.tasks[name], path)
     num_words = sum(
         len(example.text.split()) if isinstance(example, LabelledText) else len(example.tokens)
         for example in examples

@@ -14,7 +14,7 @@ from polygraft.data.example import LabelledText, TaggedSentence
 from polygraft.data.masking import Masking, corpus_vocabulary
 from polygraft.evaluate.run import find_max_length, measure_masked_lm, score_tags, score_texts
 from polygraft.parts.bottleneck import Bottleneck
-from polygraft.recipe.corpus import describe_cut_rows, describe_one_line, find_labels, read_examples
+from polygraft.recipe.corpus import describe_cut_rows, describe_one_line, find_labels
 from polygraft.recipe.grafts import list_language_parts, list_mlm_parts, list_task_parts
 from polygraft.recipe.steps import find_source
 from polygraft.recipe.workshop import MLM, Workshop
@@ -144,7 +144,7 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
     settings = workshop.recipe.train.task
     task = workshop.recipe.tasks[cast("str", job.task)]
     name = cast("str", job.graft)
-    train_examples, dev = read_examples(task, task.train), read_examples(task, task.dev)
+    train_examples, dev = (workshop.corpus.read_examples(task, path) for path in (task.train, task.dev))
     labels = find_labels(train_examples, source=task.train)
     parts = list_task_parts(workshop.recipe, task, labels)
     graft = make_graft(workshop.base, name, parts, seed=workshop.recipe.seed)

@@ -134,11 +134,11 @@ def train_graft(
     below = _load_below(base, order, store, any_base=any_base)
     digest = _hash_order(base, order, below)
     done = store.find_step(digest, name=order.name)
-    if done is not None and done.name == order.name:
-        sentence = point_back(store, done, maker="command")
+    if done is not None and done[0].name == order.name:
+        sentence = point_back(store, done[0], maker="command")
         if sentence is not None:
             notify(sentence)
-        yield done
+        yield done[0]
         return
     folder = store.folder / ".checkpoints"
     work = (

@@ -73,13 +73,12 @@ class Workshop:
 
     def find(self, digest: str, name: str) -> bool:
         """Take a graft that an earlier run stored, if there is one; nothing is written."""
-        manifest = self.store.find_step(digest, name=name)
-        if manifest is None:
+        found = self.store.find_step(digest, name=name)
+        if found is None:
             return False
-        found, tensors = self.store.get(manifest.name, version=manifest.version)
-        graft = rebuild_graft(self.base, found, tensors)
+        graft = rebuild_graft(self.base, *found)
         graft.name = name
-        self.grafts[name], self.manifests[name] = graft, found
+        self.grafts[name], self.manifests[name] = graft, found[0]
         return True
 
     def settle_names(self) -> None:
