@@ -151,18 +151,19 @@ def describe_one_line(source: Path) -> str:
     )
 
 
-def split_lines(lines: Sequence[str], *, num_held_out: int) -> tuple[list[str], list[str]]:
-    """Keep some lines apart, evenly spread over the text; at most a tenth, and at least one of two lines.
+def count_held_out(num_lines: int, *, num_held_out: int) -> int:
+    """Give how many lines of a text are kept apart: at most a tenth, at least one of two, and none of a single one."""
+    return 0 if num_lines < 2 else max(1, min(num_held_out, num_lines // 10))
 
-    Of a single line nothing is kept apart.
+
+def split_lines(lines: Sequence[str], *, num_held_out: int) -> tuple[list[str], list[str]]:
+    """Keep some lines apart, as many as `count_held_out` says, evenly spread over the text.
 
     Example:
         >>> split_lines(["a", "b", "c", "d"], num_held_out=300)
         (['b', 'c', 'd'], ['a'])
     """
-    if len(lines) < 2:
-        return [*lines], []
-    count = max(1, min(num_held_out, len(lines) // 10))
+    count = count_held_out(len(lines), num_held_out=num_held_out)
     apart: set[int] = set(np.linspace(0, len(lines) - 1, count, dtype=int).tolist())
     train: list[str] = [line for place, line in enumerate(lines) if place not in apart]
     return train, [lines[place] for place in sorted(apart)]
