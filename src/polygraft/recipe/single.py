@@ -76,6 +76,8 @@ class Order:
     reduction: float = 16
     """Of the bottleneck; 0 leaves it out."""
     skip_layers: tuple[int, ...] = ()
+    from_layer: int | None = None
+    """The first layer with a bottleneck, counted from 0; only for `mlm`."""
     invertible: bool = False
     head_layer: int | None = None
     """After how many layers a head reads; for `mlm` None trains no head."""
@@ -188,8 +190,12 @@ def _load_below(base: Base, order: Order, store: Store, *, any_base: bool) -> di
 
 def _hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
     """Hash all that the trained values depend on."""
+    asked = dataclasses.asdict(order)
+    if order.from_layer is None:
+        # Orders that do not ask for it are what they were before there was such an option.
+        del asked["from_layer"]
     facts = {
-        **dataclasses.asdict(order),
+        **asked,
         "form": FORM,
         "base": [base.fingerprint, base.tokenizer_fingerprint, base.head_fingerprint, str(base.model.dtype)],
         "train": file_digest(order.train),
@@ -232,6 +238,23 @@ def _list_restored_layers(below: Mapping[str, Graft]) -> set[int]:
     }
 
 
+def _list_skipped_layers(base: Base, order: Order, below: Mapping[str, Graft]) -> tuple[int, ...]:
+    """List the layers in which a graft that learns from plain text gets no bottleneck."""
+    num_layers = base.sites.num_layers
+    above = range(_find_read_layers(base, order, below), num_layers)
+    skipped = {*order.skip_layers, *above, *_list_restored_layers(below)}
+    if order.from_layer is None:
+        return tuple(sorted(skipped))
+    free = [layer for layer in range(num_layers) if not skipped & {layer, layer - num_layers}]
+    if order.reduction and free and not 0 <= order.from_layer <= free[-1]:
+        raise OptionError(
+            f"The bottleneck of '{order.name}' would begin at layer {order.from_layer}, and the layers that may have "
+            f"one are {', '.join(map(str, free))}, counted from 0. Expected a number from 0 to {free[-1]}. Give "
+            "another --from-layer."
+        )
+    return tuple(sorted({*skipped, *range(order.from_layer)}))
+
+
 def _make_parts(order: Order, *, skip_layers: tuple[int, ...], head: Head | None) -> list[Part]:
     parts: list[Part] = []
     if order.reduction:
@@ -250,9 +273,7 @@ def _make_parts(order: Order, *, skip_layers: tuple[int, ...], head: Head | None
 
 def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft]) -> Work:
     seed, special = order.settings.seed, base.special_ids
-    num_read = _find_read_layers(base, order, below)
-    above = range(num_read, base.sites.num_layers)
-    skip = tuple(sorted({*order.skip_layers, *above, *_list_restored_layers(below)}))
+    skip = _list_skipped_layers(base, order, below)
     head = None if order.head_layer is None else Head(objective="mlm", layer=order.head_layer)
     graft = make_graft(base, order.name, _make_parts(order, skip_layers=skip, head=head), seed=seed)
     text, held_out, num_examples = _read_texts(base, order)
