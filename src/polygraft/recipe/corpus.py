@@ -73,10 +73,11 @@ class Corpus:
         """Give the examples of a labelled file; they are shared, and nobody changes them."""
         key = (path, task.objective, task.token_column, task.tag_column)
         if key not in self._examples:
-            self._examples[key] = (
-                read_labelled(path)
-                if task.objective == "sequence"
-                else read_conll(path, token_column=task.token_column, tag_column=task.tag_column)
+            self._examples[key] = read_examples(
+                path,
+                objective=task.objective,
+                token_column=task.token_column,
+                tag_column=task.tag_column,
             )
         return self._examples[key]
 
@@ -94,6 +95,13 @@ class Corpus:
             return own
         wanted = round(own.num_tokens * share / (1 - share))
         return join_texts([own, take_tokens(self.read_language(source).train, wanted, seed=self.recipe.seed)])
+
+
+def read_examples(path: Path, *, objective: str, token_column: int, tag_column: int) -> Examples:
+    """Read a labelled file: a label, a tab and a text a line where these are learned ("sequence"), else CoNLL."""
+    if objective == "sequence":
+        return read_labelled(path)
+    return read_conll(path, token_column=token_column, tag_column=tag_column)
 
 
 def _read_lines(language: LanguageData) -> list[str]:

@@ -14,7 +14,7 @@ from polygraft.data.example import LabelledText, TaggedSentence
 from polygraft.errors import PolygraftError
 from polygraft.evaluate.gain import Gain, measure_gain
 from polygraft.evaluate.result import Result
-from polygraft.recipe.fit import score_examples
+from polygraft.recipe.objectives import score_examples
 from polygraft.report.reader import from_plain, to_plain
 from polygraft.report.summary import ExampleSummary
 from polygraft.store.files import replace_file
