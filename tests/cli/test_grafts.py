@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from attacks.attack import alter, edit
@@ -137,6 +139,34 @@ def test_a_damaged_graft_is_listed_with_its_reason_and_hides_no_other(polygraft:
     found = json.loads(as_json.stdout)
     assert found[0] == {"name": "ner", "error": reason}
     assert [(row["name"], row["versions"]) for row in found[1:]] == [("qu", [1]), ("topic", [1])]
+
+
+def test_a_graft_whose_folder_may_not_be_read_is_listed_with_its_reason(
+    polygraft: Command, monkeypatch: pytest.MonkeyPatch
+):
+    refuse_to_list(monkeypatch, Path("store/ner"))
+    done = polygraft("grafts", "list", "--json")
+    assert done.exit_code == 1
+    found = json.loads(done.stdout)
+    assert found[0] == {
+        "name": "ner",
+        "error": "The folder store/ner cannot be read: Permission denied. A folder that may be read was expected. "
+        "Change its permissions or choose another store.",
+    }
+    assert [row["name"] for row in found[1:]] == ["qu", "topic"]
+    assert polygraft("doctor", "--plan", "qu").exit_code == 0
+
+
+def refuse_to_list(monkeypatch: pytest.MonkeyPatch, path: Path) -> None:
+    """Let the system refuse to list a folder; its permissions do not bind every user who runs the tests."""
+    allowed = os.scandir
+
+    def look(asked: Path) -> Any:
+        if Path(asked) == path:
+            raise PermissionError(13, "Permission denied", str(path))
+        return allowed(asked)
+
+    monkeypatch.setattr(os, "scandir", look)
 
 
 def test_remove_asks_and_does_nothing_without_a_yes(polygraft: Command):

@@ -76,6 +76,20 @@ def test_a_new_masked_lm_head_bounds_the_layers(polygraft: Command):
     assert (head.options["objective"], head.options["layer"]) == ("mlm", 2)
 
 
+def test_a_masked_lm_head_gets_its_bottleneck_in_the_upper_layers(polygraft: Command):
+    words = ("train", "mlm", "--name", "mlm", "--train", "text.txt", "--steps", "1", "--head-layer", "-1")
+    assert polygraft(*words, "--from-layer", "2").exit_code == 0
+    bottleneck, head = Store("store").manifest("mlm").parts
+    assert bottleneck.options["skip_layers"] == [0, 1]
+    assert (head.options["objective"], head.options["layer"]) == ("mlm", -1)
+    done = polygraft(*words, "--from-layer", "3")
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1] == (
+        "error: The bottleneck of 'mlm' would begin at layer 3, and the layers that may have one are 0, 1, 2, counted "
+        "from 0. Expected a number from 0 to 2. Give another --from-layer."
+    )
+
+
 def test_a_graft_cannot_stand_on_itself(polygraft: Command):
     done = polygraft(*TOKENS, "--name", "qu", "--under", "qu", "--steps", "1")
     assert done.exit_code == 1

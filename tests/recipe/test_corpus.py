@@ -13,6 +13,7 @@ from hypothesis import strategies as some
 from tests.recipe.material import load
 from tests.tiny import make_tokenizer
 
+from polygraft.data.conll import read_conll
 from polygraft.data.encode import EncodedText, encode_labelled
 from polygraft.data.example import LabelledText
 from polygraft.errors import DataError
@@ -121,6 +122,18 @@ def test_the_text_of_a_language_is_read_once_and_split():
     assert found.held_out is not None
     for text, kept in ((found.train, lines[1:29]), (found.held_out, [lines[0], lines[29]])):
         assert int((text.ids >= 5).sum()) == sum(len(line.split()) for line in kept)
+
+
+@pytest.mark.usefixtures("here")
+def test_a_labelled_file_is_read_once_for_each_choice_of_columns():
+    recipe = load()
+    corpus, task = Corpus(recipe=recipe, tokenizer=make_tokenizer()), recipe.tasks["ner"]
+    found = corpus.read_examples(task, task.train)
+    assert found == read_conll(task.train)
+    assert corpus.read_examples(task, task.train) is found
+    assert corpus.read_examples(task, task.dev) == read_conll(task.dev)
+    turned = replace(task, token_column=1, tag_column=0)
+    assert corpus.read_examples(turned, task.train) == read_conll(task.train, token_column=1, tag_column=0)
 
 
 @pytest.mark.usefixtures("here")

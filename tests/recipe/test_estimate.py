@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from tests.recipe.material import load
@@ -40,6 +42,29 @@ def test_steps_take_their_updates_and_their_scores():
     size = len((recipe.languages["en"].text).read_bytes())
     held_out = 10 * 2 * (size / 30 / 4 + 2)
     assert guess["language.en"] == pytest.approx(3 * 100 + 3 * 64 * 3 + held_out)
+
+
+@pytest.mark.parametrize(
+    ("text", "settings", "num_apart", "size"),
+    [
+        ("ana went\n", (), 0, 9),
+        ("ana went", (), 0, 8),
+        ("ana went\nto lima", (), 1, 8),
+        ("ana went\n" * 30, (), 2, 9),
+        ("ana went\n" * 30, ("train.language.held_out=9",), 3, 9),
+        ("ana went\n" * 30, ("train.language.held_out=9", "language.en.max_lines=20"), 2, 9),
+        ("ana went\n" * 30, ("language.en.max_lines=1",), 0, 9),
+    ],
+)
+def test_lines_kept_apart_are_counted_as_they_will_be(
+    here: Path, text: str, settings: tuple[str, ...], num_apart: int, size: int
+):
+    (here / "data" / "en.txt").write_text(text)
+    recipe, base = load("train.language.batch_tokens=64", *settings), make_base("bert")
+    held_out = 10 * num_apart * (size / 4 + 2)
+    assert estimate(recipe, base)["language.en"] == pytest.approx(3 * 100 + 3 * 64 * 3 + held_out)
+    texts = Corpus(recipe=recipe, tokenizer=base.tokenizer).read_language("en")
+    assert (0 if texts.held_out is None else texts.held_out.num_rows) == num_apart
 
 
 @pytest.mark.usefixtures("here")

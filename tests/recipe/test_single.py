@@ -167,10 +167,56 @@ def test_a_graft_is_trained_over_frozen_ones_and_says_so():
 
 @pytest.mark.usefixtures("here")
 def test_a_language_graft_stands_below_the_bottleneck_of_the_masked_lm_head():
-    train(make_order(objective="mlm", name="mlm", head_layer=-1, skip_layers=(0, 1)))
+    mlm = train(make_order(objective="mlm", name="mlm", head_layer=-1, from_layer=2))[1]
+    assert mlm.parts[0].options["skip_layers"] == [0, 1]
     stored = train(make_order(objective="mlm", name="qu", under="mlm"))[1]
     [part] = stored.parts
     assert part.options["skip_layers"] == [2]
+
+
+@pytest.mark.parametrize(
+    ("changes", "skipped"),
+    [
+        ({"from_layer": 0}, []),
+        ({"from_layer": 1}, [0]),
+        ({"from_layer": 1, "skip_layers": (-1,)}, [-1, 0]),
+        ({"from_layer": 1, "head_layer": 2}, [0, 2]),
+        ({"from_layer": 0, "under": "mlm"}, [2]),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_the_bottleneck_begins_where_it_was_asked_for(changes: dict[str, Any], skipped: list[int]):
+    train(make_order(objective="mlm", name="mlm", head_layer=-1, from_layer=2))
+    assert train(make_order(objective="mlm", **changes))[1].parts[0].options["skip_layers"] == skipped
+
+
+@pytest.mark.parametrize(
+    ("changes", "free", "last"),
+    [
+        ({"from_layer": 3}, "0, 1, 2", 2),
+        ({"from_layer": -1}, "0, 1, 2", 2),
+        ({"from_layer": 2, "head_layer": 2}, "0, 1", 1),
+        ({"from_layer": 2, "skip_layers": (-1,)}, "0, 1", 1),
+        ({"from_layer": 2, "under": "mlm"}, "0, 1", 1),
+    ],
+)
+@pytest.mark.usefixtures("here")
+def test_a_bottleneck_that_would_begin_above_all_layers_is_refused(
+    changes: dict[str, Any], free: str, last: int
+):
+    train(make_order(objective="mlm", name="mlm", head_layer=-1, from_layer=2))
+    with pytest.raises(OptionError) as caught:
+        train(make_order(objective="mlm", **changes))
+    assert str(caught.value) == (
+        f"The bottleneck of 'new' would begin at layer {changes['from_layer']}, and the layers that may have one are "
+        f"{free}, counted from 0. Expected a number from 0 to {last}. Give another --from-layer."
+    )
+
+
+@pytest.mark.usefixtures("here")
+def test_a_head_alone_begins_nowhere():
+    stored = train(make_order(objective="mlm", name="mlm", head_layer=-1, reduction=0, from_layer=9))[1]
+    assert [part.kind for part in stored.parts] == ["head"]
 
 
 @pytest.mark.usefixtures("here")

@@ -156,6 +156,38 @@ def test_another_graft_at_the_address_is_kept_unless_it_may_go(address: str, sto
     assert pull(Store(tmp_path / "other"), target, hub=hub).sha256 == store.manifest("ner").sha256
 
 
+@pytest.mark.parametrize("address", ["{tmp}/x", "file://{tmp}/x", "hf://user/x"])
+def test_a_damaged_graft_at_the_address_is_told_and_may_go(address: str, store: Store, tmp_path: Path):
+    target, hub = address.format(tmp=tmp_path), HubDouble(tmp_path / "hub")
+    push(store, "ner", target=target, hub=hub)
+    path = (tmp_path / "hub/user/x" if target.startswith("hf:") else tmp_path / "x") / "graft.json"
+    path.write_text("[]", encoding="utf-8")
+    with pytest.raises(StoreError) as caught:
+        push(store, "ner", target=target, hub=hub)
+    assert str(caught.value) == (
+        f"{target}/graft.json is not the JSON that polygraft writes: it holds a list where an object was expected. An "
+        "object with unique keys, finite numbers and plain text was expected. Put the graft in again. (To put one "
+        "over it, allow it to be overwritten.)"
+    )
+    assert path.read_text(encoding="utf-8") == "[]"
+    push(store, "ner", target=target, overwrite=True, hub=hub)
+    assert pull(Store(tmp_path / "other"), target, hub=hub).sha256 == store.manifest("ner").sha256
+
+
+def test_a_manifest_that_is_too_large_or_a_link_may_go(store: Store, tmp_path: Path):
+    (tmp_path / "x").mkdir()
+    (tmp_path / "x" / "graft.json").symlink_to(tmp_path / "aside")
+    (tmp_path / "y").mkdir()
+    with (tmp_path / "y" / "graft.json").open("wb") as file:
+        file.truncate(1 << 25)
+    for target in (str(tmp_path / "x"), str(tmp_path / "y")):
+        with pytest.raises(StoreError, match=r"is a symbolic link where|has more than 16777216 bytes"):
+            push(store, "ner", target=target)
+        push(store, "ner", target=target, overwrite=True)
+        assert pull(Store(tmp_path / "other"), target).sha256 == store.manifest("ner").sha256
+    assert not (tmp_path / "aside").exists()
+
+
 @pytest.mark.parametrize("address", ["{tmp}/none", "memory://none", "hf://user/none", "{tmp}/store/.lock"])
 def test_an_address_without_a_graft_gets_its_sentence(address: str, store: Store, tmp_path: Path):
     source = address.format(tmp=tmp_path)
@@ -187,7 +219,7 @@ def test_no_more_than_the_manifest_says_is_fetched(address: str, store: Store, t
         pull(store, source)
     assert str(caught.value) == (
         f"{source}/graft.safetensors has more than {size} bytes, the most that were expected there. "
-        "The file was changed, or polygraft did not write it. Push the graft again."
+        "The file was changed, or polygraft did not write it. Push the graft again, over what is there."
     )
 
 

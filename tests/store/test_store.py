@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -269,7 +271,7 @@ def test_a_step_is_found_by_its_digest_and_the_newest_wins(store: Store):
     store.put(manifest(name="c", step="s2"), tensors())
     found = store.find_step("s1")
     assert found is not None
-    assert found.name == "b"
+    assert (found[0].name, sorted(found[1])) == ("b", sorted(tensors()))
     assert store.find_step("s3") is None
 
 
@@ -285,7 +287,7 @@ def test_of_the_grafts_of_a_step_one_of_the_wanted_name_is_found(store: Store):
     ):
         found = store.find_step("s1", name=wanted)
         assert found is not None
-        assert (found.name, found.version) == expected
+        assert (found[0].name, found[0].version) == expected
 
 
 def test_a_damaged_graft_does_not_count_as_a_step_done(store: Store):
@@ -295,7 +297,60 @@ def test_a_damaged_graft_does_not_count_as_a_step_done(store: Store):
     path.write_bytes(path.read_bytes()[:-1] + b"\x00")
     found = store.find_step("s1")
     assert found is not None
-    assert found.version == 1
+    assert (found[0].version, found[1]["bottleneck.0.down"].tolist()) == (1, [[1.0] * 3] * 2)
+
+
+def test_a_graft_that_may_not_be_read_hides_no_other(store: Store, monkeypatch: pytest.MonkeyPatch):
+    for name in ("en", "ner", "qu"):
+        store.put(manifest(name=name, step="s1"), tensors())
+    refuse(monkeypatch, "scandir", store.folder / "ner")
+    assert store.names() == ["en", "ner", "qu"]
+    found = store.find_step("s1", name="ner")
+    assert found is not None
+    assert found[0].name in ("en", "qu")
+    assert store.put(manifest(name="qu"), tensors()).version == 2
+    with pytest.raises(
+        NotInStoreError, match=r"holds no graft 'nre'\. Did you mean 'ner'\? .* shows all 3\.$"
+    ):
+        store.get("nre")
+    for ask in (store.get, store.manifest, store.versions, store.latest, store.remove):
+        with pytest.raises(StoreError) as caught:
+            ask("ner")
+        assert str(caught.value) == (
+            f"The folder {store.folder / 'ner'} cannot be read: Permission denied. A folder that may be read was "
+            "expected. Change its permissions or choose another store."
+        )
+
+
+@pytest.mark.parametrize("inner", ["1", "latest"])
+def test_a_graft_that_may_not_be_looked_into_is_named(
+    store: Store, monkeypatch: pytest.MonkeyPatch, inner: str
+):
+    store.put(MANIFEST, tensors())
+    refuse(monkeypatch, "lstat", store.folder / "ner" / inner)
+    assert store.names() == ["ner"]
+    for ask in (store.get, store.latest):
+        with pytest.raises(StoreError) as caught:
+            ask("ner")
+        assert str(caught.value) == (
+            f"The graft 'ner' in the store {store.folder} cannot be read: Permission denied. Files that may be read "
+            "were expected. Change their permissions, or put the graft in again."
+        )
+
+
+def refuse(monkeypatch: pytest.MonkeyPatch, deed: str, path: Path) -> None:
+    """Let the system refuse to look at a path; its own permissions do not bind every user who runs the tests."""
+    allowed: Callable[[Path], Any] = getattr(os, deed)
+
+    def look(asked: Path) -> Any:
+        if Path(asked) == path:
+            raise PermissionError(13, "Permission denied", str(path))
+        return allowed(asked)
+
+    if deed == "lstat":
+        monkeypatch.setattr(Path, deed, look)
+    else:
+        monkeypatch.setattr(os, deed, look)
 
 
 def test_what_get_gives_may_be_changed_without_changing_the_store(store: Store):

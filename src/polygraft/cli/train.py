@@ -26,6 +26,7 @@ from polygraft.cli.train_options import (
     BatchTokensOption,
     DevOption,
     EpochsOption,
+    FromLayerOption,
     HeadLayerOption,
     HeadLrFactorOption,
     LrOption,
@@ -77,6 +78,7 @@ def train_mlm(
     seed: SeedOption = 0,
     reduction: ReductionOption = 2,
     skip_layers: SkipOption = None,
+    from_layer: FromLayerOption = None,
     invertible: InvertibleOption = False,
     head_layer: HeadLayerOption = None,
     base: BaseOption,
@@ -107,6 +109,7 @@ def train_mlm(
         settings=settings,
         reduction=reduction,
         skip_layers=tuple(skip_layers or ()),
+        from_layer=from_layer,
         invertible=invertible,
         head_layer=head_layer,
     )

@@ -51,6 +51,15 @@ SkipOption = Annotated[
         "--skip-layer", metavar="N", help="A layer without a bottleneck; may be given several times."
     ),
 ]
+FromLayerOption = Annotated[
+    int | None,
+    typer.Option(
+        "--from-layer",
+        min=0,
+        metavar="N",
+        help="The first layer with a bottleneck, counted from 0; all layers below go without.",
+    ),
+]
 HeadLayerOption = Annotated[
     int | None,
     typer.Option(

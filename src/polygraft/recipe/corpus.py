@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,9 @@ from polygraft.recipe.schema import LanguageData, Recipe, TaskData
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+Examples: TypeAlias = Sequence[TaggedSentence] | Sequence[LabelledText]
+"""What a labelled file holds: one kind or the other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +46,7 @@ class Corpus:
     """The most tokens that the base takes in a row."""
     _texts: dict[str, Texts] = field(default_factory=dict)
     _digests: dict[Path, str] = field(default_factory=dict)
+    _examples: dict[tuple[Path, str, int, int], Examples] = field(default_factory=dict)
 
     def digest(self, path: Path) -> str:
         """Give the sha256 of a file."""
@@ -65,6 +69,18 @@ class Corpus:
             self._texts[name] = Texts(train=train, held_out=held_out, num_lines=len(lines))
         return self._texts[name]
 
+    def read_examples(self, task: TaskData, path: Path) -> Examples:
+        """Give the examples of a labelled file; they are shared, and nobody changes them."""
+        key = (path, task.objective, task.token_column, task.tag_column)
+        if key not in self._examples:
+            self._examples[key] = read_examples(
+                path,
+                objective=task.objective,
+                token_column=task.token_column,
+                tag_column=task.tag_column,
+            )
+        return self._examples[key]
+
     def read_mixed(self) -> EncodedText:
         """Give the text of all languages together, the same number of tokens of each as far as there are."""
         texts = [self.read_language(name).train for name in self.recipe.languages]
@@ -81,11 +97,11 @@ class Corpus:
         return join_texts([own, take_tokens(self.read_language(source).train, wanted, seed=self.recipe.seed)])
 
 
-def read_examples(task: TaskData, path: Path) -> list[TaggedSentence] | list[LabelledText]:
-    """Read a labelled file of a task."""
-    if task.objective == "sequence":
+def read_examples(path: Path, *, objective: str, token_column: int, tag_column: int) -> Examples:
+    """Read a labelled file: a label, a tab and a text a line where these are learned ("sequence"), else CoNLL."""
+    if objective == "sequence":
         return read_labelled(path)
-    return read_conll(path, token_column=task.token_column, tag_column=task.tag_column)
+    return read_conll(path, token_column=token_column, tag_column=tag_column)
 
 
 def _read_lines(language: LanguageData) -> list[str]:
@@ -93,9 +109,7 @@ def _read_lines(language: LanguageData) -> list[str]:
     return lines if language.max_lines is None else lines[: language.max_lines]
 
 
-def find_labels(
-    examples: Sequence[TaggedSentence] | Sequence[LabelledText], *, source: Path
-) -> tuple[str, ...]:
+def find_labels(examples: Examples, *, source: Path) -> tuple[str, ...]:
     """Give the labels that are to be learned, "O" first.
 
     Args:
@@ -145,18 +159,19 @@ def describe_one_line(source: Path) -> str:
     )
 
 
-def split_lines(lines: Sequence[str], *, num_held_out: int) -> tuple[list[str], list[str]]:
-    """Keep some lines apart, evenly spread over the text; at most a tenth, and at least one of two lines.
+def count_held_out(num_lines: int, *, num_held_out: int) -> int:
+    """Give how many lines of a text are kept apart: at most a tenth, at least one of two, and none of a single one."""
+    return 0 if num_lines < 2 else max(1, min(num_held_out, num_lines // 10))
 
-    Of a single line nothing is kept apart.
+
+def split_lines(lines: Sequence[str], *, num_held_out: int) -> tuple[list[str], list[str]]:
+    """Keep some lines apart, as many as `count_held_out` says, evenly spread over the text.
 
     Example:
         >>> split_lines(["a", "b", "c", "d"], num_held_out=300)
         (['b', 'c', 'd'], ['a'])
     """
-    if len(lines) < 2:
-        return [*lines], []
-    count = max(1, min(num_held_out, len(lines) // 10))
+    count = count_held_out(len(lines), num_held_out=num_held_out)
     apart: set[int] = set(np.linspace(0, len(lines) - 1, count, dtype=int).tolist())
     train: list[str] = [line for place, line in enumerate(lines) if place not in apart]
     return train, [lines[place] for place in sorted(apart)]

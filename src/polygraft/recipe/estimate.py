@@ -14,7 +14,7 @@ from polygraft.attach.graft import make_graft
 from polygraft.attach.plan import Named
 from polygraft.data.example import LabelledText
 from polygraft.parts.bottleneck import Bottleneck
-from polygraft.recipe.corpus import read_examples
+from polygraft.recipe.corpus import count_held_out
 from polygraft.recipe.grafts import find_border, find_head_layer
 from polygraft.recipe.score import list_conditions
 from polygraft.train.loop import NUM_EVALUATIONS
@@ -159,7 +159,7 @@ def _score(speed: Speed, num_tokens: float) -> float:
 
 def _count_pieces(workshop: Workshop, name: str, path: Path) -> float:
     """Guess the pieces of a labelled file from its words."""
-    examples = read_examples(workshop.recipe.tasks[name], path)
+    examples = workshop.corpus.read_examples(workshop.recipe.tasks[name], path)
     num_words = sum(
         len(example.text.split()) if isinstance(example, LabelledText) else len(example.tokens)
         for example in examples
@@ -169,7 +169,9 @@ def _count_pieces(workshop: Workshop, name: str, path: Path) -> float:
 
 def _count_held_out(workshop: Workshop, name: str) -> float:
     """Guess the pieces of the lines of a text that are kept apart, from the file's size."""
-    data = workshop.recipe.languages[name].text.read_bytes()
-    num_lines = max(1, data.count(b"\n"))
-    num_apart = min(workshop.recipe.train.language.held_out, max(1, num_lines // 10))
+    language = workshop.recipe.languages[name]
+    data = language.text.read_bytes()
+    num_lines = data.count(b"\n") + (not data.endswith(b"\n"))
+    num_read = num_lines if language.max_lines is None else min(num_lines, language.max_lines)
+    num_apart = count_held_out(num_read, num_held_out=workshop.recipe.train.language.held_out)
     return num_apart * (len(data) / num_lines / BYTES_PER_PIECE + PIECES_PER_SENTENCE)

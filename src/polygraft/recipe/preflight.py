@@ -7,18 +7,19 @@ from typing import TYPE_CHECKING
 
 from polygraft.attach.graft import make_graft
 from polygraft.errors import PolygraftError, RecipeError
-from polygraft.recipe.corpus import find_labels, read_examples
+from polygraft.recipe.corpus import find_labels
 from polygraft.recipe.grafts import list_language_parts, list_mlm_parts, list_task_parts
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
     from polygraft.parts.part import Part
+    from polygraft.recipe.corpus import Corpus
     from polygraft.recipe.schema import Recipe, TaskData
     from polygraft.recipe.steps import Job
     from polygraft.recipe.workshop import Workshop
 
 
-def check_recipe(recipe: Recipe, base: Base) -> None:
+def check_recipe(recipe: Recipe, base: Base, corpus: Corpus) -> None:
     """Read every labelled file, and make every graft once, untrained.
 
     Raises:
@@ -30,7 +31,7 @@ def check_recipe(recipe: Recipe, base: Base) -> None:
     if recipe.languages:
         _check_part(base, "[train.language]", "language", lambda: list_language_parts(recipe, base))
     for name, task in recipe.tasks.items():
-        labels = _check_files(name, task)
+        labels = _check_files(name, task, corpus)
         place = f"[train.task], for the labels of {task.train}"
         _check_part(base, place, name, lambda task=task, labels=labels: list_task_parts(recipe, task, labels))
 
@@ -64,7 +65,7 @@ def _check_part(base: Base, place: str, name: str, list_parts: Callable[[], Sequ
         raise
 
 
-def _check_files(name: str, task: TaskData) -> tuple[str, ...]:
+def _check_files(name: str, task: TaskData, corpus: Corpus) -> tuple[str, ...]:
     """Read the files of a task, and give the labels of its training file."""
     if not task.test:
         raise RecipeError(
@@ -72,5 +73,5 @@ def _check_files(name: str, task: TaskData) -> tuple[str, ...]:
             f'test.{task.source} = "FILE".'
         )
     for path in (task.dev, *task.test.values()):
-        read_examples(task, path)
-    return find_labels(read_examples(task, task.train), source=task.train)
+        corpus.read_examples(task, path)
+    return find_labels(corpus.read_examples(task, task.train), source=task.train)

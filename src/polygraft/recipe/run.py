@@ -88,7 +88,7 @@ def run_recipe(
     workshop = Workshop(
         recipe=recipe, base=base, store=Store(recipe.store), corpus=corpus, should_stop=should_stop
     )
-    check_recipe(recipe, base)
+    check_recipe(recipe, base, corpus)
     jobs = list_jobs(recipe, base, corpus)
     chosen = select_jobs(jobs, only)
     _check_only(jobs, only)
@@ -99,7 +99,7 @@ def run_recipe(
         return
     check_places(workshop, chosen)
     with _alone(recipe.folder):
-        yield from _run_steps(workshop, jobs, chosen, done)
+        yield from _run_steps(workshop, chosen, done)
         if (base.compute_fingerprint(), base.compute_head_fingerprint()) != before:
             raise BaseModelError(
                 f"The weights of '{base.name}' are not what they were before the run. This should never happen. Do not "
@@ -134,9 +134,7 @@ def _alone(folder: Path) -> Generator[None]:
         yield
 
 
-def _run_steps(
-    workshop: Workshop, jobs: Sequence[Job], chosen: Sequence[Job], done: set[str]
-) -> Iterator[Event]:
+def _run_steps(workshop: Workshop, chosen: Sequence[Job], done: set[str]) -> Iterator[Event]:
     workshop.settle_names()
     yield from _note(workshop)
     for index, job in enumerate(chosen, start=1):

@@ -14,8 +14,7 @@ from polygraft.data.example import LabelledText, TaggedSentence
 from polygraft.errors import PolygraftError
 from polygraft.evaluate.gain import Gain, measure_gain
 from polygraft.evaluate.result import Result
-from polygraft.recipe.corpus import read_examples
-from polygraft.recipe.fit import score_examples
+from polygraft.recipe.objectives import score_examples
 from polygraft.report.reader import from_plain, to_plain
 from polygraft.report.summary import ExampleSummary
 from polygraft.store.files import replace_file
@@ -69,7 +68,7 @@ def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Scores]:
     examples: list[ExampleSummary] = []
     gains: list[Gain] = []
     for language, path in task.test.items():
-        sentences = read_examples(task, path)
+        sentences = workshop.corpus.read_examples(task, path)
         predictions: dict[str, Predictions] = {}
         scored: dict[str, Result] = {}
         for condition, plan in list_conditions(workshop.recipe, name, language).items():

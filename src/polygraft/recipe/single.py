@@ -7,39 +7,33 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
-
-import torch
+from typing import TYPE_CHECKING, Literal
 
 from polygraft.attach.graft import Graft, make_graft, rebuild_graft
 from polygraft.attach.parse import parse_plan
 from polygraft.attach.plan import Named, Stack, list_names
-from polygraft.data.conll import read_conll
-from polygraft.data.encode import encode_labelled, encode_tags
-from polygraft.data.masking import Masking, corpus_vocabulary
+from polygraft.data.masking import Masking
 from polygraft.data.open import file_digest
 from polygraft.data.text import read_text
-from polygraft.data.tsv import read_labelled
 from polygraft.errors import OptionError, PlanError
-from polygraft.evaluate.run import find_max_length, measure_masked_lm, score_tags, score_texts
+from polygraft.evaluate.run import find_max_length
 from polygraft.parts.bottleneck import Bottleneck, BottleneckLayers
 from polygraft.parts.head import Head, MaskedLmLayers
 from polygraft.parts.invertible import Invertible
 from polygraft.recipe.corpus import (
-    describe_cut_rows,
     describe_one_line,
     encode_texts,
     find_labels,
+    read_examples,
     split_lines,
 )
-from polygraft.recipe.workshop import list_versions, point_back
-from polygraft.store.manifest import BaseRecord, DataRecord, Manifest, MemberRecord, PartRecord, check_name
+from polygraft.recipe.objectives import make_held_out_loss, make_labelling, make_masked_lm, score_examples
+from polygraft.recipe.record import record_training
+from polygraft.recipe.workshop import point_back
+from polygraft.store.manifest import DataRecord, Manifest, check_name
 from polygraft.train.checkpoint import Checkpoints
-from polygraft.train.labels import Labelling
 from polygraft.train.loop import Training
-from polygraft.train.mlm import MaskedLm
 from polygraft.train.prefix import PrefixCache
 
 if TYPE_CHECKING:
@@ -47,6 +41,7 @@ if TYPE_CHECKING:
     from polygraft.base.base import Base
     from polygraft.data.encode import EncodedText
     from polygraft.parts.part import Part
+    from polygraft.recipe.corpus import Examples
     from polygraft.store.store import Store
     from polygraft.train.objective import Objective
     from polygraft.train.settings import TrainSettings
@@ -56,7 +51,6 @@ FORM = 2
 """Raised when the same order would give other numbers than before."""
 NUM_HELD_OUT = 300
 TEXT_LENGTH = 128
-LABELS_LENGTH = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,6 +70,8 @@ class Order:
     reduction: float = 16
     """Of the bottleneck; 0 leaves it out."""
     skip_layers: tuple[int, ...] = ()
+    from_layer: int | None = None
+    """The first layer with a bottleneck, counted from 0; only for `mlm`."""
     invertible: bool = False
     head_layer: int | None = None
     """After how many layers a head reads; for `mlm` None trains no head."""
@@ -134,11 +130,11 @@ def train_graft(
     below = _load_below(base, order, store, any_base=any_base)
     digest = _hash_order(base, order, below)
     done = store.find_step(digest, name=order.name)
-    if done is not None and done.name == order.name:
-        sentence = point_back(store, done, maker="command")
+    if done is not None and done[0].name == order.name:
+        sentence = point_back(store, done[0], maker="command")
         if sentence is not None:
             notify(sentence)
-        yield done
+        yield done[0]
         return
     folder = store.folder / ".checkpoints"
     work = (
@@ -163,9 +159,15 @@ def train_graft(
         notify=notify,
     )
     yield from training.run()
-    stored = store.put(
-        _write_manifest(base, order, work, training, below=below, digest=digest), work.graft.tensors()
+    manifest = record_training(
+        training,
+        graft=work.graft,
+        objective=order.objective,
+        data=_list_data(order, work),
+        members=[graft.manifest for graft in below.values() if graft.manifest is not None],
+        step=digest,
     )
+    stored = store.put(manifest, work.graft.tensors())
     checkpoints.clear()
     yield stored
 
@@ -188,8 +190,12 @@ def _load_below(base: Base, order: Order, store: Store, *, any_base: bool) -> di
 
 def _hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
     """Hash all that the trained values depend on."""
+    asked = dataclasses.asdict(order)
+    if order.from_layer is None:
+        # Orders that do not ask for it are what they were before there was such an option.
+        del asked["from_layer"]
     facts = {
-        **dataclasses.asdict(order),
+        **asked,
         "form": FORM,
         "base": [base.fingerprint, base.tokenizer_fingerprint, base.head_fingerprint, str(base.model.dtype)],
         "train": file_digest(order.train),
@@ -232,6 +238,23 @@ def _list_restored_layers(below: Mapping[str, Graft]) -> set[int]:
     }
 
 
+def _list_skipped_layers(base: Base, order: Order, below: Mapping[str, Graft]) -> tuple[int, ...]:
+    """List the layers in which a graft that learns from plain text gets no bottleneck."""
+    num_layers = base.sites.num_layers
+    above = range(_find_read_layers(base, order, below), num_layers)
+    skipped = {*order.skip_layers, *above, *_list_restored_layers(below)}
+    if order.from_layer is None:
+        return tuple(sorted(skipped))
+    free = [layer for layer in range(num_layers) if not skipped & {layer, layer - num_layers}]
+    if order.reduction and free and not 0 <= order.from_layer <= free[-1]:
+        raise OptionError(
+            f"The bottleneck of '{order.name}' would begin at layer {order.from_layer}, and the layers that may have "
+            f"one are {', '.join(map(str, free))}, counted from 0. Expected a number from 0 to {free[-1]}. Give "
+            "another --from-layer."
+        )
+    return tuple(sorted({*skipped, *range(order.from_layer)}))
+
+
 def _make_parts(order: Order, *, skip_layers: tuple[int, ...], head: Head | None) -> list[Part]:
     parts: list[Part] = []
     if order.reduction:
@@ -249,23 +272,16 @@ def _make_parts(order: Order, *, skip_layers: tuple[int, ...], head: Head | None
 
 
 def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft]) -> Work:
-    seed, special = order.settings.seed, base.special_ids
-    num_read = _find_read_layers(base, order, below)
-    above = range(num_read, base.sites.num_layers)
-    skip = tuple(sorted({*order.skip_layers, *above, *_list_restored_layers(below)}))
+    skip = _list_skipped_layers(base, order, below)
     head = None if order.head_layer is None else Head(objective="mlm", layer=order.head_layer)
-    graft = make_graft(base, order.name, _make_parts(order, skip_layers=skip, head=head), seed=seed)
+    parts = _make_parts(order, skip_layers=skip, head=head)
+    graft = make_graft(base, order.name, parts, seed=order.settings.seed)
     text, held_out, num_examples = _read_texts(base, order)
-    vocabulary = corpus_vocabulary(text, special_ids=special)
-    objective = MaskedLm(text, vocabulary=vocabulary, masking=Masking())
+    objective = make_masked_lm(base, text, masking=Masking())
     if held_out is None:
         sentences = (describe_one_line(order.train),)
         return Work(graft=graft, objective=objective, num_examples=num_examples, sentences=sentences)
-    both = torch.cat([vocabulary, corpus_vocabulary(held_out, special_ids=special)]).unique()
-
-    def evaluate(attachment: Attachment) -> float:
-        return -measure_masked_lm(attachment, held_out, vocabulary=both, masking=Masking(), seed=seed).loss
-
+    evaluate = make_held_out_loss(base, objective, held_out, seed=order.settings.seed)
     return Work(graft=graft, objective=objective, num_examples=num_examples, evaluate=evaluate)
 
 
@@ -288,16 +304,8 @@ def _read_texts(base: Base, order: Order) -> tuple[EncodedText, EncodedText | No
 
 
 def _prepare_labels(base: Base, order: Order, *, folder: Path) -> Work:
-    tokenizer = base.tokenizer
-    is_tokens = order.objective == "tokens"
-
-    def read(path: Path) -> Any:
-        if not is_tokens:
-            return read_labelled(path)
-        return read_conll(path, token_column=order.token_column, tag_column=order.tag_column)
-
-    examples = read(order.train)
-    dev = None if order.dev is None else read(order.dev)
+    examples = _read_examples(order, order.train)
+    dev = None if order.dev is None else _read_examples(order, order.dev)
     labels = find_labels(examples, source=order.train)
     head = Head.from_options(
         {
@@ -307,57 +315,32 @@ def _prepare_labels(base: Base, order: Order, *, folder: Path) -> Work:
         }
     )
     parts = _make_parts(order, skip_layers=order.skip_layers, head=head)
-    encode = encode_tags if is_tokens else encode_labelled
-    max_length = min(LABELS_LENGTH, find_max_length(base))
-    encoded = encode(examples, tokenizer, labels=labels, max_length=max_length, source=str(order.train))
-    score = cast("Callable[..., Any]", score_tags if is_tokens else score_texts)
+    cache = PrefixCache(folder=folder)
+    objective, sentence = make_labelling(base, examples, labels=labels, source=order.train, cache=cache)
 
     def evaluate(attachment: Attachment) -> float:
-        return score(attachment, dev, task=order.name, language="und", condition="dev")[0].score
+        assert dev is not None
+        return score_examples(attachment, dev, task=order.name, language="und", condition="dev")[0].score
 
-    sentence = describe_cut_rows(encoded, source=order.train, max_length=max_length)
     return Work(
         graft=make_graft(base, order.name, parts, seed=order.settings.seed),
-        objective=Labelling(encoded, cache=PrefixCache(folder=folder)),
+        objective=objective,
         num_examples={"train": len(examples), "dev": 0 if dev is None else len(dev)},
         evaluate=None if dev is None else evaluate,
         sentences=() if sentence is None else (sentence,),
     )
 
 
-def _write_manifest(
-    base: Base, order: Order, work: Work, training: Training, *, below: Mapping[str, Graft], digest: str
-) -> Manifest:
-    files = {"train": order.train, **({} if order.dev is None else {"dev": order.dev})}
-    below_manifests = [graft.manifest for graft in below.values() if graft.manifest is not None]
-    sign = -1 if order.objective == "mlm" else 1
-    best = training.progress.best
-    settings = {key: value for key, value in vars(order.settings).items() if value is not None}
-    return Manifest(
-        name=order.name,
-        parts=tuple(PartRecord(kind=part.kind, options=part.to_options()) for part in work.graft.parts),
-        base=BaseRecord(name=base.name, fingerprint=base.fingerprint, revision=base.revision),
-        tokenizer=base.tokenizer_fingerprint,
-        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        trained_under=str(training.plans[0]),
-        members=tuple(
-            MemberRecord(name=found.name, version=found.version, sha256=found.sha256)
-            for found in below_manifests
-        ),
-        objective=order.objective,
-        data=tuple(
-            DataRecord(
-                name=f"{use} {path.name}", sha256=file_digest(path), num_examples=work.num_examples[use]
-            )
-            for use, path in files.items()
-        ),
-        hyperparameters={**settings, "steps_done": training.progress.step},
-        scores={} if best is None else {"held_out_loss" if sign < 0 else "dev": sign * best},
-        curve=tuple(
-            {**point, "dev": sign * point["dev"]} if "dev" in point else point
-            for point in training.progress.curve
-        ),
-        cost=training.measure_cost(),
-        versions=list_versions(),
-        step=digest,
+def _read_examples(order: Order, path: Path) -> Examples:
+    return read_examples(
+        path, objective=order.objective, token_column=order.token_column, tag_column=order.tag_column
     )
+
+
+def _list_data(order: Order, work: Work) -> list[DataRecord]:
+    """List the files of an order for a manifest."""
+    files = {"train": order.train, **({} if order.dev is None else {"dev": order.dev})}
+    return [
+        DataRecord(name=f"{use} {path.name}", sha256=file_digest(path), num_examples=work.num_examples[use])
+        for use, path in files.items()
+    ]

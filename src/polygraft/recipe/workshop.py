@@ -5,21 +5,20 @@ from __future__ import annotations
 import dataclasses
 import platform
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from polygraft.attach.graft import Graft, rebuild_graft
 from polygraft.errors import RecipeError
-from polygraft.store.manifest import BaseRecord, DataRecord, Manifest, MemberRecord, PartRecord
 from polygraft.train.prefix import PrefixCache
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
     from polygraft.recipe.corpus import Corpus
     from polygraft.recipe.schema import Recipe
+    from polygraft.store.manifest import Manifest
     from polygraft.store.store import Store
 
 PACKAGES = ("polygraft", "torch", "transformers", "tokenizers")
@@ -73,13 +72,12 @@ class Workshop:
 
     def find(self, digest: str, name: str) -> bool:
         """Take a graft that an earlier run stored, if there is one; nothing is written."""
-        manifest = self.store.find_step(digest, name=name)
-        if manifest is None:
+        found = self.store.find_step(digest, name=name)
+        if found is None:
             return False
-        found, tensors = self.store.get(manifest.name, version=manifest.version)
-        graft = rebuild_graft(self.base, found, tensors)
+        graft = rebuild_graft(self.base, *found)
         graft.name = name
-        self.grafts[name], self.manifests[name] = graft, found
+        self.grafts[name], self.manifests[name] = graft, found[0]
         return True
 
     def settle_names(self) -> None:
@@ -119,40 +117,12 @@ class Workshop:
             half=settings.cache == "half",
         )
 
-    def keep(self, graft: Graft, *, step: str, **facts: Any) -> Manifest:
-        """Store a trained graft.
+    def find_members(self, names: Iterable[str]) -> list[Manifest]:
+        """Give the manifests of those grafts among some that are in the store."""
+        return [self.manifests[name] for name in names if name in self.manifests]
 
-        Args:
-            graft: The graft.
-            step: Digest of the step that made it.
-            facts: Further fields of the manifest; `plan` and `data` are turned into records.
-        """
-        members = [name for name in facts.pop("members", ()) if name in self.manifests]
-        data: Mapping[str, tuple[str, int]] = facts.pop("data", {})
-        manifest = Manifest(
-            name=graft.name,
-            parts=tuple(PartRecord(kind=part.kind, options=part.to_options()) for part in graft.parts),
-            base=BaseRecord(
-                name=self.base.name, fingerprint=self.base.fingerprint, revision=self.base.revision
-            ),
-            tokenizer=self.base.tokenizer_fingerprint,
-            created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            members=tuple(
-                MemberRecord(
-                    name=self.manifests[name].name,
-                    version=self.manifests[name].version,
-                    sha256=self.manifests[name].sha256,
-                )
-                for name in members
-            ),
-            data=tuple(
-                DataRecord(name=name, sha256=digest, num_examples=count)
-                for name, (digest, count) in data.items()
-            ),
-            versions=list_versions(),
-            step=step,
-            **facts,
-        )
+    def keep(self, graft: Graft, manifest: Manifest) -> Manifest:
+        """Store a trained graft for the steps that come, and give its manifest as it is in the store."""
         stored = self.store.put(manifest, graft.tensors())
         graft.manifest = stored
         self.grafts[graft.name], self.manifests[graft.name] = graft, stored

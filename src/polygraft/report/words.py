@@ -161,10 +161,10 @@ def _how_sure(compared: Sequence[Comparison]) -> list[str]:
     sentences: list[str] = []
     if clear:
         sentences.append(f"These test sentences settle which is better in {join_words(clear)} (95 %).")
-    if unsure:
-        sentences.append(f"In {join_words(unsure)} they do not: the difference may be chance.")
-    if unsure and not clear:
-        sentences[-1] = (
+        if unsure:
+            sentences.append(f"In {join_words(unsure)} they do not: the difference may be chance.")
+    elif unsure:
+        sentences.append(
             f"In {join_words(unsure)} these test sentences do not settle which is better: the difference may be "
             "chance (95 %)."
         )

@@ -41,7 +41,7 @@ def too_large(shown_as: str, *, limit: int) -> StoreError:
     """Make the error for a file with more bytes than it may have."""
     return StoreError(
         f"{shown_as} has more than {limit} bytes, the most that were expected there. "
-        "The file was changed, or polygraft did not write it. Push the graft again."
+        "The file was changed, or polygraft did not write it. Push the graft again, over what is there."
     )
 
 

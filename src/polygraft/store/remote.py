@@ -40,25 +40,20 @@ def push(
         name: The graft.
         target: The address; what is missing of its folders is made.
         version: The version; the latest if none is named.
-        overwrite: Whether another graft at the address may be replaced. The same one never needs it.
+        overwrite: Whether another graft at the address, whole or damaged, may be replaced. The same one never needs it.
         hub: What talks to the Hugging Face hub; its own library if nothing is given.
 
     Raises:
         NotInStoreError: The store does not hold the graft.
-        StoreError: The graft is damaged, the address holds another one, lies in the store, or cannot be written.
+        StoreError: The graft is damaged; the address holds another or a damaged one, lies in the store, or cannot be
+            written.
         MissingExtraError: The address needs a library that is not installed.
     """
     _check_outside(store, target)
     manifest = store.verify(name, version=version)
     place = open_place(target, hub=hub)
-    with tempfile.TemporaryDirectory(prefix="polygraft-") as made:
-        found = _fetch_manifest(place, Path(made), address=target)
-    if found is not None and not overwrite and (found.name, found.sha256) != (name, manifest.sha256):
-        raise StoreError(
-            f"{target} holds version {found.version} of the graft '{found.name}', other than version "
-            f"{manifest.version} of '{name}'. An address without a graft was expected. "
-            "Choose another address, or allow it to be overwritten."
-        )
+    if not overwrite:
+        _check_free(place, manifest, address=target)
     place.send(store.folder / name / str(manifest.version))
     return target
 
@@ -80,14 +75,15 @@ def pull(store: Store, source: str, *, name: str | None = None, hub: HubApi | No
     place = open_place(source, hub=hub)
     with tempfile.TemporaryDirectory(prefix="polygraft-") as made:
         folder = Path(made)
-        found = _fetch_manifest(place, folder, address=source)
-        if found is None:
+        if not _fetch_manifest(place, folder):
             raise NotInStoreError(
                 f"{source} holds no {MANIFEST}. The address of a folder with {MANIFEST} and {TENSORS} was "
                 "expected. Check the address."
             )
+        shown_as = source.rstrip("/")
+        found = read_manifest(folder, shown_as=shown_as)
         place.fetch(TENSORS, folder / TENSORS, limit=found.num_bytes)
-        manifest, tensors = read_graft(folder, shown_as=source.rstrip("/"))
+        manifest, tensors = read_graft(folder, shown_as=shown_as)
     return store.put(replace(manifest, name=name or manifest.name), tensors)
 
 
@@ -117,7 +113,24 @@ def _check_outside(store: Store, target: str) -> None:
         )
 
 
-def _fetch_manifest(place: Place, folder: Path, *, address: str) -> Manifest | None:
-    if not place.fetch(MANIFEST, folder / MANIFEST, limit=MAX_JSON_BYTES):
-        return None
-    return read_manifest(folder, shown_as=address.rstrip("/"))
+def _check_free(place: Place, manifest: Manifest, *, address: str) -> None:
+    """Make sure that no other graft than this very one is at an address."""
+    with tempfile.TemporaryDirectory(prefix="polygraft-") as made:
+        folder = Path(made)
+        if not _fetch_manifest(place, folder):
+            return
+        try:
+            found = read_manifest(folder, shown_as=address.rstrip("/"))
+        except StoreError as error:
+            error.add_note("(To put one over it, allow it to be overwritten.)")
+            raise
+    if (found.name, found.sha256) != (manifest.name, manifest.sha256):
+        raise StoreError(
+            f"{address} holds version {found.version} of the graft '{found.name}', other than version "
+            f"{manifest.version} of '{manifest.name}'. An address without a graft was expected. "
+            "Choose another address, or allow it to be overwritten."
+        )
+
+
+def _fetch_manifest(place: Place, folder: Path) -> bool:
+    return place.fetch(MANIFEST, folder / MANIFEST, limit=MAX_JSON_BYTES)

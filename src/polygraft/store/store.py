@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 from collections.abc import Generator, Iterable, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -15,27 +14,27 @@ from torch import Tensor
 
 from polygraft.errors import NotInStoreError, StoreError, nearest
 from polygraft.settings import load_settings
-from polygraft.store.fields import shown
 from polygraft.store.files import (
     LEFTOVER,
     check_folder,
     delete,
     leftover,
     link_file,
-    list_entries,
     list_folders,
     locked,
-    read_plain,
     sync_folder,
-    write_new,
 )
 from polygraft.store.graft import TENSORS, read_graft, read_manifest, write_graft, write_manifest
 from polygraft.store.manifest import Manifest, check_name, is_name
-
-LATEST = "latest"
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
-_LATEST_BYTES = 32
-_LISTED = 14
+from polygraft.store.versions import (
+    check_versions,
+    find_free_version,
+    is_version,
+    list_versions,
+    read_latest,
+    say_versions,
+    write_latest,
+)
 
 
 class Store:
@@ -72,8 +71,7 @@ class Store:
             folder = self.folder / name
             unfinished = leftover(self.folder)
             try:
-                taken = [entry.name for entry in list_entries(folder) if _VERSION.fullmatch(entry.name)]
-                version = max(map(int, taken), default=0) + 1
+                version = find_free_version(folder)
                 full = write_graft(unfinished, replace(manifest, version=version), tensors)
                 if not os.path.lexists(folder):
                     folder.mkdir()
@@ -154,18 +152,18 @@ class Store:
         return f"`polygraft grafts list{option}` shows all {num}."
 
     def names(self) -> list[str]:
-        """Give the names of all grafts, sorted."""
-        return [name for name in self._candidates() if self._versions(name)]
+        """Give the names of all grafts, sorted, also of those that cannot be read."""
+        return [name for name in self._candidates() if self._may_hold(name)]
 
     def versions(self, name: str) -> list[int]:
         """Give a graft's versions, oldest first.
 
         Raises:
             NotInStoreError: The store does not hold the graft.
+            StoreError: Its folder cannot be read.
         """
-        for entry in list_entries(self.folder / check_name(name)):
-            if _VERSION.fullmatch(entry.name):
-                check_folder(Path(entry))
+        with self._explaining(check_name(name)):
+            check_versions(self.folder / name)
         found = self._versions(name)
         if not found:
             raise self._not_here(name)
@@ -176,22 +174,11 @@ class Store:
 
         Raises:
             NotInStoreError: The store does not hold the graft.
-            StoreError: The pointer names what is not there.
+            StoreError: What the name means cannot be read, or is not there.
         """
         found = self.versions(name)
-        path = self.folder / name / LATEST
-        try:
-            data = read_plain(path, limit=_LATEST_BYTES)
-        except FileNotFoundError:
-            return found[-1]
-        text = data.decode("ascii", "replace").removesuffix("\n")
-        if not _VERSION.fullmatch(text) or int(text) not in found:
-            raise StoreError(
-                f"{path} holds {shown(text)}, where one of the versions {_listed(found)} was expected. "
-                "The file was changed after it was written. Ask for a version by its number, "
-                "or remove the file to use the newest."
-            )
-        return int(text)
+        with self._explaining(name):
+            return read_latest(self.folder / name, found)
 
     def point(self, name: str, version: int) -> None:
         """Make a version the one that is read when none is named.
@@ -207,8 +194,8 @@ class Store:
                 raise self._no_version(name, version, found)
             self._point(self.folder / name, version)
 
-    def find_step(self, digest: str, *, name: str | None = None) -> Manifest | None:
-        """Find the newest whole graft that a recipe's step made, or nothing.
+    def find_step(self, digest: str, *, name: str | None = None) -> tuple[Manifest, dict[str, Tensor]] | None:
+        """Read the newest whole graft that a recipe's step made, or nothing.
 
         A damaged graft does not count, so that the step is done again.
 
@@ -216,17 +203,10 @@ class Store:
             digest: The digest of the step.
             name: The name that is wanted; a graft of that name comes before newer ones of other names.
         """
-        found: list[Manifest] = []
-        for other in self.names():
-            for version in self._versions(other):
-                manifest = self._read_or_none(other, version)
-                if manifest is not None and manifest.step == digest:
-                    found.append(manifest)
+        found = [manifest for manifest in self._list_readable() if manifest.step == digest]
         for manifest in sorted(found, key=lambda item: (item.name == name, _age(item)), reverse=True):
-            try:
-                return self.verify(manifest.name, version=manifest.version)
-            except StoreError:
-                continue
+            with suppress(StoreError):
+                return self.get(manifest.name, version=manifest.version)
         return None
 
     def remove(self, name: str, *, version: int | None = None) -> list[int]:
@@ -317,18 +297,26 @@ class Store:
     def _reading(self, name: str, version: int | None) -> Generator[Path]:
         check_name(name)
         try:
-            check_folder(self.folder / name)
-            number = self.latest(name) if version is None else version
-            folder = self.folder / name / str(number)
-            if not _VERSION.fullmatch(str(number)):
-                raise self._no_version(name, number, self.versions(name))
-            check_folder(folder)
-            yield folder
+            with self._explaining(name):
+                check_folder(self.folder / name)
+                number = self.latest(name) if version is None else version
+                folder = self.folder / name / str(number)
+                if not is_version(str(number)):
+                    raise self._no_version(name, number, self.versions(name))
+                check_folder(folder)
+                yield folder
         except FileNotFoundError:
             found = self._versions(name)
             if version is None or not found:
                 raise self._not_here(name) from None
             raise self._no_version(name, version, found) from None
+
+    @contextmanager
+    def _explaining(self, name: str) -> Generator[None]:
+        try:
+            yield
+        except FileNotFoundError:
+            raise
         except OSError as error:
             raise StoreError(
                 f"The graft '{name}' in the store {self.folder} cannot be read: {error.strerror or error}. "
@@ -336,22 +324,29 @@ class Store:
             ) from error
 
     def _point(self, folder: Path, version: int) -> None:
-        unfinished = leftover(self.folder)
-        write_new(unfinished, f"{version}\n".encode())
-        unfinished.replace(folder / LATEST)
-        sync_folder(folder)
+        write_latest(folder, version, unfinished=leftover(self.folder))
 
     def _candidates(self) -> list[str]:
         return sorted(name for name in list_folders(self.folder) if is_name(name))
 
     def _versions(self, name: str) -> list[int]:
-        return sorted(int(text) for text in list_folders(self.folder / name) if _VERSION.fullmatch(text))
+        with self._explaining(name):
+            return list_versions(self.folder / name)
 
-    def _read_or_none(self, name: str, version: int) -> Manifest | None:
+    def _may_hold(self, name: str) -> bool:
         try:
-            return self.manifest(name, version=version)
+            return bool(self._versions(name))
         except StoreError:
-            return None
+            # Whoever asks for it gets the sentence.
+            return True
+
+    def _list_readable(self) -> Generator[Manifest]:
+        """Give the manifests of all versions of all grafts, as far as they can be read."""
+        for name in self._candidates():
+            with suppress(StoreError):
+                for version in self._versions(name):
+                    with suppress(StoreError):
+                        yield self.manifest(name, version=version)
 
     def _means(self, name: str) -> int | None:
         try:
@@ -386,14 +381,9 @@ class Store:
     def _no_version(self, name: str, version: int, found: list[int]) -> NotInStoreError:
         return NotInStoreError(
             f"The store {self.folder} holds no version {version} of the graft '{name}'. "
-            f"It holds {_listed(found)}. Ask for one of these."
+            f"It holds {say_versions(found)}. Ask for one of these."
         )
 
 
 def _age(manifest: Manifest) -> tuple[datetime, int]:
     return datetime.fromisoformat(manifest.created), manifest.version
-
-
-def _listed(versions: list[int]) -> str:
-    text = ", ".join(str(version) for version in versions[-_LISTED:])
-    return text if len(versions) <= _LISTED else f"..., {text}"

@@ -1,0 +1,101 @@
+"""What grafts learn, from text or from labels, and how well they do it on data kept apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+
+from polygraft.data.encode import encode_labelled, encode_tags
+from polygraft.data.example import LabelledText, TaggedSentence
+from polygraft.data.masking import Masking, corpus_vocabulary
+from polygraft.evaluate.run import find_max_length, measure_masked_lm, score_tags, score_texts
+from polygraft.recipe.corpus import describe_cut_rows
+from polygraft.train.labels import Labelling
+from polygraft.train.mlm import MaskedLm
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from polygraft.attach.attach import Attachment
+    from polygraft.base.base import Base
+    from polygraft.data.encode import EncodedText
+    from polygraft.evaluate.result import Result
+    from polygraft.evaluate.run import Predictions
+    from polygraft.recipe.corpus import Examples
+    from polygraft.train.prefix import PrefixCache
+
+MAX_LENGTH = 256
+"""The most tokens of a labelled row that are learned from."""
+
+
+def make_masked_lm(
+    base: Base, text: EncodedText, *, masking: Masking, scores_all_pieces: bool = False
+) -> MaskedLm:
+    """Make the objective of guessing hidden pieces of a text.
+
+    Args:
+        base: The base, for its special pieces.
+        text: What is learned from.
+        masking: How many pieces are hidden.
+        scores_all_pieces: Whether all pieces are scored (exact), or those of the text alone (fast).
+    """
+    vocabulary = None if scores_all_pieces else corpus_vocabulary(text, special_ids=base.special_ids)
+    return MaskedLm(text, vocabulary=vocabulary, masking=masking)
+
+
+def make_held_out_loss(
+    base: Base, objective: MaskedLm, held_out: EncodedText, *, seed: int
+) -> Callable[[Attachment], float]:
+    """Make what measures the loss on text kept apart, with its sign turned: larger is better.
+
+    Args:
+        base: The base, for its special pieces.
+        objective: What is learned; where it scores the pieces of its text alone, those of both texts are scored.
+        held_out: The text kept apart.
+        seed: Chooses the pieces that are hidden, the same ones each time.
+    """
+    vocabulary = objective.vocabulary
+    if vocabulary is not None:
+        others = corpus_vocabulary(held_out, special_ids=base.special_ids)
+        vocabulary = torch.cat([vocabulary, others]).unique()
+
+    def evaluate(attachment: Attachment) -> float:
+        return -measure_masked_lm(
+            attachment, held_out, vocabulary=vocabulary, masking=Masking(), seed=seed
+        ).loss
+
+    return evaluate
+
+
+def make_labelling(
+    base: Base, examples: Examples, *, labels: Sequence[str], source: Path, cache: PrefixCache | None
+) -> tuple[Labelling, str | None]:
+    """Make the objective of labelling examples, and say what of them is too long to be learned from.
+
+    Args:
+        base: The base, for its tokenizer and its longest input.
+        examples: What is learned from.
+        labels: The labels, in the head's order.
+        source: The file they are from, for messages.
+        cache: Keeps the output of frozen layers for later epochs.
+
+    Raises:
+        DataError: The tokenizer cannot read them.
+    """
+    max_length = min(MAX_LENGTH, find_max_length(base))
+    encode = cast("Callable[..., Any]", encode_labelled if _are_texts(examples) else encode_tags)
+    encoded = encode(examples, base.tokenizer, labels=labels, max_length=max_length, source=str(source))
+    return Labelling(encoded, cache=cache), describe_cut_rows(encoded, source=source, max_length=max_length)
+
+
+def score_examples(attachment: Attachment, examples: Examples, **names: Any) -> tuple[Result, Predictions]:
+    """Score a plan on tagged sentences or on labelled texts, whichever they are."""
+    if _are_texts(examples):
+        return score_texts(attachment, cast("Sequence[LabelledText]", examples), **names)
+    return score_tags(attachment, cast("Sequence[TaggedSentence]", examples), **names)
+
+
+def _are_texts(examples: Examples) -> bool:
+    return isinstance(examples[0], LabelledText)
