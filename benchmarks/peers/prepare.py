@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 from importlib.resources import files
 from itertools import pairwise
 from pathlib import Path
@@ -220,23 +219,18 @@ def prepare_tags(work: Work, folder: Path, base: Base, data: Path) -> dict[str, 
 
 
 def main() -> None:
-    """Write everything for one work, where it is not there already."""
+    """Write everything for one work; only the bases are kept from an earlier time, since training a head takes long."""
     job = Job.read()
     work = job.work
     data, said = find_data()
-    stamp = {"work": json.loads(sys.argv[1])["work"], "data": str(data), "said": said}
-    file = job.folder / "facts.json"
-    if file.is_file() and job.read_facts()["stamp"] == stamp:
-        return
     job.folder.mkdir(parents=True, exist_ok=True)
     base = prepare_base(job.base, data)
     facts = (prepare_text if work.kind in ("mlm", "floor") else prepare_tags)(work, job.folder, base, data)
     graft = make_graft(base, "graft", list_parts(work, facts["labels"]), seed=work.seed)
     tensors = {name: tensor.clone() for name, tensor in graft.tensors().items()}
     save_file(tensors, job.folder / "start.safetensors")
-    file.write_text(
-        json.dumps({"stamp": stamp, "num_values": graft.num_parameters, **facts}), encoding="utf-8"
-    )
+    facts |= {"said": said, "num_values": graft.num_parameters}
+    (job.folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
 
 if __name__ == "__main__":

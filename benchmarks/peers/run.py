@@ -6,6 +6,7 @@
 Every measurement is a process of its own, so that each has its own peak memory; each round runs every side once, the
 first of them another one each time, so that a machine whose speed drifts treats all alike. Both environments read the
 same bases, batches and first values of grafts from build/peers. The table goes to stdout, all numbers to a JSON file.
+Memory is read as Linux tells it.
 """
 
 from __future__ import annotations
@@ -178,7 +179,7 @@ def main() -> None:
         facts["works"][work.name] = {"work": asdict(work), "data": prepared, "results": results}
         # After every work, so that a run that is stopped leaves what it has.
         out.write_text(json.dumps(facts, indent=1), encoding="utf-8")
-        print(f"{format_work(work, results)}\n\nOn {prepared['stamp']['said']}.\n", flush=True)
+        print(f"{format_work(work, results)}\n\nOn {prepared['said']}.\n", flush=True)
     print(f"{facts['machine']}, {options.threads} threads, {options.rounds} rounds, {facts['date']}")
     print(f"polygraft: {facts['polygraft']}; peers: {facts['peers']}\n{out}")
 

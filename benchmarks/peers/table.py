@@ -13,7 +13,9 @@ Results = Mapping[str, Sequence[Mapping[str, Any]]]
 UNITS = {"rate": "tokens/s", "memory": "memory", "loss": "loss", "f1": "F1", "share": "share of the floor"}
 LARGER_IS_BETTER = {"rate": True, "memory": False, "loss": False, "f1": True, "share": True}
 SAME = 1e-3
-"""How far the first held-out losses of two sides may be apart, in nats: they are the same function."""
+"""How far the losses of two sides before training may be apart, in nats: they are the same function."""
+FIRST_STEPS = 3
+"""How many times as far the losses of the first steps may be: rounding grows."""
 
 
 def take_median(results: Results, side: str, metric: str) -> float | None:
@@ -96,18 +98,24 @@ def judge(goal: Goal, value: float) -> str:
 
 
 def list_differences(results: Results) -> list[str]:
-    """Name the sides whose held-out loss before training is not the first side's: another function."""
+    """Say whether the sides are one function before training, and take the same first steps on equal batches."""
     first = {side: take_median(results, side, "initial_loss") for side in results}
     known = {side: value for side, value in first.items() if value is not None}
-    if len(known) < 2:
-        return []
-    start = next(iter(known.values()))
-    apart = {side: value - start for side, value in known.items() if abs(value - start) > SAME}
-    if not apart:
-        spread = max(known.values()) - min(known.values())
-        return [
-            f"- before training all sides are the same function: their losses differ by {spread:.1e} at most"
-        ]
-    return [
-        f"- WRONG: {side} starts {gap:+.4f} nats apart: not the same function" for side, gap in apart.items()
-    ]
+    lines: list[str] = []
+    if len(known) > 1:
+        start, spread = next(iter(known.values())), max(known.values()) - min(known.values())
+        lines = [
+            f"- WRONG: before training, {side} is {value - start:+.4f} nats apart: it is not the same function"
+            for side, value in known.items()
+            if abs(value - start) > SAME
+        ] or [f"- before training all sides are one function: their losses differ by {spread:.1e} at most"]
+    own = "polygraft-exact" if "polygraft-exact" in results else "polygraft"
+    if own in results and "adapters" in results:
+        pair = [results[side][0]["first_losses"] for side in (own, "adapters")]
+        gap = max(abs(ours - theirs) for ours, theirs in zip(*pair, strict=True))
+        what = (
+            f"the losses of the first {len(pair[0])} steps of {own} and adapters differ by {gap:.1e} at most"
+        )
+        is_same = gap <= SAME * FIRST_STEPS
+        lines.append(f"- {what}" if is_same else f"- WRONG: {what}: they do not train on the same batches")
+    return lines

@@ -66,10 +66,9 @@ class Work:
     seed: int = 0
 
 
-ADAPTERS = ("adapters", "adapters-trainer")
-BEST = (*ADAPTERS, "peft")
-SAME_LOSS, SAME_F1 = 0.005, -0.01
-"""What counts as no worse: less than the order of the batches makes of a loss in nats, and of an F1."""
+BEST = ("adapters", "adapters-trainer", "peft")
+SAME_LOSS, SAME_F1 = 0.005, -0.005
+"""What counts as no worse, in nats and in F1, on equal batches; the Trainer's are in another order."""
 LOWER_HALF = (0, 1, 2, 3, 4, 5)
 
 WORKS: tuple[Work, ...] = (
@@ -81,8 +80,9 @@ WORKS: tuple[Work, ...] = (
         goals=(
             Goal(metric="rate", side="polygraft", against=BEST, at_least=7),
             Goal(metric="memory", side="polygraft", against=BEST, at_most=1 / 6),
-            Goal(metric="loss", side="polygraft", against=ADAPTERS, at_most=SAME_LOSS),
+            Goal(metric="loss", side="polygraft", against=("adapters",), at_most=SAME_LOSS),
             Goal(metric="rate", side="polygraft-exact", against=BEST),
+            Goal(metric="loss", side="polygraft-exact", against=("adapters",), at_most=SAME_LOSS),
         ),
         steps=24,
         warm=2,
@@ -110,7 +110,7 @@ WORKS: tuple[Work, ...] = (
         goals=(
             Goal(metric="rate", side="polygraft", against=BEST, at_least=1.15),
             Goal(metric="rate", side="polygraft", against=("adapters-defaults",), at_least=1.5),
-            Goal(metric="f1", side="polygraft", against=ADAPTERS, at_least=SAME_F1),
+            Goal(metric="f1", side="polygraft", against=("adapters",), at_least=SAME_F1),
         ),
         reduction=16,
         epochs=3,
@@ -128,7 +128,7 @@ WORKS: tuple[Work, ...] = (
         goals=(
             Goal(metric="rate", side="polygraft", against=BEST, at_least=1.4),
             Goal(metric="rate", side="polygraft", against=("adapters-all-layers",), at_least=2),
-            Goal(metric="f1", side="polygraft", against=ADAPTERS, at_least=SAME_F1),
+            Goal(metric="f1", side="polygraft", against=("adapters",), at_least=SAME_F1),
         ),
         reduction=16,
         skip_layers=LOWER_HALF,
@@ -181,6 +181,7 @@ def shrink(work: Work) -> Work:
         steps=None if work.steps is None else 3,
         epochs=None if work.epochs is None else 2,
         warm=min(work.warm, 1),
+        batch_tokens=256,
         num_rows=min(work.num_rows, 60 if work.epochs else 2000),
         num_held_out=min(work.num_held_out, 24),
     )
