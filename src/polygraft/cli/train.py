@@ -30,6 +30,7 @@ from polygraft.cli.train_options import (
     HeadLrFactorOption,
     LrOption,
     NameOption,
+    NegativesOption,
     PatienceOption,
     ReductionOption,
     SeedOption,
@@ -78,6 +79,7 @@ def train_mlm(
     reduction: ReductionOption = 2,
     skip_layers: SkipOption = None,
     invertible: InvertibleOption = False,
+    negatives: NegativesOption = 0,
     head_layer: HeadLayerOption = None,
     base: BaseOption,
     store: StoreOption,
@@ -108,6 +110,7 @@ def train_mlm(
         reduction=reduction,
         skip_layers=tuple(skip_layers or ()),
         invertible=invertible,
+        negatives=negatives,
         head_layer=head_layer,
     )
     _train(order, base=base, store=store, device=device, dtype=dtype, any_base=any_base, as_json=as_json)

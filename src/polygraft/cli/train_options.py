@@ -51,6 +51,15 @@ SkipOption = Annotated[
         "--skip-layer", metavar="N", help="A layer without a bottleneck; may be given several times."
     ),
 ]
+NegativesOption = Annotated[
+    int,
+    typer.Option(
+        "--negatives",
+        min=0,
+        metavar="N",
+        help="Pieces, drawn by chance, that the text does not have and that are scored beside its own.",
+    ),
+]
 HeadLayerOption = Annotated[
     int | None,
     typer.Option(

@@ -6,6 +6,8 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
+import torch
+
 from polygraft.attach.attach import attach
 from polygraft.attach.graft import Graft, copy_tensors, make_graft
 from polygraft.attach.plan import Named, Plan, Stack
@@ -79,7 +81,7 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
     text = workshop.corpus.read_with_source(name, source)
     objective = _make_masked_lm(workshop, text, mask_rate=settings.mask_rate)
     train = settings.plan_training(seed=workshop.recipe.seed)
-    evaluate = _make_held_out_loss(workshop, name, text, objective)
+    evaluate = _make_held_out_loss(workshop, name, objective)
     training = _make_training(workshop, job, graft, [plan], grafts, objective, train, evaluate)
     yield from training.run()
     best = training.progress.best
@@ -100,14 +102,17 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
 
 
 def _make_held_out_loss(
-    workshop: Workshop, name: str, text: EncodedText, objective: MaskedLm
+    workshop: Workshop, name: str, objective: MaskedLm
 ) -> Callable[[Attachment], float] | None:
     """Make what measures the loss on the lines kept apart, larger being better; None where there are none."""
     held_out = workshop.corpus.read_language(name).held_out
     if held_out is None:
         workshop.sentences.append(describe_one_line(workshop.recipe.languages[name].text))
         return None
-    vocabulary = None if objective.vocabulary is None else corpus_vocabulary_of(workshop, text, held_out)
+    vocabulary = objective.vocabulary
+    if vocabulary is not None:
+        own = corpus_vocabulary(held_out, special_ids=workshop.base.special_ids)
+        vocabulary = torch.cat([vocabulary, own]).unique()
 
     def evaluate(attachment: Attachment) -> float:
         return -measure_masked_lm(
@@ -115,14 +120,6 @@ def _make_held_out_loss(
         ).loss
 
     return evaluate
-
-
-def corpus_vocabulary_of(workshop: Workshop, *texts: EncodedText) -> Any:
-    """Give the pieces of several texts together."""
-    import torch
-
-    special = workshop.base.special_ids
-    return torch.cat([corpus_vocabulary(text, special_ids=special) for text in texts]).unique()
 
 
 def scale_bottlenecks(workshop: Workshop, graft: Graft, strength: float) -> Graft:
@@ -199,9 +196,17 @@ def score_examples(
 
 
 def _make_masked_lm(workshop: Workshop, text: EncodedText, *, mask_rate: float) -> MaskedLm:
-    is_full = workshop.recipe.train.language.vocabulary == "full"
-    vocabulary = None if is_full else corpus_vocabulary(text, special_ids=workshop.base.special_ids)
-    return MaskedLm(text, vocabulary=vocabulary, masking=Masking(rate=mask_rate))
+    settings, base, masking = workshop.recipe.train.language, workshop.base, Masking(rate=mask_rate)
+    if settings.vocabulary == "full":
+        return MaskedLm(text, vocabulary=None, masking=masking)
+    vocabulary = corpus_vocabulary(
+        text,
+        special_ids=base.special_ids,
+        num_negatives=settings.negatives,
+        num_pieces=base.sites.vocab,
+        seed=workshop.recipe.seed,
+    )
+    return MaskedLm(text, vocabulary=vocabulary, masking=masking)
 
 
 def _make_training(

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -20,7 +21,6 @@ from polygraft.data.conll import read_conll
 from polygraft.data.encode import encode_labelled, encode_tags
 from polygraft.data.masking import Masking, corpus_vocabulary
 from polygraft.data.open import file_digest
-from polygraft.data.text import read_text
 from polygraft.data.tsv import read_labelled
 from polygraft.errors import OptionError, PlanError
 from polygraft.evaluate.run import find_max_length, measure_masked_lm, score_tags, score_texts
@@ -30,9 +30,9 @@ from polygraft.parts.invertible import Invertible
 from polygraft.recipe.corpus import (
     describe_cut_rows,
     describe_one_line,
-    encode_texts,
     find_labels,
-    split_lines,
+    ignore,
+    load_texts,
 )
 from polygraft.recipe.workshop import list_versions, point_back
 from polygraft.store.manifest import BaseRecord, DataRecord, Manifest, MemberRecord, PartRecord, check_name
@@ -51,7 +51,7 @@ if TYPE_CHECKING:
     from polygraft.train.settings import TrainSettings
     from polygraft.train.step import Step
 
-FORM = 2
+FORM = 3
 """Raised when the same order would give other numbers than before."""
 NUM_HELD_OUT = 300
 TEXT_LENGTH = 128
@@ -76,6 +76,8 @@ class Order:
     """Of the bottleneck; 0 leaves it out."""
     skip_layers: tuple[int, ...] = ()
     invertible: bool = False
+    negatives: int = 0
+    """Pieces that the text does not have and that are scored all the same, drawn by chance; only for `mlm`."""
     head_layer: int | None = None
     """After how many layers a head reads; for `mlm` None trains no head."""
     token_column: int = 0
@@ -97,10 +99,6 @@ class Work:
 def never() -> bool:
     """Do not stop."""
     return False
-
-
-def ignore(sentence: str) -> None:
-    """Tell nobody."""
 
 
 def train_graft(
@@ -139,7 +137,8 @@ def train_graft(
             notify(sentence)
         yield done
         return
-    work = _prepare_mlm(base, order, below) if order.objective == "mlm" else _prepare_labels(base, order)
+    is_mlm = order.objective == "mlm"
+    work = _prepare_mlm(base, order, below, notify) if is_mlm else _prepare_labels(base, order)
     for sentence in work.sentences:
         notify(sentence)
     names = tuple(Named(name) for name in (*below, order.name))
@@ -242,15 +241,21 @@ def _make_parts(order: Order, *, skip_layers: tuple[int, ...], head: Head | None
     return parts
 
 
-def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft]) -> Work:
+def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft], notify: Callable[[str], None]) -> Work:
     seed, special = order.settings.seed, base.special_ids
     num_read = _find_read_layers(base, order, below)
     above = range(num_read, base.sites.num_layers)
     skip = tuple(sorted({*order.skip_layers, *above, *_list_restored_layers(below)}))
     head = None if order.head_layer is None else Head(objective="mlm", layer=order.head_layer)
     graft = make_graft(base, order.name, _make_parts(order, skip_layers=skip, head=head), seed=seed)
-    text, held_out, num_examples = _read_texts(base, order)
-    vocabulary = corpus_vocabulary(text, special_ids=special)
+    text, held_out, num_examples = _read_texts(base, order, notify)
+    vocabulary = corpus_vocabulary(
+        text,
+        special_ids=special,
+        num_negatives=order.negatives,
+        num_pieces=base.sites.vocab,
+        seed=seed,
+    )
     objective = MaskedLm(text, vocabulary=vocabulary, masking=Masking())
     if held_out is None:
         sentences = (describe_one_line(order.train),)
@@ -263,22 +268,22 @@ def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft]) -> Work:
     return Work(graft=graft, objective=objective, num_examples=num_examples, evaluate=evaluate)
 
 
-def _read_texts(base: Base, order: Order) -> tuple[EncodedText, EncodedText | None, Mapping[str, int]]:
+def _read_texts(
+    base: Base, order: Order, notify: Callable[[str], None]
+) -> tuple[EncodedText, EncodedText | None, Mapping[str, int]]:
     """Give the text that is learned from, the one that is kept apart, and how many lines each has."""
-    lines = read_text(order.train)
-    if order.dev is None:
-        train, dev = split_lines(lines, num_held_out=NUM_HELD_OUT)
-    else:
-        train, dev = lines, read_text(order.dev)
-    text, held_out = encode_texts(
-        train,
-        dev,
-        base.tokenizer,
+    load = partial(
+        load_texts,
         max_length=min(TEXT_LENGTH, find_max_length(base)),
-        source=order.train,
-        held_out_source=order.dev,
+        notify=notify,
+        tokenizer=base.tokenizer,
     )
-    return text, held_out, {"train": len(train), "dev": len(dev)}
+    if order.dev is None:
+        both = load(order.train, num_held_out=NUM_HELD_OUT)
+        counts = {"train": both.num_lines - both.num_held_out, "dev": both.num_held_out}
+        return both.train, both.held_out, counts
+    train, dev = load(order.train), load(order.dev)
+    return train.train, dev.train, {"train": train.num_lines, "dev": dev.num_lines}
 
 
 def _prepare_labels(base: Base, order: Order) -> Work:
