@@ -200,7 +200,7 @@ def corpus_vocabulary(
     used[list(special_ids)] = True
     for start in range(0, len(encoded.ids), _CHUNK):
         used[encoded.ids[start : start + _CHUNK]] = True
-    if num_negatives:
+    if num_negatives > 0:
         others = np.flatnonzero(~used[:num_pieces])
         rng = make_generator(NEGATIVES, seed=seed, place=0)
         used[rng.choice(others, size=min(num_negatives, len(others)), replace=False, shuffle=False)] = True

@@ -221,7 +221,8 @@ def load_texts(
     Raises:
         DataError: The file cannot be read, or the tokenizer knows no token of it.
     """
-    cache = TokenCache(load_settings().cache)
+    folder = load_settings().cache
+    cache = TokenCache(None if folder is None else folder / "tokens")
     key = CacheKey(
         text=file_digest(source),
         tokenizer=fingerprint_tokenizer(cast("PreTrainedTokenizerFast", tokenizer)),

@@ -96,6 +96,7 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
         "strength": settings.strength,
         "mask_rate": settings.mask_rate,
         "source_share": settings.source_share,
+        "negatives": settings.negatives,
     }
     workshop.keep(stored, step=job.digest, scores=scores, members=(MLM,), **facts)
     _finish(training)
