@@ -9,12 +9,15 @@ joined   sentences one after the other, a separator between them, cut every 128 
 They take turns, so that a machine whose speed drifts treats them alike. The loss is measured on sentences kept apart,
 a sentence a row, as grafts are used.
 
-    python benchmarks/packing.py TEXT [--steps 40] [--rounds 4] [--dtype fastest]
+    python benchmarks/packing.py [TEXT] [--steps 40] [--rounds 4] [--dtype fastest] [--seed 0]
+
+Without a text it takes Quechua from the folder that POLYGRAFT_DATA names.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import statistics
 import time
 from collections.abc import Iterator
@@ -47,6 +50,7 @@ from polygraft.train.loop import Training
 from polygraft.train.objective import Loss, Objective
 from polygraft.train.settings import TrainSettings
 
+TEXT = Path(os.environ.get("POLYGRAFT_DATA", "../shared/data")) / "text" / "qu.txt"
 LENGTH = 128
 BATCH_TOKENS = 2048
 OPEN_ROWS = 64
@@ -199,16 +203,16 @@ def check_apart(base: Base, text: EncodedText, packed: EncodedText, sentence_of:
     return worst
 
 
-def start(base: Base, objective: Feeding, *, num_pieces: int) -> Training:
+def start(base: Base, objective: Feeding, *, num_pieces: int, seed: int) -> Training:
     """A language graft below a masked-LM head on layer 8, trained until it has seen so many pieces."""
     graft = make_graft(
         base,
         "new",
         [Bottleneck(reduction=2, skip_layers=(8, 9, 10, 11)), Head(objective="mlm", layer=8)],
-        seed=0,
+        seed=seed,
     )
     known = ~np.isin(objective.text.ids, objective.special)
-    batches = plan_batches(objective.lengths(), token_budget=BATCH_TOKENS, seed=0, epoch=0)
+    batches = plan_batches(objective.lengths(), token_budget=BATCH_TOKENS, seed=seed, epoch=0)
     steps = round(num_pieces / (int(known.sum()) / len(batches)))
     return Training(
         base=base,
@@ -216,7 +220,7 @@ def start(base: Base, objective: Feeding, *, num_pieces: int) -> Training:
         plans=[Named("new")],
         grafts={"new": graft},
         objective=objective,
-        settings=TrainSettings(steps=steps, batch_tokens=BATCH_TOKENS, lr=1e-3),
+        settings=TrainSettings(steps=steps, batch_tokens=BATCH_TOKENS, lr=1e-3, seed=seed),
     )
 
 
@@ -231,11 +235,15 @@ def run_until(steps: Iterator[object], objective: Feeding, *, num_pieces: float)
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("text", type=Path)
+    parser.add_argument("text", type=Path, nargs="?", default=TEXT)
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--dtype", default="fastest")
+    parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
+    if not options.text.is_file():
+        print(f"skipped: there is no file {options.text}; name a text, or its folder by POLYGRAFT_DATA")
+        return
     base = load_base("bundled", dtype=options.dtype)
     train, held_out = encode_texts(
         *split_lines(read_text(options.text), num_held_out=300),
@@ -246,17 +254,20 @@ def main() -> None:
     assert held_out is not None
     both = [corpus_vocabulary(text, special_ids=base.special_ids) for text in (train, held_out)]
     vocabulary = torch.cat(both).unique()
-    packed, sentence_of = pack(train, seed=0)
+    packed, sentence_of = pack(train, seed=options.seed)
     print(
         f"a packed sentence differs from itself alone by {check_apart(base, train, packed, sentence_of):.1e}"
     )
     feedings = {
         "sorted": Feeding(base, train, None, vocabulary),
         "packed": Feeding(base, packed, sentence_of, vocabulary),
-        "joined": Feeding(base, join(train, seed=0), None, vocabulary),
+        "joined": Feeding(base, join(train, seed=options.seed), None, vocabulary),
     }
     num_pieces = options.steps * BATCH_TOKENS
-    trainings = {name: start(base, feeding, num_pieces=num_pieces) for name, feeding in feedings.items()}
+    trainings = {
+        name: start(base, feeding, num_pieces=num_pieces, seed=options.seed)
+        for name, feeding in feedings.items()
+    }
     runs = {name: training.run() for name, training in trainings.items()}
     rates: dict[str, list[float]] = {name: [] for name in feedings}
     for number in range(1, options.rounds + 1):
