@@ -31,7 +31,13 @@ MAX_LENGTH = 256
 
 
 def make_masked_lm(
-    base: Base, text: EncodedText, *, masking: Masking, scores_all_pieces: bool = False
+    base: Base,
+    text: EncodedText,
+    *,
+    masking: Masking,
+    scores_all_pieces: bool = False,
+    num_negatives: int = 0,
+    seed: int = 0,
 ) -> MaskedLm:
     """Make the objective of guessing hidden pieces of a text.
 
@@ -40,8 +46,18 @@ def make_masked_lm(
         text: What is learned from.
         masking: How many pieces are hidden.
         scores_all_pieces: Whether all pieces are scored (exact), or those of the text alone (fast).
+        num_negatives: Pieces that the text does not have and that are scored beside its own.
+        seed: Chooses these pieces.
     """
-    vocabulary = None if scores_all_pieces else corpus_vocabulary(text, special_ids=base.special_ids)
+    if scores_all_pieces:
+        return MaskedLm(text, vocabulary=None, masking=masking)
+    vocabulary = corpus_vocabulary(
+        text,
+        special_ids=base.special_ids,
+        num_negatives=num_negatives,
+        num_pieces=base.sites.vocab,
+        seed=seed,
+    )
     return MaskedLm(text, vocabulary=vocabulary, masking=masking)
 
 
