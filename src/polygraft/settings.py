@@ -8,11 +8,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PREFIX = "POLYGRAFT_"
+OFF = "off"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """Defaults of the command line; an option given there comes before each of them."""
+    """Defaults of the command line, where an option comes before each of them, and the folder of the token cache."""
 
     store: Path = Path("store")
     """The folder of grafts: POLYGRAFT_STORE."""
@@ -22,6 +23,9 @@ class Settings:
     """Where the base is put: POLYGRAFT_DEVICE."""
     dtype: str = "auto"
     """The number format that the base is computed in: POLYGRAFT_DTYPE."""
+    cache: Path | None = None
+    """Where the tokens of texts are kept: POLYGRAFT_CACHE, or `polygraft` in the user's cache folder. None keeps
+    none."""
 
 
 def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
@@ -41,7 +45,19 @@ def load_settings(variables: Mapping[str, str] | None = None) -> Settings:
         base=found.get(PREFIX + "BASE") or defaults.base,
         device=found.get(PREFIX + "DEVICE") or defaults.device,
         dtype=found.get(PREFIX + "DTYPE") or defaults.dtype,
+        cache=_find_cache(found),
     )
+
+
+def _find_cache(found: Mapping[str, str]) -> Path | None:
+    """Give the folder of the token cache; None where it is switched off, or the user has no folder."""
+    chosen = found.get(PREFIX + "CACHE")
+    if chosen is not None and chosen.lower() == OFF:
+        return None
+    try:
+        return Path(chosen or Path(found.get("XDG_CACHE_HOME") or "~/.cache") / "polygraft").expanduser()
+    except RuntimeError:
+        return None
 
 
 def read_variable(name: str) -> str | None:

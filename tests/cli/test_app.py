@@ -26,7 +26,7 @@ COMMANDS = {
     "quickstart": "--folder --json",
     "run": "RECIPE --set --dry-run --only --seed --log-json --json",
     "train": "",
-    "train mlm": f"{TRAINED} --from-layer --invertible --head-layer",
+    "train mlm": f"{TRAINED} --from-layer --invertible --negatives --head-layer",
     "train tokens": f"{TRAINED} --head-lr-factor --head-layer --token-column --tag-column",
     "train sequence": f"{TRAINED} --head-lr-factor --head-layer",
     "evaluate": f"FILE --plan --objective --language --task --token-column --tag-column --json {LOADED}",

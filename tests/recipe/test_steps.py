@@ -48,6 +48,7 @@ def list_changed(recipe: Recipe, base: Base | None = None) -> tuple[str, ...]:
             "train.language.vocabulary=full",
             ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner"),
         ),
+        ("train.language.negatives=9", ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner")),
         ("language.qu.max_lines=9", ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner")),
         ("train.task.epochs=2", ("task.ner-alone", "task.ner", "evaluate.ner")),
         ("train.task.ready_for=source", ("task.ner", "evaluate.ner")),

@@ -31,6 +31,7 @@ from polygraft.cli.train_options import (
     HeadLrFactorOption,
     LrOption,
     NameOption,
+    NegativesOption,
     PatienceOption,
     ReductionOption,
     SeedOption,
@@ -80,6 +81,7 @@ def train_mlm(
     skip_layers: SkipOption = None,
     from_layer: FromLayerOption = None,
     invertible: InvertibleOption = False,
+    negatives: NegativesOption = 0,
     head_layer: HeadLayerOption = None,
     base: BaseOption,
     store: StoreOption,
@@ -111,6 +113,7 @@ def train_mlm(
         skip_layers=tuple(skip_layers or ()),
         from_layer=from_layer,
         invertible=invertible,
+        negatives=negatives,
         head_layer=head_layer,
     )
     _train(order, base=base, store=store, device=device, dtype=dtype, any_base=any_base, as_json=as_json)

@@ -60,6 +60,15 @@ FromLayerOption = Annotated[
         help="The first layer with a bottleneck, counted from 0; all layers below go without.",
     ),
 ]
+NegativesOption = Annotated[
+    int,
+    typer.Option(
+        "--negatives",
+        min=0,
+        metavar="N",
+        help="Pieces, drawn by chance, that the text does not have and that are scored beside its own.",
+    ),
+]
 HeadLayerOption = Annotated[
     int | None,
     typer.Option(

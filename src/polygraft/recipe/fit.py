@@ -102,6 +102,7 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
             "strength": settings.strength,
             "mask_rate": settings.mask_rate,
             "source_share": settings.source_share,
+            "negatives": settings.negatives,
         },
     )
     _keep(workshop, training, stored, manifest)
@@ -177,8 +178,15 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
 
 
 def _make_masked_lm(workshop: Workshop, text: EncodedText, *, mask_rate: float) -> MaskedLm:
-    is_full = workshop.recipe.train.language.vocabulary == "full"
-    return make_masked_lm(workshop.base, text, masking=Masking(rate=mask_rate), scores_all_pieces=is_full)
+    settings = workshop.recipe.train.language
+    return make_masked_lm(
+        workshop.base,
+        text,
+        masking=Masking(rate=mask_rate),
+        seed=workshop.recipe.seed,
+        scores_all_pieces=settings.vocabulary == "full",
+        num_negatives=settings.negatives,
+    )
 
 
 def _make_training(

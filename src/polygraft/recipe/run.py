@@ -88,6 +88,7 @@ def run_recipe(
     workshop = Workshop(
         recipe=recipe, base=base, store=Store(recipe.store), corpus=corpus, should_stop=should_stop
     )
+    corpus.notify = workshop.sentences.append
     check_recipe(recipe, base, corpus)
     jobs = list_jobs(recipe, base, corpus)
     chosen = select_jobs(jobs, only)

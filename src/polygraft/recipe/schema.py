@@ -102,6 +102,8 @@ class LanguageSettings:
     mask_rate: float = 0.15
     vocabulary: Literal["corpus", "full"] = "corpus"
     """Pieces that are scored: those of the text (fast), or all (exact)."""
+    negatives: int = 0
+    """Pieces that the text does not have and that are scored beside its own, drawn by chance."""
     max_length: int = 128
     """Longest row in tokens; longer lines are cut into several rows."""
     held_out: int = 300
@@ -131,6 +133,14 @@ class LanguageSettings:
             "train.language.max_length", self.max_length, is_fine=self.max_length >= 8, expected="8 or more"
         )
         _check("train.language.held_out", self.held_out, is_fine=self.held_out >= 1, expected="1 or more")
+        _check("train.language.negatives", self.negatives, is_fine=self.negatives >= 0, expected="0 or more")
+        is_fine = not self.negatives or self.vocabulary == "corpus"
+        _check(
+            "train.language.negatives",
+            self.negatives,
+            is_fine=is_fine,
+            expected="0 beside vocabulary = 'full', which scores all pieces",
+        )
         _check_mask_rate("train.language", self.mask_rate)
 
     def plan_training(self, *, seed: int) -> TrainSettings:

@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,7 +16,6 @@ from polygraft.attach.parse import parse_plan
 from polygraft.attach.plan import Named, Stack, list_names
 from polygraft.data.masking import Masking
 from polygraft.data.open import file_digest
-from polygraft.data.text import read_text
 from polygraft.errors import OptionError, PlanError
 from polygraft.evaluate.run import find_max_length
 from polygraft.parts.bottleneck import Bottleneck, BottleneckLayers
@@ -23,10 +23,10 @@ from polygraft.parts.head import Head, MaskedLmLayers
 from polygraft.parts.invertible import Invertible
 from polygraft.recipe.corpus import (
     describe_one_line,
-    encode_texts,
     find_labels,
+    ignore,
+    load_texts,
     read_examples,
-    split_lines,
 )
 from polygraft.recipe.objectives import make_held_out_loss, make_labelling, make_masked_lm, score_examples
 from polygraft.recipe.record import record_training
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from polygraft.train.settings import TrainSettings
     from polygraft.train.step import Step
 
-FORM = 2
+FORM = 3
 """Raised when the same order would give other numbers than before."""
 NUM_HELD_OUT = 300
 TEXT_LENGTH = 128
@@ -73,6 +73,8 @@ class Order:
     from_layer: int | None = None
     """The first layer with a bottleneck, counted from 0; only for `mlm`."""
     invertible: bool = False
+    negatives: int = 0
+    """Pieces that the text does not have and that are scored all the same, drawn by chance; only for `mlm`."""
     head_layer: int | None = None
     """After how many layers a head reads; for `mlm` None trains no head."""
     token_column: int = 0
@@ -94,10 +96,6 @@ class Work:
 def never() -> bool:
     """Do not stop."""
     return False
-
-
-def ignore(sentence: str) -> None:
-    """Tell nobody."""
 
 
 def train_graft(
@@ -138,7 +136,7 @@ def train_graft(
         return
     folder = store.folder / ".checkpoints"
     work = (
-        _prepare_mlm(base, order, below)
+        _prepare_mlm(base, order, below, notify)
         if order.objective == "mlm"
         else _prepare_labels(base, order, folder=folder)
     )
@@ -271,13 +269,15 @@ def _make_parts(order: Order, *, skip_layers: tuple[int, ...], head: Head | None
     return parts
 
 
-def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft]) -> Work:
+def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft], notify: Callable[[str], None]) -> Work:
     skip = _list_skipped_layers(base, order, below)
     head = None if order.head_layer is None else Head(objective="mlm", layer=order.head_layer)
     parts = _make_parts(order, skip_layers=skip, head=head)
     graft = make_graft(base, order.name, parts, seed=order.settings.seed)
-    text, held_out, num_examples = _read_texts(base, order)
-    objective = make_masked_lm(base, text, masking=Masking())
+    text, held_out, num_examples = _read_texts(base, order, notify)
+    objective = make_masked_lm(
+        base, text, masking=Masking(), seed=order.settings.seed, num_negatives=order.negatives
+    )
     if held_out is None:
         sentences = (describe_one_line(order.train),)
         return Work(graft=graft, objective=objective, num_examples=num_examples, sentences=sentences)
@@ -285,22 +285,22 @@ def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft]) -> Work:
     return Work(graft=graft, objective=objective, num_examples=num_examples, evaluate=evaluate)
 
 
-def _read_texts(base: Base, order: Order) -> tuple[EncodedText, EncodedText | None, Mapping[str, int]]:
+def _read_texts(
+    base: Base, order: Order, notify: Callable[[str], None]
+) -> tuple[EncodedText, EncodedText | None, Mapping[str, int]]:
     """Give the text that is learned from, the one that is kept apart, and how many lines each has."""
-    lines = read_text(order.train)
-    if order.dev is None:
-        train, dev = split_lines(lines, num_held_out=NUM_HELD_OUT)
-    else:
-        train, dev = lines, read_text(order.dev)
-    text, held_out = encode_texts(
-        train,
-        dev,
-        base.tokenizer,
+    load = partial(
+        load_texts,
         max_length=min(TEXT_LENGTH, find_max_length(base)),
-        source=order.train,
-        held_out_source=order.dev,
+        notify=notify,
+        tokenizer=base.tokenizer,
     )
-    return text, held_out, {"train": len(train), "dev": len(dev)}
+    if order.dev is None:
+        both = load(order.train, num_held_out=NUM_HELD_OUT)
+        counts = {"train": both.num_lines - both.num_held_out, "dev": both.num_held_out}
+        return both.train, both.held_out, counts
+    train, dev = load(order.train), load(order.dev)
+    return train.train, dev.train, {"train": train.num_lines, "dev": dev.num_lines}
 
 
 def _prepare_labels(base: Base, order: Order, *, folder: Path) -> Work:
