@@ -183,9 +183,9 @@ def _make_masked_lm(workshop: Workshop, text: EncodedText, *, mask_rate: float) 
         workshop.base,
         text,
         masking=Masking(rate=mask_rate),
+        seed=workshop.recipe.seed,
         scores_all_pieces=settings.vocabulary == "full",
         num_negatives=settings.negatives,
-        seed=workshop.recipe.seed,
     )
 
 
