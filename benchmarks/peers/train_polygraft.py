@@ -28,8 +28,10 @@ from polygraft.train.labels import Labelling
 from polygraft.train.loop import Training
 from polygraft.train.mlm import MaskedLm
 from polygraft.train.objective import Objective
+from polygraft.train.prefix import PrefixCache
 from polygraft.train.settings import TrainSettings
 from polygraft.train.step import Step
+from polygraft.train.together import run_together
 
 NAME = "graft"
 
@@ -54,8 +56,10 @@ def plan_training(work: Work, *, seed: int | None = None) -> TrainSettings:
     )
 
 
-def make_objective(work: Work, rows: Rows, base: Base, *, exact: bool) -> Objective:
-    """Give what is minimised."""
+def make_objective(
+    work: Work, rows: Rows, base: Base, *, exact: bool, cache: PrefixCache | None = None
+) -> Objective:
+    """Give what is minimised; what frozen layers give is kept in `cache`, or in one of its own."""
     if work.kind in ("mlm", "floor"):
         text = EncodedText(ids=rows.ids, starts=rows.starts)
         vocabulary = None if exact else corpus_vocabulary(text, special_ids=base.special_ids)
@@ -68,7 +72,7 @@ def make_objective(work: Work, rows: Rows, base: Base, *, exact: bool) -> Object
         word_of=np.full_like(rows.labels, -1),
         num_words=np.zeros(rows.num_rows, dtype=np.int64),
     )
-    return Labelling(tags)
+    return Labelling(tags, cache=PrefixCache() if cache is None else cache)
 
 
 def make_training(base: Base, graft: Graft, objective: Objective, settings: TrainSettings) -> Training:
@@ -140,12 +144,9 @@ def train_in_turn(trainings: list[Training]) -> Iterator[Step]:
 
 
 def train_at_once(trainings: list[Training]) -> Iterator[Step]:
-    """Train several grafts in one pass over the base.
-
-    To be filled in when polygraft can; each step's `num_tokens` is then the sum over the grafts, so that the rates of
-    both sides count the same tokens.
-    """
-    raise NotImplementedError("polygraft has no training of several grafts in one pass yet")
+    """Train several grafts in one pass over the base."""
+    for _, step in run_together(trainings):
+        yield step
 
 
 SEVERAL: dict[str, Callable[[list[Training]], Iterator[Step]]] = {
@@ -159,9 +160,13 @@ def train_several(job: Job, base: Base, meter: Meter) -> dict[str, Any]:
     work, labels = job.work, job.read_facts()["labels"]
     rows = read_rows(job.folder / "rows.npz")
     grafts = [make_graft(base, f"{NAME}{s}", list_parts(work, labels), seed=s) for s in range(NUM_GRAFTS)]
+    shared = PrefixCache() if job.side == "polygraft-at-once" else None
     trainings = [
         make_training(
-            base, graft, make_objective(work, rows, base, exact=False), plan_training(work, seed=seed)
+            base,
+            graft,
+            make_objective(work, rows, base, exact=False, cache=shared),
+            plan_training(work, seed=seed),
         )
         for seed, graft in enumerate(grafts)
     ]
@@ -179,10 +184,7 @@ def main() -> None:
     base = load_base(str(job.base))
     meter = Meter(warm=job.work.warm)
     meter.note_base(base.model)
-    try:
-        report((train_several if job.work.kind == "several" else train_one)(job, base, meter))
-    except NotImplementedError as error:
-        report({"missing": str(error)})
+    report((train_several if job.work.kind == "several" else train_one)(job, base, meter))
 
 
 if __name__ == "__main__":
