@@ -35,9 +35,9 @@ def make_masked_lm(
     text: EncodedText,
     *,
     masking: Masking,
-    seed: int,
     scores_all_pieces: bool = False,
     num_negatives: int = 0,
+    seed: int = 0,
 ) -> MaskedLm:
     """Make the objective of guessing hidden pieces of a text.
 
@@ -45,9 +45,9 @@ def make_masked_lm(
         base: The base, for its special pieces.
         text: What is learned from.
         masking: How many pieces are hidden.
-        seed: Chooses the negatives.
         scores_all_pieces: Whether all pieces are scored (exact), or those of the text alone (fast).
         num_negatives: How many pieces that the text does not have are scored beside its own.
+        seed: Chooses them.
     """
     if scores_all_pieces:
         return MaskedLm(text, vocabulary=None, masking=masking)

@@ -276,7 +276,7 @@ def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft], notify: C
     graft = make_graft(base, order.name, parts, seed=order.settings.seed)
     text, held_out, num_examples = _read_texts(base, order, notify)
     objective = make_masked_lm(
-        base, text, masking=Masking(), seed=order.settings.seed, num_negatives=order.negatives
+        base, text, masking=Masking(), num_negatives=order.negatives, seed=order.settings.seed
     )
     if held_out is None:
         sentences = (describe_one_line(order.train),)
