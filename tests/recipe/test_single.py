@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -171,6 +172,19 @@ def test_a_language_graft_stands_below_the_bottleneck_of_the_masked_lm_head():
     stored = train(make_order(objective="mlm", name="qu", under="mlm"))[1]
     [part] = stored.parts
     assert part.options["skip_layers"] == [2]
+
+
+@pytest.mark.usefixtures("here")
+def test_what_changes_no_number_makes_no_other_order():
+    plain = make_order()
+    steps, stored = train(plain)
+    assert steps
+    assert stored.hyperparameters["processes"] == 1
+    again = dataclasses.replace(plain, settings=dataclasses.replace(plain.settings, recompute=True))
+    assert train(again)[0] == []
+    rounded = dataclasses.replace(plain, settings=dataclasses.replace(plain.settings, precision="bfloat16"))
+    steps, stored = train(rounded)
+    assert (len(steps), stored.version) == (4, 2)
 
 
 @pytest.mark.usefixtures("here")

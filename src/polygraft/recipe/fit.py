@@ -58,7 +58,7 @@ def fit_mlm(workshop: Workshop, job: Job) -> Iterator[Step]:
             "language at most twice as many as the smallest text has."
         )
     objective = _make_masked_lm(workshop, text, mask_rate=settings.mask_rate)
-    train = settings.plan_training(seed=recipe.seed)
+    train = recipe.train.plan_training(settings, seed=recipe.seed)
     training = _make_training(workshop, job, graft, [Named(MLM)], {MLM: graft}, objective, train)
     yield from training.run()
     facts = _list_facts(workshop, training, train, plan=Named(MLM), objective="mlm", text_of=recipe.languages)
@@ -78,7 +78,7 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
     source = find_source(workshop.recipe)
     text = workshop.corpus.read_with_source(name, source)
     objective = _make_masked_lm(workshop, text, mask_rate=settings.mask_rate)
-    train = settings.plan_training(seed=workshop.recipe.seed)
+    train = workshop.recipe.train.plan_training(settings, seed=workshop.recipe.seed)
     evaluate = _make_held_out_loss(workshop, name, text, objective)
     training = _make_training(workshop, job, graft, [plan], grafts, objective, train, evaluate)
     yield from training.run()
@@ -171,7 +171,7 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
     if sentence is not None:
         workshop.sentences.append(sentence)
     objective = Labelling(encoded, cache=workshop.make_cache())
-    train = settings.plan_training(seed=workshop.recipe.seed)
+    train = workshop.recipe.train.plan_training(settings, seed=workshop.recipe.seed)
 
     def evaluate(attachment: Attachment) -> float:
         return score_examples(attachment, dev, task=name, language=task.source, condition="dev")[0].score
@@ -256,6 +256,7 @@ def _list_facts(
         "hyperparameters": {
             **{key: value for key, value in dataclasses.asdict(settings).items() if value is not None},
             "steps_done": progress.step,
+            "processes": training.processes.launch.count,
             "plans": [str(plan) for plan in training.plans],
         },
         "curve": tuple(_orient(point, objective) for point in progress.curve),

@@ -34,7 +34,8 @@ from polygraft.recipe.corpus import (
     find_labels,
     split_lines,
 )
-from polygraft.recipe.workshop import list_versions, point_back
+from polygraft.recipe.workshop import list_versions, point_back, put_once
+from polygraft.settings import load_launch
 from polygraft.store.manifest import BaseRecord, DataRecord, Manifest, MemberRecord, PartRecord, check_name
 from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.labels import Labelling
@@ -135,7 +136,7 @@ def train_graft(
     digest = _hash_order(base, order, below)
     done = store.find_step(digest, name=order.name)
     if done is not None and done.name == order.name:
-        sentence = point_back(store, done, maker="command")
+        sentence = point_back(store, done, maker="command") if load_launch().is_first else None
         if sentence is not None:
             notify(sentence)
         yield done
@@ -163,9 +164,8 @@ def train_graft(
         notify=notify,
     )
     yield from training.run()
-    stored = store.put(
-        _write_manifest(base, order, work, training, below=below, digest=digest), work.graft.tensors()
-    )
+    manifest = _write_manifest(base, order, work, training, below=below, digest=digest)
+    stored = put_once(store, manifest, work.graft.tensors(), processes=training.processes)
     checkpoints.clear()
     yield stored
 
@@ -188,8 +188,16 @@ def _load_below(base: Base, order: Order, store: Store, *, any_base: bool) -> di
 
 def _hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
     """Hash all that the trained values depend on."""
+    # What changes no number is left out, and so is what was not there when orders were first carried out.
+    settings = dataclasses.asdict(order.settings)
+    del settings["recompute"], settings["compile"]
+    if settings["precision"] is None:
+        del settings["precision"]
+    count = load_launch().count
     facts = {
         **dataclasses.asdict(order),
+        "settings": settings,
+        **({} if count == 1 else {"processes": count}),
         "form": FORM,
         "base": [base.fingerprint, base.tokenizer_fingerprint, base.head_fingerprint, str(base.model.dtype)],
         "train": file_digest(order.train),
@@ -351,7 +359,11 @@ def _write_manifest(
             )
             for use, path in files.items()
         ),
-        hyperparameters={**settings, "steps_done": training.progress.step},
+        hyperparameters={
+            **settings,
+            "steps_done": training.progress.step,
+            "processes": training.processes.launch.count,
+        },
         scores={} if best is None else {"held_out_loss" if sign < 0 else "dev": sign * best},
         curve=tuple(
             {**point, "dev": sign * point["dev"]} if "dev" in point else point

@@ -12,11 +12,14 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Any
 
 from polygraft.attach.graft import Graft, rebuild_graft
-from polygraft.errors import RecipeError
+from polygraft.errors import RecipeError, StoreError
 from polygraft.store.manifest import BaseRecord, DataRecord, Manifest, MemberRecord, PartRecord
 from polygraft.train.prefix import PrefixCache
+from polygraft.train.processes import Processes, join_processes
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from polygraft.base.base import Base
     from polygraft.recipe.corpus import Corpus
     from polygraft.recipe.schema import Recipe
@@ -49,6 +52,29 @@ def point_back(store: Store, manifest: Manifest, *, maker: str) -> str | None:
     )
 
 
+def put_once(
+    store: Store, manifest: Manifest, tensors: Mapping[str, Tensor], *, processes: Processes
+) -> Manifest:
+    """Store a graft once for all processes, and give its manifest in each.
+
+    Args:
+        store: A folder that all of them see.
+        manifest: What the graft is; it names the step that made it.
+        tensors: Its values.
+        processes: Which process this is.
+    """
+    stored = store.put(manifest, tensors) if processes.launch.is_first else None
+    processes.wait()
+    stored = store.find_step(manifest.step or "", name=manifest.name) if stored is None else stored
+    if stored is None:
+        raise StoreError(
+            f"The graft '{manifest.name}' was stored by the first of {processes.launch.count} processes, and another "
+            f"does not find it in {store.folder}. Expected all of them to see one folder. Give a store on a file "
+            "system that all machines share."
+        )
+    return stored
+
+
 @dataclass(kw_only=True)
 class Workshop:
     """Everything that the steps of one run use."""
@@ -64,6 +90,10 @@ class Workshop:
     """Their manifests in the store."""
     sentences: list[str] = field(default_factory=list)
     """What a user should know and was not told yet."""
+
+    def __post_init__(self) -> None:
+        """Join the processes that run the recipe with this one."""
+        self.processes = join_processes(self.base.device)
 
     def tell_all(self) -> list[str]:
         """Give the sentences that were not told yet, once."""
@@ -153,7 +183,7 @@ class Workshop:
             step=step,
             **facts,
         )
-        stored = self.store.put(manifest, graft.tensors())
+        stored = put_once(self.store, manifest, graft.tensors(), processes=self.processes)
         graft.manifest = stored
         self.grafts[graft.name], self.manifests[graft.name] = graft, stored
         return stored
