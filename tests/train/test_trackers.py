@@ -9,7 +9,7 @@ import pytest
 from accelerate.tracking import GeneralTracker, TensorBoardTracker, WandBTracker
 from tests.train.material import make_training
 
-from polygraft.errors import MissingExtraError, OptionError
+from polygraft.errors import MissingExtraError, OptionError, TrainError
 from polygraft.train import trackers
 from polygraft.train.trackers import TRACKERS, check_trackers, make_tracker, open_trackers
 
@@ -92,6 +92,27 @@ def test_each_training_is_a_run_of_its_own_that_ends_also_after_an_error(
         for deed in ("start", "finish")
         for name in ("mlflow", "trackio")
     ]
+
+
+def test_a_tracker_that_cannot_be_opened_is_told_in_a_sentence(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    use_listed(monkeypatch)
+
+    def refuse(self: Listed) -> None:
+        raise OSError("No account.")
+
+    monkeypatch.setattr(Listed, "start", refuse)
+    (step,) = make_training("tokens", steps=1).run()
+    with (
+        open_trackers(["wandb"], folder=tmp_path, project="p") as opened,
+        pytest.raises(TrainError) as refusal,
+    ):
+        opened.log(step, run="a")
+    assert str(refusal.value) == (
+        "The tracker 'wandb' cannot be opened: OSError: No account. Expected it to be set up as its own pages say. Set "
+        "it up, or train without it."
+    )
 
 
 def test_without_a_name_nothing_is_opened(tmp_path: Path):

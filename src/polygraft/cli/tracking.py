@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
+import sys
+from collections.abc import Generator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -30,6 +31,18 @@ TrackerOption = Annotated[
 Plain = bool | int | float | str
 
 
+def check_before(names: Sequence[str]) -> None:
+    """Refuse trackers that are not known or not installed, before anything slow is done.
+
+    Raises:
+        OptionError: There is no such tracker.
+        MissingExtraError: Its package is not installed.
+    """
+    from polygraft.train.trackers import check_trackers
+
+    check_trackers(names)
+
+
 def track_recipe(recipe: Recipe, names: Sequence[str]) -> AbstractContextManager[Trackers]:
     """Open trackers for the trainings of a recipe."""
     settings = {"base": recipe.base, "dtype": recipe.dtype, "seed": recipe.seed}
@@ -43,14 +56,19 @@ def track_order(order: Order, names: Sequence[str]) -> AbstractContextManager[Tr
     return _open(names, folder=RUNS, project="train", settings=settings)
 
 
+@contextmanager
 def _open(
     names: Sequence[str], *, folder: Path, project: str, settings: Mapping[str, Plain]
-) -> AbstractContextManager[Trackers]:
+) -> Generator[Trackers]:
     from polygraft.train.trackers import open_trackers
 
     # Of several processes, the first one tells for all.
     chosen = names if load_launch().is_first else ()
-    return open_trackers(chosen, folder=folder, project=project, settings=settings)
+    with ExitStack() as stack:
+        if chosen:
+            # Some trackers print where they keep what they are told; standard output is for results.
+            stack.enter_context(redirect_stdout(sys.stderr))
+        yield stack.enter_context(open_trackers(chosen, folder=folder, project=project, settings=settings))
 
 
 def _flatten(table: Mapping[str, object], prefix: str) -> dict[str, Plain]:

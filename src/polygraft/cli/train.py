@@ -23,7 +23,7 @@ from polygraft.cli.options import (
     TokenColumnOption,
 )
 from polygraft.cli.progress import make_display
-from polygraft.cli.tracking import TrackerOption, track_order
+from polygraft.cli.tracking import TrackerOption, check_before, track_order
 from polygraft.cli.train_options import (
     BatchTokensOption,
     CompileOption,
@@ -289,11 +289,11 @@ def _train(
     from polygraft.store.manifest import Manifest
     from polygraft.store.store import Store
 
-    tracking = track_order(order, trackers)
+    check_before(trackers)
     loaded = open_base(base, device=device, dtype=dtype)
     stored: Manifest | None = None
     num_steps = 0
-    with stop_on_signals() as should_stop, make_display() as display, tracking as tracker:
+    with stop_on_signals() as should_stop, make_display() as display, track_order(order, trackers) as tracker:
         display.begin(f"Training '{order.name}' ({order.objective}) on {order.train} ...", name=order.name)
         for item in train_graft(
             loaded,

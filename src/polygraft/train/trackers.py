@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polygraft.errors import MissingExtraError, OptionError, nearest
+from polygraft.errors import MissingExtraError, OptionError, TrainError, nearest
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
@@ -76,6 +76,9 @@ class Trackers:
         Args:
             step: What training told.
             run: The name of the training; another one than before ends the run and begins the next.
+
+        Raises:
+            TrainError: A tracker cannot be opened.
         """
         if run != self.run:
             self.finish()
@@ -94,8 +97,15 @@ class Trackers:
         self.run = run
         for name in self.names:
             tracker = make_tracker(name, folder=self.folder, project=self.project, run=run)
-            tracker.start()
-            tracker.store_init_configuration({"run": run, **self.settings})
+            try:
+                tracker.start()
+                tracker.store_init_configuration({"run": run, **self.settings})
+            except Exception as error:
+                # What may go wrong differs from one package to the next: no account, no server, no database.
+                raise TrainError(
+                    f"The tracker '{name}' cannot be opened: {type(error).__name__}: {error} Expected it to be set up "
+                    "as its own pages say. Set it up, or train without it."
+                ) from error
             self._open.append(tracker)
 
 
