@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from polygraft.settings import Settings, load_settings, read_variable
+from polygraft.settings import Launch, Settings, load_launch, load_settings, read_variable
 
 
 @pytest.fixture(autouse=True)
@@ -43,3 +43,11 @@ def test_a_variable_that_is_not_set_is_none(monkeypatch: pytest.MonkeyPatch):
     assert read_variable("POLYGRAFT_DATA") is None
     monkeypatch.setenv("POLYGRAFT_DATA", "/data")
     assert read_variable("POLYGRAFT_DATA") == "/data"
+
+
+def test_a_launcher_says_which_process_this_is():
+    variables = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
+    assert load_launch(variables) == Launch(index=5, count=8, local_index=1)
+    assert load_launch({**variables, "WORLD_SIZE": "1"}) == load_launch({}) == Launch()
+    assert load_launch({}).is_first
+    assert not load_launch(variables).is_first

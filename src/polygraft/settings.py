@@ -60,6 +60,44 @@ def _find_cache(found: Mapping[str, str]) -> Path | None:
         return None
 
 
+@dataclass(frozen=True, kw_only=True)
+class Launch:
+    """Which of the processes that a launcher started together this one is (`torchrun`, `accelerate launch`)."""
+
+    index: int = 0
+    """Counted from 0, over all machines: RANK."""
+    count: int = 1
+    """How many there are: WORLD_SIZE."""
+    local_index: int = 0
+    """Counted from 0, on this machine: LOCAL_RANK."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether this one writes and prints for all."""
+        return self.index == 0
+
+
+def load_launch(variables: Mapping[str, str] | None = None) -> Launch:
+    """Read what a launcher says; without one, this process is alone.
+
+    Args:
+        variables: Names and values; None takes the process' environment.
+
+    Example:
+        >>> load_launch({"RANK": "3", "WORLD_SIZE": "4", "LOCAL_RANK": "1"}).index
+        3
+        >>> load_launch({}).count
+        1
+    """
+    found = os.environ if variables is None else variables
+    count = int(found.get("WORLD_SIZE") or 1)
+    if count == 1:
+        return Launch()
+    return Launch(
+        index=int(found.get("RANK") or 0), count=count, local_index=int(found.get("LOCAL_RANK") or 0)
+    )
+
+
 def read_variable(name: str) -> str | None:
     """Give the value of an environment variable, or None where it is not set.
 

@@ -19,12 +19,12 @@ from polygraft.cli.explain import describe_unexpected
 LOADED = "--base --device --dtype --any-base --store"
 TRAINED = (
     "--name --train --dev --under --steps --epochs --lr --batch-tokens --warmup --patience --seed --reduction "
-    f"--skip-layer --json {LOADED}"
+    f"--skip-layer --precision --recompute --compile --tracker --json {LOADED}"
 )
 COMMANDS = {
     "": "--version --traceback",
     "quickstart": "--folder --json",
-    "run": "RECIPE --set --dry-run --only --seed --log-json --json",
+    "run": "RECIPE --set --dry-run --only --seed --log-json --tracker --json",
     "train": "",
     "train mlm": f"{TRAINED} --from-layer --invertible --negatives --head-layer",
     "train tokens": f"{TRAINED} --head-lr-factor --head-layer --token-column --tag-column",

@@ -235,6 +235,19 @@ def test_a_head_alone_begins_nowhere():
 
 
 @pytest.mark.usefixtures("here")
+def test_what_changes_no_number_makes_no_other_order():
+    plain = make_order()
+    steps, stored = train(plain)
+    assert steps
+    assert stored.hyperparameters["processes"] == 1
+    again = dataclasses.replace(plain, settings=dataclasses.replace(plain.settings, recompute=True))
+    assert train(again)[0] == []
+    rounded = dataclasses.replace(plain, settings=dataclasses.replace(plain.settings, precision="bfloat16"))
+    steps, stored = train(rounded)
+    assert (len(steps), stored.version) == (4, 2)
+
+
+@pytest.mark.usefixtures("here")
 def test_a_graft_cannot_stand_on_itself():
     train(make_order())
     with pytest.raises(PlanError) as caught:

@@ -14,8 +14,10 @@ from polygraft.cli.console import say, show, show_table, write_json
 from polygraft.cli.interrupt import stop_on_signals
 from polygraft.cli.loading import quieten_libraries, waiting
 from polygraft.cli.progress import Display, make_display
+from polygraft.cli.tracking import track_recipe
 from polygraft.report.cells import DASH, Cell, Table
 from polygraft.report.numbers import format_seconds
+from polygraft.settings import load_launch
 
 if TYPE_CHECKING:
     from polygraft.recipe.events import Event, RunFinished, RunPlan
@@ -42,23 +44,30 @@ def show_plan(recipe: Recipe, *, only: Sequence[str] = (), as_json: bool = False
                 show_table(draw_plan(event.plan))
 
 
-def follow_run(recipe: Recipe, *, only: Sequence[str] = (), log: TextIO | None = None) -> RunFinished | None:
+def follow_run(
+    recipe: Recipe, *, only: Sequence[str] = (), log: TextIO | None = None, trackers: Sequence[str] = ()
+) -> RunFinished | None:
     """Run a recipe with its progress on standard error, and give its last event.
 
     Args:
         recipe: What to run.
         only: Names of the steps to run; none means all.
         log: Where each event is written as a line of JSON.
+        trackers: What every update is logged to.
     """
-    from polygraft.recipe.events import RunFinished
+    from polygraft.recipe.events import RunFinished, TrainStep
 
     finished: RunFinished | None = None
-    with stop_on_signals() as should_stop, make_display() as display:
+    log = log if load_launch().is_first else None
+    tracking = track_recipe(recipe, trackers)
+    with stop_on_signals() as should_stop, make_display() as display, tracking as tracker:
         for event in _start(recipe, only=only, should_stop=should_stop):
             if log is not None:
                 log.write(write_event(event) + "\n")
                 log.flush()
             show_event(event, display=display)
+            if isinstance(event, TrainStep):
+                tracker.log(event.step, run=event.name)
             if isinstance(event, RunFinished):
                 finished = event
     return finished

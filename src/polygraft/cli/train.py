@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -22,8 +23,10 @@ from polygraft.cli.options import (
     TokenColumnOption,
 )
 from polygraft.cli.progress import make_display
+from polygraft.cli.tracking import TrackerOption, check_before, track_order
 from polygraft.cli.train_options import (
     BatchTokensOption,
+    CompileOption,
     DevOption,
     EpochsOption,
     FromLayerOption,
@@ -33,6 +36,8 @@ from polygraft.cli.train_options import (
     NameOption,
     NegativesOption,
     PatienceOption,
+    PrecisionOption,
+    RecomputeOption,
     ReductionOption,
     SeedOption,
     SkipOption,
@@ -40,6 +45,7 @@ from polygraft.cli.train_options import (
     UnderOption,
     WarmupOption,
 )
+from polygraft.settings import load_launch
 from polygraft.train.settings import TrainSettings
 
 if TYPE_CHECKING:
@@ -88,6 +94,10 @@ def train_mlm(
     device: DeviceOption,
     dtype: DtypeOption,
     any_base: AnyBaseOption = False,
+    precision: PrecisionOption = None,
+    recompute: RecomputeOption = False,
+    compile_layers: CompileOption = False,
+    tracker: TrackerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a language graft by masked language modelling on plain text."""
@@ -99,6 +109,9 @@ def train_mlm(
         warmup=warmup,
         patience=patience,
         seed=seed,
+        precision=precision,
+        recompute=recompute,
+        compile=compile_layers,
     )
     from polygraft.recipe.single import Order
 
@@ -116,7 +129,16 @@ def train_mlm(
         negatives=negatives,
         head_layer=head_layer,
     )
-    _train(order, base=base, store=store, device=device, dtype=dtype, any_base=any_base, as_json=as_json)
+    _train(
+        order,
+        base=base,
+        store=store,
+        device=device,
+        dtype=dtype,
+        any_base=any_base,
+        trackers=tracker or (),
+        as_json=as_json,
+    )
 
 
 def train_tokens(
@@ -143,6 +165,10 @@ def train_tokens(
     device: DeviceOption,
     dtype: DtypeOption,
     any_base: AnyBaseOption = False,
+    precision: PrecisionOption = None,
+    recompute: RecomputeOption = False,
+    compile_layers: CompileOption = False,
+    tracker: TrackerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a task graft that tags every word."""
@@ -155,6 +181,9 @@ def train_tokens(
         warmup=warmup,
         patience=patience,
         seed=seed,
+        precision=precision,
+        recompute=recompute,
+        compile=compile_layers,
     )
     from polygraft.recipe.single import Order
 
@@ -171,7 +200,16 @@ def train_tokens(
         token_column=token_column,
         tag_column=tag_column,
     )
-    _train(order, base=base, store=store, device=device, dtype=dtype, any_base=any_base, as_json=as_json)
+    _train(
+        order,
+        base=base,
+        store=store,
+        device=device,
+        dtype=dtype,
+        any_base=any_base,
+        trackers=tracker or (),
+        as_json=as_json,
+    )
 
 
 def train_sequence(
@@ -196,6 +234,10 @@ def train_sequence(
     device: DeviceOption,
     dtype: DtypeOption,
     any_base: AnyBaseOption = False,
+    precision: PrecisionOption = None,
+    recompute: RecomputeOption = False,
+    compile_layers: CompileOption = False,
+    tracker: TrackerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a task graft that gives each text one label."""
@@ -208,6 +250,9 @@ def train_sequence(
         warmup=warmup,
         patience=patience,
         seed=seed,
+        precision=precision,
+        recompute=recompute,
+        compile=compile_layers,
     )
     from polygraft.recipe.single import Order
 
@@ -222,21 +267,39 @@ def train_sequence(
         skip_layers=tuple(skip_layers or ()),
         head_layer=head_layer,
     )
-    _train(order, base=base, store=store, device=device, dtype=dtype, any_base=any_base, as_json=as_json)
+    _train(
+        order,
+        base=base,
+        store=store,
+        device=device,
+        dtype=dtype,
+        any_base=any_base,
+        trackers=tracker or (),
+        as_json=as_json,
+    )
 
 
 def _train(
-    order: Order, *, base: str, store: Path, device: str, dtype: str, any_base: bool, as_json: bool
+    order: Order,
+    *,
+    base: str,
+    store: Path,
+    device: str,
+    dtype: str,
+    any_base: bool,
+    trackers: Sequence[str],
+    as_json: bool,
 ) -> None:
     """Train a graft with its progress on standard error, and show what it became."""
     from polygraft.recipe.single import train_graft
     from polygraft.store.manifest import Manifest
     from polygraft.store.store import Store
 
+    check_before(trackers)
     loaded = open_base(base, device=device, dtype=dtype)
     stored: Manifest | None = None
     num_steps = 0
-    with stop_on_signals() as should_stop, make_display() as display:
+    with stop_on_signals() as should_stop, make_display() as display, track_order(order, trackers) as tracker:
         display.begin(f"Training '{order.name}' ({order.objective}) on {order.train} ...", name=order.name)
         for item in train_graft(
             loaded,
@@ -251,7 +314,10 @@ def _train(
             else:
                 num_steps = item.number
                 display.advance(item)
+                tracker.log(item, run=order.name)
     assert stored is not None
+    if not load_launch().is_first:
+        return
     if num_steps == 0:
         say(f"This very graft was trained before: it is version {stored.version} of '{stored.name}'.")
     if as_json:

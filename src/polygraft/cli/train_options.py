@@ -42,6 +42,22 @@ PatienceOption = Annotated[
 SeedOption = Annotated[
     int, typer.Option("--seed", min=0, metavar="N", help="Where random choices come from.")
 ]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        help="Number format of the products in training, bfloat16 or float16; the base's if not given.",
+    ),
+]
+RecomputeOption = Annotated[
+    bool,
+    typer.Option("--recompute", help="Run layers again for the gradients: less memory, more time."),
+]
+CompileOption = Annotated[
+    bool,
+    typer.Option("--compile", help="Let PyTorch compile the base's layers first: minutes, for faster steps."),
+]
 ReductionOption = Annotated[
     float, typer.Option("--reduction", metavar="X", help="Hidden size over the bottleneck's width.")
 ]

@@ -54,7 +54,7 @@ def fit_mlm(workshop: Workshop, job: Job) -> Iterator[Step]:
             "language at most twice as many as the smallest text has."
         )
     objective = _make_masked_lm(workshop, text, mask_rate=settings.mask_rate)
-    train = settings.plan_training(seed=recipe.seed)
+    train = recipe.train.plan_training(settings, seed=recipe.seed)
     training = _make_training(workshop, job, graft, [Named(MLM)], {MLM: graft}, objective, train)
     yield from training.run()
     manifest = record_training(
@@ -80,7 +80,7 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
     source = find_source(workshop.recipe)
     text = workshop.corpus.read_with_source(name, source)
     objective = _make_masked_lm(workshop, text, mask_rate=settings.mask_rate)
-    train = settings.plan_training(seed=workshop.recipe.seed)
+    train = workshop.recipe.train.plan_training(settings, seed=workshop.recipe.seed)
     evaluate = _find_held_out_loss(workshop, name, objective)
     training = _make_training(workshop, job, graft, [plan], grafts, objective, train, evaluate)
     yield from training.run()
@@ -155,7 +155,7 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
         for language in job.under
     }
     grafts = {name: graft, **under}
-    train = settings.plan_training(seed=workshop.recipe.seed)
+    train = workshop.recipe.train.plan_training(settings, seed=workshop.recipe.seed)
 
     def evaluate(attachment: Attachment) -> float:
         return score_examples(attachment, dev, task=name, language=task.source, condition="dev")[0].score

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -221,11 +221,24 @@ class TaskSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainTables:
-    """`[train]`."""
+    """`[train]`: how all steps are trained."""
 
+    precision: Literal["bfloat16", "float16"] | None = None
+    """Number format of the products of training; none is the base's."""
+    recompute: bool = False
+    """Whether layers are run again for the gradients, to need less memory."""
+    compile: bool = False
+    """Whether PyTorch compiles the base's layers first."""
     mlm: MlmSettings = field(default_factory=MlmSettings)
     language: LanguageSettings = field(default_factory=LanguageSettings)
     task: TaskSettings = field(default_factory=TaskSettings)
+
+    def plan_training(
+        self, table: MlmSettings | LanguageSettings | TaskSettings, *, seed: int
+    ) -> TrainSettings:
+        """Say how the loop is to train the grafts of one of the tables."""
+        planned = table.plan_training(seed=seed)
+        return replace(planned, precision=self.precision, recompute=self.recompute, compile=self.compile)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -262,7 +275,7 @@ class Recipe:
         tables = {"mlm": self.train.mlm, "language": self.train.language, "task": self.train.task}
         for place, table in tables.items():
             try:
-                table.plan_training(seed=self.seed)
+                self.train.plan_training(table, seed=self.seed)
             except OptionError as error:
                 error.add_note(f"([train.{place}])")
                 raise

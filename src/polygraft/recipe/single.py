@@ -30,7 +30,8 @@ from polygraft.recipe.corpus import (
 )
 from polygraft.recipe.objectives import make_held_out_loss, make_labelling, make_masked_lm, score_examples
 from polygraft.recipe.record import record_training
-from polygraft.recipe.workshop import point_back
+from polygraft.recipe.workshop import point_back, put_once
+from polygraft.settings import load_launch
 from polygraft.store.manifest import DataRecord, Manifest, check_name
 from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.loop import Training
@@ -129,7 +130,7 @@ def train_graft(
     digest = _hash_order(base, order, below)
     done = store.find_step(digest, name=order.name)
     if done is not None and done[0].name == order.name:
-        sentence = point_back(store, done[0], maker="command")
+        sentence = point_back(store, done[0], maker="command") if load_launch().is_first else None
         if sentence is not None:
             notify(sentence)
         yield done[0]
@@ -165,7 +166,7 @@ def train_graft(
         members=[graft.manifest for graft in below.values() if graft.manifest is not None],
         step=digest,
     )
-    stored = store.put(manifest, work.graft.tensors())
+    stored = put_once(store, manifest, work.graft.tensors(), processes=training.processes)
     checkpoints.clear()
     yield stored
 
@@ -189,11 +190,17 @@ def _load_below(base: Base, order: Order, store: Store, *, any_base: bool) -> di
 def _hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
     """Hash all that the trained values depend on."""
     asked = dataclasses.asdict(order)
+    # What changes no number is left out, and so is what was not there when orders were first carried out.
+    settings = asked["settings"]
+    del settings["recompute"], settings["compile"]
+    if settings["precision"] is None:
+        del settings["precision"]
     if order.from_layer is None:
-        # Orders that do not ask for it are what they were before there was such an option.
         del asked["from_layer"]
+    count = load_launch().count
     facts = {
         **asked,
+        **({} if count == 1 else {"processes": count}),
         "form": FORM,
         "base": [base.fingerprint, base.tokenizer_fingerprint, base.head_fingerprint, str(base.model.dtype)],
         "train": file_digest(order.train),

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polygraft.recipe.schema import Recipe, TaskData
+from polygraft.settings import load_launch
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
@@ -64,6 +65,9 @@ def _list_seeded(recipe: Recipe, base: Base, corpus: Corpus) -> list[Job]:
         "dtype": str(base.model.dtype),
         "seed": recipe.seed,
         **({} if base.head_fingerprint is None else {"head": base.head_fingerprint}),
+        **({} if recipe.train.precision is None else {"precision": recipe.train.precision}),
+        # Each process brings its own batches to an update.
+        **({} if load_launch().count == 1 else {"processes": load_launch().count}),
     }
     jobs: list[Job] = []
     mlm_digest = ""
