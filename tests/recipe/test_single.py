@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,15 @@ def test_an_order_that_was_carried_out_is_not_trained_again():
     assert train(make_order()) == ([], first)
     again, second = train(make_order(settings=TrainSettings(steps=2, batch_tokens=96)))
     assert (len(again), second.version) == (2, 2)
+
+
+@pytest.mark.usefixtures("here")
+def test_an_order_is_another_one_in_int8():
+    base, store = make_base("bert"), Store(Path("store"))
+    first = train(make_order())[1]
+    *_, second = train_graft(dataclasses.replace(base, is_int8=True), make_order(), store=store)
+    assert isinstance(second, Manifest)
+    assert (first.version, second.version) == (1, 2)
 
 
 @pytest.mark.usefixtures("here")
