@@ -135,7 +135,7 @@ def test_an_unknown_dtype_is_refused():
     with pytest.raises(BaseModelError) as refusal:
         load_base("bundled", device="cpu", dtype="float23")
     assert str(refusal.value) == (
-        "'float23' is not a dtype for a base. Expected auto, fastest, float32, bfloat16, float16. "
+        "'float23' is not a dtype for a base. Expected auto, fastest, float32, bfloat16, float16, int8. "
         "Did you mean 'float32'? Pass one of these."
     )
 

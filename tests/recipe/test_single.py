@@ -65,6 +65,15 @@ def test_an_order_that_was_carried_out_is_not_trained_again():
 
 
 @pytest.mark.usefixtures("here")
+def test_an_order_is_another_one_in_int8():
+    base, store = make_base("bert"), Store(Path("store"))
+    first = train(make_order())[1]
+    *_, second = train_graft(dataclasses.replace(base, is_int8=True), make_order(), store=store)
+    assert isinstance(second, Manifest)
+    assert (first.version, second.version) == (1, 2)
+
+
+@pytest.mark.usefixtures("here")
 def test_an_order_given_again_for_an_older_version_makes_the_name_mean_it():
     first = train(make_order())[1]
     train(make_order(settings=TrainSettings(steps=2, batch_tokens=96)))

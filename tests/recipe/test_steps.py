@@ -69,6 +69,13 @@ def test_a_setting_changes_the_steps_that_depend_on_it(setting: str, changed: tu
     assert list_changed(load(setting)) == changed
 
 
+@pytest.mark.usefixtures("here")
+def test_every_step_is_made_again_in_int8():
+    base = make_base("bert", with_head=False)
+    assert list_changed(load(), base) == ()
+    assert list_changed(load(), dataclasses.replace(base, is_int8=True)) == STEPS
+
+
 @pytest.mark.parametrize(
     ("name", "changed"),
     [

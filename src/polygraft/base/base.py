@@ -33,6 +33,8 @@ class Base:
     tokenizer_fingerprint: str
     head_fingerprint: str | None = None
     """Of its own masked-LM head, which language grafts are trained against; None without one."""
+    is_int8: bool = False
+    """Whether the forward of its linear layers is in int8; the weights are float32 then."""
     in_force: list[object] = field(default_factory=list)
     """The attachment in force, if any; kept here so that two cannot be at once."""
 
@@ -40,6 +42,11 @@ class Base:
     def device(self) -> torch.device:
         """The device that the weights are on."""
         return self.sites.word_embeddings.weight.device
+
+    @property
+    def dtype(self) -> str:
+        """The name of the number format that its linear layers multiply in."""
+        return "int8" if self.is_int8 else str(self.model.dtype).removeprefix("torch.")
 
     # Looked up once: a tokenizer of 250,002 pieces takes a tenth of a second for it.
     @cached_property

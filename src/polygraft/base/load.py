@@ -9,6 +9,7 @@ import torch
 from polygraft.base.base import Base
 from polygraft.base.bundled import find_bundled_file, load_bundled
 from polygraft.base.fingerprint import fingerprint_head, fingerprint_tokenizer, fingerprint_weights
+from polygraft.base.int8 import INT8_UNITS, multiplies_int8, set_int8_forward
 from polygraft.base.pretrained import load_pretrained
 from polygraft.base.sites import find_sites
 from polygraft.errors import BaseModelError, nearest
@@ -23,7 +24,12 @@ BUNDLED = "bundled"
 FASTEST = "fastest"
 BFLOAT16_UNITS = ("amx_bf16", "avx512_bf16")
 """What PyTorch calls the units of x86 processors that multiply bfloat16 faster than float32."""
-DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+DTYPES = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+    "int8": torch.int8,
+}
 
 
 def load_base(name: str, *, device: str = "auto", dtype: str = "auto", revision: str | None = None) -> Base:
@@ -33,12 +39,14 @@ def load_base(name: str, *, device: str = "auto", dtype: str = "auto", revision:
         name: A Hugging Face id, a local folder, or "bundled" for the base that the package brings.
         device: "auto" takes a GPU where there is one; of several processes on a machine, each takes its own.
         dtype: "auto" is float32, in which every check of this project is made; "fastest" is bfloat16
-            where the processor multiplies it faster, else float32. Fingerprints are of the values before
-            rounding, so a graft goes with its base in every dtype.
+            where the processor multiplies it faster, else float32; "int8" is float32 with the forward of the
+            frozen linear layers in int8, on processors that have units for it. Fingerprints are of the values
+            before rounding, so a graft goes with its base in every dtype.
         revision: A commit or tag of the hub's repository; its commit is recorded with the grafts.
 
     Raises:
-        BaseModelError: The name leads nowhere, the family is unknown, or the files are not safetensors.
+        BaseModelError: The name leads nowhere, the family is unknown, the files are not safetensors, or the device
+            does not multiply int8.
         MissingExtraError: The bundled base's package is not installed.
 
     Example:
@@ -48,6 +56,9 @@ def load_base(name: str, *, device: str = "auto", dtype: str = "auto", revision:
     """
     place = _choose_device(device)
     kind = _choose_dtype(dtype, place)
+    if kind == torch.int8:
+        # Before a large file is read.
+        _refuse_int8(place)
     head: PretrainedHead | None = None
     commit: str | None = None
     if name == BUNDLED:
@@ -79,10 +90,11 @@ def freeze_base(
         head: Its own masked-LM head, if it has one.
         revision: The commit it came from.
         device: Where to put it; None leaves it where it is.
-        dtype: What to round it to; None leaves it as it is.
+        dtype: What to round it to; None leaves it as it is. With int8 it becomes float32, and only the forward of
+            its linear layers is in int8.
 
     Raises:
-        BaseModelError: The family is unknown, or a weight is not a number.
+        BaseModelError: The family is unknown, a weight is not a number, or the device does not multiply int8.
     """
     sites = find_sites(model)
     _refuse_non_numbers(name, model)
@@ -90,8 +102,13 @@ def freeze_base(
     words = sites.word_embeddings.weight
     is_tied = head is not None and head.weight.data_ptr() == words.data_ptr()
     head_fingerprint = None if head is None else fingerprint_head(head, is_tied=is_tied)
-    model.to(device=device, dtype=dtype)  # pyright: ignore[reportCallIssue]
+    is_int8 = dtype == torch.int8
+    if is_int8:
+        _refuse_int8(device or model.device)
+    model.to(device=device, dtype=torch.float32 if is_int8 else dtype)  # pyright: ignore[reportCallIssue]
     model.eval().requires_grad_(False)
+    if is_int8:
+        set_int8_forward(model)
     if model.device.type == "cpu" and model.dtype == torch.bfloat16:
         # On short rows PyTorch's fused attention takes twice the time of a whole training step there.
         model.set_attn_implementation("eager")
@@ -110,7 +127,21 @@ def freeze_base(
         fingerprint=fingerprint,
         tokenizer_fingerprint=fingerprint_tokenizer(tokenizer),
         head_fingerprint=head_fingerprint,
+        is_int8=is_int8,
     )
+
+
+def _refuse_int8(device: torch.device) -> None:
+    if device.type != "cpu":
+        raise BaseModelError(
+            f"The base is to be in int8 on the device '{device}', and only processors multiply int8 here. Expected "
+            "the device cpu, or another dtype. Pass device 'cpu' or dtype 'bfloat16'."
+        )
+    if not multiplies_int8(device):
+        raise BaseModelError(
+            "The base is to be in int8, and this processor, or this PyTorch, has no units for it. Expected one of "
+            f"{', '.join(INT8_UNITS)}, and a PyTorch with oneDNN. Pass dtype 'float32'."
+        )
 
 
 def _refuse_non_numbers(name: str, model: PreTrainedModel) -> None:

@@ -79,7 +79,7 @@ def describe_base(base: Base) -> dict[str, str | int | bool | None]:
         "num_parameters": base.num_parameters,
         "num_bytes": base.num_bytes,
         "device": str(base.device),
-        "dtype": str(base.model.dtype).removeprefix("torch."),
+        "dtype": base.dtype,
         "fingerprint": base.fingerprint,
         "tokenizer_fingerprint": base.tokenizer_fingerprint,
     }

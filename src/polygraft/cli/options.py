@@ -46,7 +46,7 @@ DtypeOption = Annotated[
         default_factory=lambda: load_settings().dtype,
         show_default="auto, or $POLYGRAFT_DTYPE",
         metavar="NAME",
-        help="Its number format: auto (float32), fastest, float32, bfloat16 or float16.",
+        help="Its number format: auto (float32), fastest, float32, bfloat16, float16 or int8.",
     ),
 ]
 JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON instead of a table.")]

@@ -251,7 +251,7 @@ class Recipe:
     revision: str | None = None
     device: str = "auto"
     dtype: str = "auto"
-    """`fastest` computes in bfloat16 where the processor has units for it."""
+    """`fastest` is bfloat16 where the processor has units for it; `int8` is float32 but for frozen forward products."""
     store: Path = Path("store")
     """Where the grafts go."""
     runs: Path = Path("runs")

@@ -202,7 +202,7 @@ def _hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
         **asked,
         **({} if count == 1 else {"processes": count}),
         "form": FORM,
-        "base": [base.fingerprint, base.tokenizer_fingerprint, base.head_fingerprint, str(base.model.dtype)],
+        "base": [base.fingerprint, base.tokenizer_fingerprint, base.head_fingerprint, f"torch.{base.dtype}"],
         "train": file_digest(order.train),
         "dev": None if order.dev is None else file_digest(order.dev),
         "under": [

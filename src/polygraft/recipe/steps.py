@@ -62,7 +62,7 @@ def _list_seeded(recipe: Recipe, base: Base, corpus: Corpus) -> list[Job]:
         "form": FORM,
         "base": base.fingerprint,
         "tokenizer": base.tokenizer_fingerprint,
-        "dtype": str(base.model.dtype),
+        "dtype": f"torch.{base.dtype}",
         "seed": recipe.seed,
         **({} if base.head_fingerprint is None else {"head": base.head_fingerprint}),
         **({} if recipe.train.precision is None else {"precision": recipe.train.precision}),

@@ -170,6 +170,6 @@ def describe_machine(base: Base) -> dict[str, str | int | float | bool | None]:
         "processor": str(torch.cpu.get_capabilities().get("cpu_name", platform.processor() or "unknown")),
         "threads": torch.get_num_threads(),
         "device": str(base.device),
-        "dtype": str(base.model.dtype).removeprefix("torch."),
+        "dtype": base.dtype,
         "python": sys.version.split()[0],
     }
