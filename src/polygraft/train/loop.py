@@ -7,8 +7,6 @@ from a checkpoint ends with the same bytes as one that was never interrupted (CP
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,6 +20,7 @@ from polygraft.attach.depth import count_layers_below
 from polygraft.data.batches import padding_share
 from polygraft.errors import TrainError
 from polygraft.parts.head import Head
+from polygraft.train.memory import PeakMemory
 from polygraft.train.resume import pack_tensors, unpack_tensors
 from polygraft.train.settings import TrainSettings, compute_lr
 from polygraft.train.step import Step
@@ -53,6 +52,9 @@ class Progress:
     best: float | None = None
     since_best: int = 0
     curve: list[dict[str, float]] = field(default_factory=list)
+    num_batches: int = 0
+    num_looked_up: int = 0
+    """Of the batches, those whose frozen layers were looked up."""
 
 
 @dataclass(kw_only=True)
@@ -100,6 +102,7 @@ class Training:
             fused=True,
         )
         self.progress = Progress()
+        self.memory = PeakMemory()
         self.best_tensors: dict[str, Tensor] = {}
         self.updates = self._plan()
         self.depth = count_layers_below(self.graft, num_layers=self.base.sites.num_layers)
@@ -132,6 +135,7 @@ class Training:
             TrainError: The loss is not a number, or a value of the graft gets no gradient.
         """
         self._resume()
+        self.memory.begin()
         for number in range(self.progress.step, self.total):
             if self._is_done():
                 break
@@ -150,15 +154,22 @@ class Training:
             self.notify(self._say_nothing_right())
 
     def measure_cost(self) -> dict[str, float]:
-        """Give what the training took so far: seconds, tokens and their rate, peak memory, the share of padding."""
-        progress = self.progress
+        """Give what the training took so far.
+
+        Returns:
+            Seconds, tokens and their rate, peak memory, the share of padding among the tokens of all batches; with a
+            cache also the share of the batches whose frozen layers were looked up, and the bytes that the cache holds.
+        """
+        progress, cache = self.progress, self.objective.cache
         lengths, batches = self.objective.lengths(), [rows for update in self.updates for rows in update]
         return {
             "seconds": progress.seconds,
             "tokens": float(progress.tokens),
             "tokens_per_second": progress.tokens / max(progress.seconds, 1e-9),
-            "peak_memory_bytes": float(read_peak_memory()),
+            **self.memory.measure(),
             "padding": padding_share(lengths, batches),
+            **({} if cache is None else {"looked_up": progress.num_looked_up / max(1, progress.num_batches)}),
+            **({} if cache is None else cache.measure()),
         }
 
     def _take(self, number: int, started: float) -> Step:
@@ -187,7 +198,7 @@ class Training:
             tokens=progress.tokens,
             held_out=held_out,
             is_best=held_out is not None and progress.since_best == 0,
-            peak_memory_bytes=read_peak_memory(),
+            peak_memory_bytes=self.memory.read(),
         )
 
     def _add_gradients(self, attachment: Attachment, number: int, lr: float) -> tuple[float, int]:
@@ -209,6 +220,8 @@ class Training:
             total += value
             num_targets += loss.num_targets
             num_tokens += loss.num_tokens
+            self.progress.num_batches += 1
+            self.progress.num_looked_up += loss.looked_up
         if len(batches) > 1:
             # How many targets there are is known only now.
             for tensor in self.parameters.values():
@@ -297,14 +310,9 @@ class Training:
             self.notify(sentence)
         if not state.facts:
             return
-        self.progress = Progress(**{name: state.facts[name] for name in vars(self.progress)})
+        known = {name: state.facts[name] for name in vars(self.progress) if name in state.facts}
+        self.progress = Progress(**known)
         self.best_tensors = unpack_tensors(state.tensors, self.graft, self.optimiser)
         self.notify(
             f"Training of '{self.graft.name}' goes on after step {self.progress.step} of {self.total}."
         )
-
-
-def read_peak_memory() -> int:
-    """Give the largest resident size of this process so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
