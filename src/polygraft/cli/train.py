@@ -3,27 +3,28 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from polygraft.cli.console import say, write_json
-from polygraft.cli.grafts import show_manifest, summarise
-from polygraft.cli.interrupt import stop_on_signals
-from polygraft.cli.loading import open_base
+from polygraft.cli.carry_out import carry_out
 from polygraft.cli.options import (
     AnyBaseOption,
     BaseOption,
     DeviceOption,
     DtypeOption,
     JsonOption,
+    LogOption,
     StoreOption,
     TagColumnOption,
     TokenColumnOption,
 )
-from polygraft.cli.progress import make_display
+from polygraft.cli.seeds import read_seeds
 from polygraft.cli.train_options import (
+    AccumulateOption,
     BatchTokensOption,
+    CacheGibOption,
+    CacheOption,
     DevOption,
     EpochsOption,
     FromLayerOption,
@@ -31,9 +32,11 @@ from polygraft.cli.train_options import (
     HeadLrFactorOption,
     LrOption,
     NameOption,
+    OneSeedOption,
     PatienceOption,
     ReductionOption,
     SeedOption,
+    SeedsOption,
     SkipOption,
     StepsOption,
     UnderOption,
@@ -41,15 +44,13 @@ from polygraft.cli.train_options import (
 )
 from polygraft.train.settings import TrainSettings
 
-if TYPE_CHECKING:
-    from polygraft.recipe.single import Order
-    from polygraft.store.manifest import Manifest
-
 DEFAULT_STEPS = 600
 DEFAULT_EPOCHS = 5
 DEFAULT_LABELS_LR = 1e-3
 DEFAULT_HEAD_LR_FACTOR = 10.0
 """Of heads for labels, as in recipes: the bundled base's hidden states are small."""
+DEFAULT_CACHE_GIB = 2.0
+"""As in recipes."""
 
 TextFile = Annotated[
     Path, typer.Option("--train", metavar="FILE", help="Plain text, a sentence or paragraph a line.")
@@ -86,6 +87,7 @@ def train_mlm(
     device: DeviceOption,
     dtype: DtypeOption,
     any_base: AnyBaseOption = False,
+    log: LogOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a language graft by masked language modelling on plain text."""
@@ -113,7 +115,9 @@ def train_mlm(
         invertible=invertible,
         head_layer=head_layer,
     )
-    _train(order, base=base, store=store, device=device, dtype=dtype, any_base=any_base, as_json=as_json)
+    carry_out(
+        order, base=base, store=store, device=device, dtype=dtype, any_base=any_base, log=log, as_json=as_json
+    )
 
 
 def train_tokens(
@@ -127,19 +131,24 @@ def train_tokens(
     lr: LrOption = DEFAULT_LABELS_LR,
     head_lr_factor: HeadLrFactorOption = DEFAULT_HEAD_LR_FACTOR,
     batch_tokens: BatchTokensOption = 2048,
+    accumulate: AccumulateOption = 1,
     warmup: WarmupOption = 0.06,
     patience: PatienceOption = None,
-    seed: SeedOption = 0,
+    seed: OneSeedOption = None,
+    seeds: SeedsOption = None,
     reduction: ReductionOption = 16,
     skip_layers: SkipOption = None,
     head_layer: HeadLayerOption = None,
     token_column: TokenColumnOption = 0,
     tag_column: TagColumnOption = -1,
+    cache: CacheOption = "exact",
+    cache_gib: CacheGibOption = DEFAULT_CACHE_GIB,
     base: BaseOption,
     store: StoreOption,
     device: DeviceOption,
     dtype: DtypeOption,
     any_base: AnyBaseOption = False,
+    log: LogOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a task graft that tags every word."""
@@ -149,9 +158,10 @@ def train_tokens(
         lr=lr,
         head_lr_factor=head_lr_factor,
         batch_tokens=batch_tokens,
+        accumulate=accumulate,
         warmup=warmup,
         patience=patience,
-        seed=seed,
+        seed=seed or 0,
     )
     from polygraft.recipe.single import Order
 
@@ -167,8 +177,20 @@ def train_tokens(
         head_layer=head_layer,
         token_column=token_column,
         tag_column=tag_column,
+        cache=cache,
+        cache_gib=cache_gib,
     )
-    _train(order, base=base, store=store, device=device, dtype=dtype, any_base=any_base, as_json=as_json)
+    carry_out(
+        order,
+        seeds=read_seeds(seeds, seed=seed),
+        base=base,
+        store=store,
+        device=device,
+        dtype=dtype,
+        any_base=any_base,
+        log=log,
+        as_json=as_json,
+    )
 
 
 def train_sequence(
@@ -182,17 +204,22 @@ def train_sequence(
     lr: LrOption = DEFAULT_LABELS_LR,
     head_lr_factor: HeadLrFactorOption = DEFAULT_HEAD_LR_FACTOR,
     batch_tokens: BatchTokensOption = 2048,
+    accumulate: AccumulateOption = 1,
     warmup: WarmupOption = 0.06,
     patience: PatienceOption = None,
-    seed: SeedOption = 0,
+    seed: OneSeedOption = None,
+    seeds: SeedsOption = None,
     reduction: ReductionOption = 16,
     skip_layers: SkipOption = None,
     head_layer: HeadLayerOption = None,
+    cache: CacheOption = "exact",
+    cache_gib: CacheGibOption = DEFAULT_CACHE_GIB,
     base: BaseOption,
     store: StoreOption,
     device: DeviceOption,
     dtype: DtypeOption,
     any_base: AnyBaseOption = False,
+    log: LogOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a task graft that gives each text one label."""
@@ -202,9 +229,10 @@ def train_sequence(
         lr=lr,
         head_lr_factor=head_lr_factor,
         batch_tokens=batch_tokens,
+        accumulate=accumulate,
         warmup=warmup,
         patience=patience,
-        seed=seed,
+        seed=seed or 0,
     )
     from polygraft.recipe.single import Order
 
@@ -218,40 +246,17 @@ def train_sequence(
         reduction=reduction,
         skip_layers=tuple(skip_layers or ()),
         head_layer=head_layer,
+        cache=cache,
+        cache_gib=cache_gib,
     )
-    _train(order, base=base, store=store, device=device, dtype=dtype, any_base=any_base, as_json=as_json)
-
-
-def _train(
-    order: Order, *, base: str, store: Path, device: str, dtype: str, any_base: bool, as_json: bool
-) -> None:
-    """Train a graft with its progress on standard error, and show what it became."""
-    from polygraft.recipe.single import train_graft
-    from polygraft.store.manifest import Manifest
-    from polygraft.store.store import Store
-
-    loaded = open_base(base, device=device, dtype=dtype)
-    stored: Manifest | None = None
-    num_steps = 0
-    with stop_on_signals() as should_stop, make_display() as display:
-        display.begin(f"Training '{order.name}' ({order.objective}) on {order.train} ...", name=order.name)
-        for item in train_graft(
-            loaded,
-            order,
-            store=Store(store),
-            any_base=any_base,
-            should_stop=should_stop,
-            notify=display.note,
-        ):
-            if isinstance(item, Manifest):
-                stored = item
-            else:
-                num_steps = item.number
-                display.advance(item)
-    assert stored is not None
-    if num_steps == 0:
-        say(f"This very graft was trained before: it is version {stored.version} of '{stored.name}'.")
-    if as_json:
-        write_json(summarise(stored))
-    else:
-        show_manifest(stored)
+    carry_out(
+        order,
+        seeds=read_seeds(seeds, seed=seed),
+        base=base,
+        store=store,
+        device=device,
+        dtype=dtype,
+        any_base=any_base,
+        log=log,
+        as_json=as_json,
+    )
