@@ -10,10 +10,10 @@ export NO_MKDOCS_2_WARNING := 1
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test check docs bench
+.PHONY: help setup quickstart test check docs bench bench-peers
 
 help: ## Show this list.
-	@sed -n 's/^\([a-z]*\):[^#]*## \(.*\)/make \1@\2/p' Makefile | awk -F@ '{ printf "%-18s%s\n", $$1, $$2 }'
+	@sed -n 's/^\([a-z-]*\):[^#]*## \(.*\)/make \1@\2/p' Makefile | awk -F@ '{ printf "%-18s%s\n", $$1, $$2 }'
 
 $(BIN)/python:
 	@$(PYTHON) -c '$(IS_NEW_ENOUGH)' || \
@@ -59,3 +59,12 @@ bench: .venv/installed ## Run every script in benchmarks/, in the order of their
 	@for script in $(sort $(wildcard benchmarks/*.py)); do \
 	  echo "$$script"; $(BIN)/python $$script || exit 1; \
 	done
+
+# The peers' transformers is too old for polygraft's, so they have an environment of their own. It is not part of `make check`.
+.venv-peers/installed: benchmarks/peers/requirements.txt
+	$(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers/requirements.txt
+	@touch $@
+
+bench-peers: .venv/installed .venv-peers/installed ## Measure polygraft against `adapters` and `peft`: hours; ARGS=--quick in minutes.
+	$(BIN)/python benchmarks/peers/run.py $(ARGS)

@@ -11,6 +11,8 @@ os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["OMP_NUM_THREADS"] = "1"
 os.environ["MKL_NUM_THREADS"] = "1"
+# No test leaves anything in the user's own cache.
+os.environ["POLYGRAFT_CACHE"] = "off"
 # Terminals of different widths would break the lines that tests compare.
 os.environ["COLUMNS"] = "120"
 os.environ["NO_COLOR"] = "1"

@@ -28,7 +28,7 @@ PAGES = [
 ]
 LANGUAGES = {"python", "toml", "console", "text", "json"}
 # What a reader may be asked to type besides `polygraft` and `make`.
-OTHER_COMMANDS = {"pip", "cd", "ls", "cat", "git"}
+OTHER_COMMANDS = {"pip", "cd", "ls", "cat", "git", "accelerate", "torchrun", "tensorboard"}
 # What a block that shows a part of a recipe leaves out; the reader's folder has these files.
 REST_OF_A_RECIPE = """
 [data]
@@ -195,10 +195,11 @@ def write_default(field: dataclasses.Field[Any]) -> str:
             return f'`"{value}"`'
 
 
+TABLES = {name: kind for name, kind in get_type_hints(TrainTables).items() if dataclasses.is_dataclass(kind)}
 SECTIONS: dict[str, type] = {
     "`[language.xx]`": LanguageData,
     "`[task.name]`": TaskData,
-    **{f"`[train.{name}]`": kind for name, kind in get_type_hints(TrainTables).items()},
+    **{f"`[train.{name}]`": kind for name, kind in TABLES.items()},
 }
 
 
@@ -211,6 +212,14 @@ def test_the_page_of_recipes_tells_every_key_with_its_default(heading: str, kind
     for name, hint in get_type_hints(kind).items():
         if get_origin(hint) is Literal:
             assert [choice for choice in get_args(hint) if f'`"{choice}"`' not in found[name][1]] == [], name
+
+
+def test_the_page_of_recipes_tells_every_key_of_training_as_a_whole():
+    fields = [field for field in dataclasses.fields(TrainTables) if field.name not in TABLES]
+    found = keys_on_the_page("`[train]`")
+    assert {key: default for key, (default, _) in found.items()} == {
+        field.name: write_default(field) for field in fields
+    }
 
 
 def test_the_page_of_recipes_tells_every_key_at_the_top():

@@ -68,3 +68,20 @@ def test_a_decoder_in_bfloat16_gives_the_loss_to_its_precision_and_gradients_in_
 def test_no_rows_lose_nothing():
     x, weight, bias = make_inputs()
     assert sum_cross_entropy(x[:0], weight, bias, TARGETS[:0]).item() == 0
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_under_autocast_products_are_those_of_a_rounded_weight(dtype: torch.dtype):
+    generator = torch.Generator().manual_seed(3)
+    x, weight = torch.randn(9, 6, generator=generator), torch.randn(30, 6, generator=generator)
+    targets = torch.randint(30, (9,), generator=generator)
+    found: list[tuple[Tensor, Tensor]] = []
+    for is_on, rows in ((True, weight), (False, weight.to(dtype))):
+        own = x.clone().requires_grad_()
+        with torch.autocast("cpu", dtype=dtype, enabled=is_on):
+            total = sum_cross_entropy(own, rows, None, targets)
+        total.backward()
+        assert own.grad is not None
+        found.append((total.detach(), own.grad))
+    assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
+    assert not torch.equal(found[0][0], sum_cross_entropy(x, weight, None, targets))

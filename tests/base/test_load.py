@@ -119,6 +119,18 @@ def test_a_device_that_keeps_no_values_is_refused(device: str):
     )
 
 
+@pytest.mark.parametrize("device", ["cuda", "auto"])
+def test_each_of_several_processes_takes_its_own_gpu(device: str, monkeypatch: pytest.MonkeyPatch):
+    for name, value in {"WORLD_SIZE": "9", "RANK": "8", "LOCAL_RANK": "8"}.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
+    with pytest.raises(
+        BaseModelError, match="There is no device 'cuda:8': this machine, or this PyTorch, has 8 GPUs"
+    ):
+        load_base("bundled", device=device)
+
+
 def test_an_unknown_dtype_is_refused():
     with pytest.raises(BaseModelError) as refusal:
         load_base("bundled", device="cpu", dtype="float23")

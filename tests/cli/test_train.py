@@ -51,6 +51,15 @@ def test_other_options_make_another_version(polygraft: Command):
     assert Store("store").versions("top") == [1, 2]
 
 
+def test_the_number_of_negatives_is_part_of_the_order(polygraft: Command):
+    words = ("train", "mlm", "--name", "en", "--train", "text.txt", "--steps", "2")
+    polygraft(*words)
+    polygraft(*words, "--negatives", "40")
+    first, second = (Store("store").manifest("en", version=version) for version in (1, 2))
+    assert first.sha256 != second.sha256
+    assert first.step != second.step
+
+
 @pytest.mark.parametrize(("objective", "file"), [("tokens", "tagged.conll"), ("sequence", "labelled.tsv")])
 def test_labels_are_learned_at_the_rates_of_recipes(polygraft: Command, objective: str, file: str):
     words = ("train", objective, "--train", file, "--steps", "1")

@@ -63,3 +63,15 @@ def test_a_label_a_row_stays_one_number_a_row():
     labels = collate(encoded, np.array([1, 0, 1]), pad_id=1).labels
     assert labels is not None
     assert labels.tolist() == [3, 4, 3]
+
+
+def test_lengths_are_rounded_up_but_never_past_the_longest_row():
+    rows = [[5] * length for length in (33, 20, 34, 65, 67)]
+    widths = [
+        collate(encoded_rows(rows), np.array(chosen), pad_id=1).input_ids.shape[1]
+        for chosen in ([0, 1], [1], [3])
+    ]
+    assert widths == [34, 20, 67]
+    batch = collate(encoded_rows(rows), np.array([0, 1]), pad_id=1)
+    assert batch.input_ids.tolist() == [[5] * 33 + [1], [5] * 20 + [1] * 14]
+    assert batch.attention_mask.sum(dim=1).tolist() == [33, 20]

@@ -11,7 +11,7 @@ from tests.data.tokenizer import BOS, EOS, MASK, PAD, UNK
 
 from polygraft.data.collate import Batch, collate
 from polygraft.data.encode import EncodedText
-from polygraft.data.masking import MaskedBatch, Masking, corpus_vocabulary, mask_batch
+from polygraft.data.masking import MaskedBatch, Masking, corpus_vocabulary, count_hidden, mask_batch
 from polygraft.data.pieces import row_starts
 from polygraft.errors import DataError, OptionError
 
@@ -53,7 +53,8 @@ def test_only_usable_tokens_are_hidden_and_the_rest_stays(rows, seed, step, rate
     batch = batch_of(rows)
     masked = mask(batch, seed=seed, step=step, rate=rate)
     num_usable = sum(piece not in SPECIAL for row in rows for piece in row)
-    assert len(masked.positions) == max(1, round(rate * num_usable))
+    assert abs(len(masked.positions) - rate * num_usable) <= max(1, rate * num_usable / 64)
+    assert 1 <= len(masked.positions) <= num_usable
     flat, before = masked.input_ids.flatten(), batch.input_ids.flatten()
     assert torch.equal(before[masked.positions], masked.targets)
     assert not set(masked.targets.tolist()) & set(SPECIAL)
@@ -67,11 +68,12 @@ def test_shares_are_those_of_the_options():
     batch = large_batch()
     masked = mask(batch, rate=0.4, mask_share=0.5, random_share=0.25, vocabulary=torch.arange(5, 1005))
     after = masked.input_ids.flatten()[masked.positions]
-    assert len(masked.positions) == 4000
+    count = len(masked.positions)
+    assert count == 3968
     assert (after == MASK).float().mean().item() == pytest.approx(0.5, abs=0.03)
     assert (after == masked.targets).float().mean().item() == pytest.approx(0.25, abs=0.03)
     others = after[(after != MASK) & (after != masked.targets)]
-    assert len(others) / 4000 == pytest.approx(0.25, abs=0.03)
+    assert len(others) / count == pytest.approx(0.25, abs=0.03)
     assert 400 < len(set(others.tolist())) < 1000
 
 
@@ -115,6 +117,39 @@ def test_replacements_come_from_the_vocabulary_without_special_tokens():
     vocabulary = torch.tensor([BOS, EOS, MASK, 500, 501])
     masked = mask(large_batch(), mask_share=0.0, random_share=1.0, vocabulary=vocabulary)
     assert set(masked.input_ids.flatten()[masked.positions].tolist()) == {500, 501}
+
+
+@given(st.sets(st.integers(0, 12), min_size=1), st.integers(0, 50))
+def test_replacements_are_those_of_the_vocabulary_with_special_tokens_taken_out_first(pieces, seed):
+    """Skipping special tokens while drawing gives what a list without them gives."""
+    options = {"mask_share": 0.0, "random_share": 1.0, "rate": 1.0, "seed": seed}
+    batch = batch_of([list(range(20, 50))])
+    vocabulary, plain = sorted(pieces), [piece for piece in sorted(pieces) if piece not in SPECIAL]
+    masked = mask(batch, vocabulary=torch.tensor(vocabulary), **options)
+    assert torch.equal(masked.input_ids, mask(batch, vocabulary=torch.tensor(plain), **options).input_ids)
+    drawn = set(masked.input_ids.flatten()[masked.positions].tolist())
+    assert drawn <= (set(plain) or set(range(20, 50)))
+
+
+@pytest.mark.parametrize(
+    ("num_usable", "rate", "expected"),
+    [
+        (1, 0.15, 1),
+        (100, 0.15, 15),
+        (64, 1.0, 64),
+        (65, 1.0, 64),
+        (67, 1.0, 67),
+        (200, 1.0, 200),
+        (2010, 0.15, 304),
+    ],
+)
+def test_the_number_of_hidden_tokens_is_rounded_a_little(num_usable: int, rate: float, expected: int):
+    assert count_hidden(num_usable, rate=rate) == expected
+
+
+def test_few_numbers_of_hidden_tokens_exist():
+    counts = {count_hidden(num_usable, rate=0.15) for num_usable in range(1000, 2049)}
+    assert len(counts) < 40 < len({round(0.15 * num_usable) for num_usable in range(1000, 2049)})
 
 
 def test_replacements_without_a_vocabulary_come_from_the_batch():
@@ -181,3 +216,30 @@ def test_a_vocabulary_holds_what_is_used_and_what_is_special():
     vocabulary = corpus_vocabulary(encoded, special_ids=SPECIAL)
     assert vocabulary.tolist() == [0, 1, 2, 3, 4, 7, 900]
     assert vocabulary.dtype == torch.int64
+
+
+def test_pieces_that_a_corpus_does_not_use_are_added_by_chance():
+    encoded = EncodedText(ids=np.array([0, 90, 7, 2], dtype=np.int32), starts=np.array([0, 4]))
+
+    def find(**options: int) -> set[int]:
+        vocabulary = corpus_vocabulary(encoded, special_ids=SPECIAL, num_pieces=100, **options).tolist()
+        assert vocabulary == sorted(set(vocabulary))
+        return set(vocabulary)
+
+    used = {*SPECIAL, 7, 90}
+    assert find(num_negatives=0) == used
+    added = find(num_negatives=20, seed=3) - used
+    assert len(added) == 20
+    assert added <= set(range(100))
+    assert find(num_negatives=20, seed=3) == used | added != find(num_negatives=20, seed=4)
+    assert find(num_negatives=1000) == set(range(100))
+
+
+def test_every_piece_is_added_equally_often():
+    encoded = EncodedText(ids=np.array([0, 9, 2], dtype=np.int32), starts=np.array([0, 3]))
+    times = np.zeros(30)
+    for seed in range(600):
+        options = {"num_pieces": 30, "num_negatives": 6, "seed": seed}
+        times[corpus_vocabulary(encoded, special_ids=SPECIAL, **options).numpy()] += 1
+    others = [piece for piece in range(30) if piece not in {*SPECIAL, 9}]
+    assert times[others] == pytest.approx(np.full(24, 150), rel=0.3)

@@ -19,10 +19,12 @@ from polygraft.data.example import LabelledText
 from polygraft.errors import DataError
 from polygraft.recipe.corpus import (
     Corpus,
+    Texts,
     describe_cut_rows,
     encode_texts,
     find_labels,
     join_texts,
+    load_texts,
     split_lines,
     take_rows,
     take_tokens,
@@ -122,6 +124,79 @@ def test_the_text_of_a_language_is_read_once_and_split():
     assert found.held_out is not None
     for text, kept in ((found.train, lines[1:29]), (found.held_out, [lines[0], lines[29]])):
         assert int((text.ids >= 5).sum()) == sum(len(line.split()) for line in kept)
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("POLYGRAFT_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache" / "tokens"
+
+
+def read_both(found: Texts) -> list[object]:
+    assert found.held_out is not None
+    return [read(found.train), read(found.held_out), found.num_lines, found.num_held_out]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_text_is_turned_into_tokens_only_once(cache: Path, monkeypatch: pytest.MonkeyPatch):
+    source, tokenizer = Path("data/en.txt"), make_tokenizer()
+    first = load_texts(source, tokenizer, max_length=10, num_held_out=2)
+    assert first.num_held_out == 2
+    whole = load_texts(source, tokenizer, max_length=10)
+    assert (whole.held_out, whole.num_held_out, whole.num_lines) == (None, 0, 30)
+    monkeypatch.setattr("polygraft.recipe.corpus.read_text", None)
+    # The name of a file and the tokenizer's object do not matter, and neither does how it was last called.
+    source.rename("data/moved.txt")
+    other = make_tokenizer()
+    other(["ana"], truncation=True, max_length=2, padding="max_length")
+    again = load_texts(Path("data/moved.txt"), other, max_length=10, num_held_out=2)
+    assert read_both(again) == read_both(first)
+    assert load_texts(Path("data/moved.txt"), other, max_length=10).num_lines == 30
+    assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.usefixtures("here", "cache")
+def test_another_text_has_other_tokens():
+    source, tokenizer = Path("data/en.txt"), make_tokenizer()
+    before = load_texts(source, tokenizer, max_length=10)
+    source.write_text("ana\n" + source.read_text())
+    longer = read(load_texts(source, tokenizer, max_length=10).train)
+    assert longer == [tokenizer("ana")["input_ids"], *read(before.train)]
+    assert load_texts(source, tokenizer, max_length=10, max_lines=4).num_lines == 4
+    assert int(load_texts(source, tokenizer, max_length=8).train.lengths.max()) == 8
+    with_word = make_tokenizer()
+    with_word.add_tokens(["quyllur"])
+    source.write_text("quyllur ana\n")
+    assert read(load_texts(source, tokenizer, max_length=10).train) != read(
+        load_texts(source, with_word, max_length=10).train
+    )
+
+
+@pytest.mark.usefixtures("here")
+def test_a_large_text_is_told_when_it_is_turned_into_tokens(cache: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("polygraft.recipe.corpus.LARGE_TEXT", 1)
+    told: list[str] = []
+    for _ in range(2):
+        load_texts(Path("data/en.txt"), make_tokenizer(), max_length=10, notify=told.append)
+    monkeypatch.setenv("POLYGRAFT_CACHE", "off")
+    load_texts(Path("data/en.txt"), make_tokenizer(), max_length=10, notify=told.append)
+    assert told == [
+        f"en.txt (0 MB) is turned into tokens; they are kept in {cache}, where the next training finds them.",
+        "en.txt (0 MB) is turned into tokens, as in every training: the token cache is off.",
+    ]
+
+
+@pytest.mark.usefixtures("here")
+def test_a_recipe_keeps_its_tokens_and_tells(cache: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("polygraft.recipe.corpus.LARGE_TEXT", 1)
+    told: list[str] = []
+    for _ in range(2):
+        corpus = Corpus(recipe=load(), tokenizer=make_tokenizer(), longest=10, notify=told.append)
+        found = corpus.read_language("en")
+        assert isinstance(found.train.ids.base, np.memmap)
+        assert corpus.read_with_source("en", "en") is found.train
+    assert len(told) == 1
+    assert len(list(cache.iterdir())) == 1
 
 
 @pytest.mark.usefixtures("here")

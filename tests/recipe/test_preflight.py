@@ -111,6 +111,13 @@ def test_names_that_differ_in_capital_letters_only_are_refused(here: Path):
     )
 
 
+def test_keys_of_training_as_a_whole_reach_every_step(here: Path):
+    train = load("train.precision=bfloat16", "train.recompute=true", "train.compile=true").train
+    for table in (train.mlm, train.language, train.task):
+        planned = train.plan_training(table, seed=1)
+        assert (planned.precision, planned.recompute, planned.compile) == ("bfloat16", True, True)
+
+
 def test_keys_of_a_recipe_reach_the_parts_and_the_training(here: Path):
     recipe = load(
         "train.task.placement=parallel",

@@ -111,6 +111,17 @@ def test_variables_are_filled_in(here: Path):
             "value.",
         ),
         (
+            "steps = 3\nheld_out = 2",
+            "negatives = -1",
+            "The recipe has train.language.negatives = -1. Expected 0 or more. Correct the value.",
+        ),
+        (
+            "steps = 3\nheld_out = 2",
+            'negatives = 5\nvocabulary = "full"',
+            "The recipe has train.language.negatives = 5. Expected 0 beside vocabulary = 'full', which scores all "
+            "pieces. Correct the value.",
+        ),
+        (
             'text = "qu.txt"',
             'text = "qu.txt"\nmax_lines = 0',
             "The recipe has language.qu.max_lines = 0. Expected 1 or more. Correct the value.",

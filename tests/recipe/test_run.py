@@ -127,6 +127,20 @@ def test_all_pieces_can_be_scored_instead_of_the_texts_own(here: Path, vocabular
     assert all(bias[piece] == 0 for piece in others) is not moves
 
 
+def test_some_pieces_that_no_text_has_can_be_scored_beside_its_own(here: Path):
+    few_lines = ("language.en.max_lines=3", "language.qu.max_lines=3")
+    recipe = load(*BARE, *few_lines, "train.language.negatives=2", "train.mlm.steps=1")
+    run_all(recipe, only=["mlm", "language.en"])
+    corpus = Corpus(recipe=recipe, tokenizer=load_base("bare", device="cpu").tokenizer)
+    seen = {*corpus.read_mixed().ids.tolist(), *range(len(SPECIAL))}
+    bias = Store(Path("store")).get("mlm")[1]["head.bias"]
+    others = [piece for piece in range(len(bias)) if piece not in seen]
+    assert len(others) > 2
+    assert sum((bias[piece] < 0).item() for piece in others) == 2
+    assert sum((bias[piece] == 0).item() for piece in others) == len(others) - 2
+    assert Store(Path("store")).manifest("en").hyperparameters["negatives"] == 2
+
+
 def test_results_and_a_page_are_written(here: Path):
     finished = find_end(run_all(load(*HEADED)))
     folder = Path("runs/recipe")

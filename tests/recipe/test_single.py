@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -98,6 +99,20 @@ def test_a_dev_text_is_measured_on_whatever_the_length_of_the_other():
     stored = train(order)[1]
     assert list(stored.scores) == ["held_out_loss"]
     assert [record.num_examples for record in stored.data] == [1, 30]
+
+
+@pytest.mark.usefixtures("here")
+def test_pieces_that_the_text_does_not_have_can_be_scored_too():
+    Path("data/few.txt").write_text("ana went to the house\nana went\n" * 20)
+    order = make_order(
+        objective="mlm", train=Path("data/few.txt"), settings=TrainSettings(steps=1, batch_tokens=96)
+    )
+    plain, more, most = (
+        train(dataclasses.replace(order, negatives=count), store=str(count))[0][0].loss
+        for count in (0, 5, 1000)
+    )
+    # Every further piece takes some of the probability.
+    assert plain < more < most
 
 
 @pytest.mark.usefixtures("here")
@@ -217,6 +232,19 @@ def test_a_bottleneck_that_would_begin_above_all_layers_is_refused(
 def test_a_head_alone_begins_nowhere():
     stored = train(make_order(objective="mlm", name="mlm", head_layer=-1, reduction=0, from_layer=9))[1]
     assert [part.kind for part in stored.parts] == ["head"]
+
+
+@pytest.mark.usefixtures("here")
+def test_what_changes_no_number_makes_no_other_order():
+    plain = make_order()
+    steps, stored = train(plain)
+    assert steps
+    assert stored.hyperparameters["processes"] == 1
+    again = dataclasses.replace(plain, settings=dataclasses.replace(plain.settings, recompute=True))
+    assert train(again)[0] == []
+    rounded = dataclasses.replace(plain, settings=dataclasses.replace(plain.settings, precision="bfloat16"))
+    steps, stored = train(rounded)
+    assert (len(steps), stored.version) == (4, 2)
 
 
 @pytest.mark.usefixtures("here")

@@ -38,6 +38,9 @@ def list_changed(recipe: Recipe, base: Base | None = None) -> tuple[str, ...]:
     ("setting", "changed"),
     [
         ("seed=1", STEPS),
+        ("train.precision=bfloat16", STEPS),
+        ("train.recompute=true", ()),
+        ("train.compile=true", ()),
         ("train.mlm.steps=4", ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner")),
         ("train.language.lr=1e-3", ("language.en", "language.qu", "task.ner", "evaluate.ner")),
         (
@@ -48,6 +51,7 @@ def list_changed(recipe: Recipe, base: Base | None = None) -> tuple[str, ...]:
             "train.language.vocabulary=full",
             ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner"),
         ),
+        ("train.language.negatives=9", ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner")),
         ("language.qu.max_lines=9", ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner")),
         ("train.task.epochs=2", ("task.ner-alone", "task.ner", "evaluate.ner")),
         ("train.task.ready_for=source", ("task.ner", "evaluate.ner")),
@@ -145,3 +149,10 @@ def test_a_task_is_ready_for_its_source_and_the_tested_languages_with_text():
     assert list_ready_languages(recipe, recipe.tasks["ner"]) == ("en", "qu")
     alone = load("train.task.ready_for=source")
     assert list_ready_languages(alone, alone.tasks["ner"]) == ("en",)
+
+
+@pytest.mark.usefixtures("here")
+def test_another_number_of_processes_changes_every_step(monkeypatch: pytest.MonkeyPatch):
+    alone = digest(load())
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert not set(alone.values()) & set(digest(load()).values())

@@ -18,7 +18,7 @@ def sum_cross_entropy(x: Tensor, weight: Tensor, bias: Tensor | None, targets: T
     """Sum the cross entropy of `x @ weight.T + bias` against targets, in nats; exact, and so is its gradient.
 
     The sum's gradient is made beside the sum itself, chunk by chunk of rows, so that no score is kept or computed
-    twice. Products are in the dtype of `weight`, everything else in float32.
+    twice. Products are in the dtype of `weight`, or in autocast's where it is on, everything else in float32.
 
     Args:
         x: The decoder's input [N, E].
@@ -26,7 +26,12 @@ def sum_cross_entropy(x: Tensor, weight: Tensor, bias: Tensor | None, targets: T
         bias: A value for each piece [V], or None.
         targets: The number of the right piece in each row [N].
     """
-    total = _SummedCrossEntropy.apply(x, weight, bias, targets)
+    kind = x.device.type
+    if torch.is_autocast_enabled(kind):
+        # Rounded once, not in every chunk.
+        weight = weight.to(torch.get_autocast_dtype(kind))
+    with torch.autocast(kind, enabled=False):
+        total = _SummedCrossEntropy.apply(x, weight, bias, targets)
     return cast("Tensor", total)
 
 

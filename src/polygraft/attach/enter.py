@@ -28,9 +28,9 @@ def enter_above(base: Base, hidden: Tensor, *, start: int) -> Generator[None]:
     embedded = hidden.new_zeros(()).expand(*hidden.shape[:2], sites.embedding)
     passed: Any = (hidden, None) if sites.family.layers_give_weights else hidden
     with ExitStack() as stack:
-        stack.enter_context(_replace_forward(sites.embeddings, lambda *_, **__: embedded))
+        stack.enter_context(replace_forward(sites.embeddings, lambda *_, **__: embedded))
         for layer in sites.layers[:start]:
-            stack.enter_context(_replace_forward(layer, lambda *_, **__: passed))
+            stack.enter_context(replace_forward(layer, lambda *_, **__: passed))
         # Between two layers a base may do something of its own (DeBERTa's convolution), which is in `hidden` already.
         handle = sites.layers[start].register_forward_pre_hook(
             lambda _, arguments: (hidden, *arguments[1:]), prepend=True
@@ -40,7 +40,8 @@ def enter_above(base: Base, hidden: Tensor, *, start: int) -> Generator[None]:
 
 
 @contextmanager
-def _replace_forward(layer: nn.Module, forward: Callable[..., Any]) -> Generator[None]:
+def replace_forward(layer: nn.Module, forward: Callable[..., Any]) -> Generator[None]:
+    """Let a layer compute something else, inside the block."""
     own = layer.__dict__.get("forward")
     layer.forward = forward
     try:

@@ -12,6 +12,7 @@ from polygraft.base.fingerprint import fingerprint_head, fingerprint_tokenizer, 
 from polygraft.base.pretrained import load_pretrained
 from polygraft.base.sites import find_sites
 from polygraft.errors import BaseModelError, nearest
+from polygraft.settings import load_launch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -30,7 +31,7 @@ def load_base(name: str, *, device: str = "auto", dtype: str = "auto", revision:
 
     Args:
         name: A Hugging Face id, a local folder, or "bundled" for the base that the package brings.
-        device: "auto" takes a GPU where there is one.
+        device: "auto" takes a GPU where there is one; of several processes on a machine, each takes its own.
         dtype: "auto" is float32, in which every check of this project is made; "fastest" is bfloat16
             where the processor multiplies it faster, else float32. Fingerprints are of the values before
             rounding, so a graft goes with its base in every dtype.
@@ -125,7 +126,10 @@ def _refuse_non_numbers(name: str, model: PreTrainedModel) -> None:
 
 def _choose_device(device: str) -> torch.device:
     if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    launch = load_launch()
+    if device == "cuda" and launch.count > 1:
+        device = f"cuda:{launch.local_index}"
     try:
         place = torch.device(device)
     except RuntimeError:

@@ -13,6 +13,8 @@ from polygraft.cli.interrupt import stop_on_signals
 from polygraft.cli.loading import open_base
 from polygraft.cli.progress import make_display
 from polygraft.cli.seeds import build_seed_table
+from polygraft.cli.tracking import check_before, take_turns, track_order
+from polygraft.settings import load_launch
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
     from polygraft.recipe.single import Order
     from polygraft.store.manifest import Manifest
     from polygraft.store.store import Store
+    from polygraft.train.trackers import Trackers
 
 
 def carry_out(
@@ -33,6 +36,7 @@ def carry_out(
     dtype: str,
     any_base: bool,
     log: Path | None,
+    trackers: Sequence[str],
     as_json: bool,
 ) -> None:
     """Train one graft, or one for each seed, with its progress on standard error, and show what came out.
@@ -46,6 +50,7 @@ def carry_out(
         dtype: Its number format.
         any_base: Whether to accept grafts of another base below.
         log: The file to which each event is added as a line of JSON.
+        trackers: What every update is logged to.
         as_json: Whether to show JSON instead of a table.
     """
     from polygraft.recipe.log import open_log
@@ -55,11 +60,15 @@ def carry_out(
     orders = spread_seeds(order, seeds) if seeds else [order]
     if seeds:
         check_alike(orders)
-    with open_log(log) as opened:
+    check_before(trackers)
+    # Of several processes, the first one tells for all.
+    is_first = load_launch().is_first
+    with open_log(log if is_first else None) as opened:
         loaded = open_base(base, device=device, dtype=dtype)
         for each in orders:
             opened.write("TrainStarted", _describe_order(each, base=loaded, store=store))
-        with stop_on_signals() as should_stop, make_display() as display:
+        tracking = track_order(order, trackers)
+        with stop_on_signals() as should_stop, make_display() as display, tracking as tracker:
             train = _train_several if seeds else _train_one
             stored = train(
                 loaded,
@@ -69,7 +78,10 @@ def carry_out(
                 should_stop=should_stop,
                 display=display,
                 log=opened,
+                tracker=tracker,
             )
+    if not is_first:
+        return
     if as_json:
         write_json([summarise(manifest) for manifest in stored] if seeds else summarise(stored[0]))
     elif seeds:
@@ -87,6 +99,7 @@ def _train_one(
     should_stop: Callable[[], bool],
     display: Display,
     log: EventLog,
+    tracker: Trackers,
 ) -> list[Manifest]:
     from polygraft.recipe.log import describe_step
     from polygraft.recipe.single import train_graft
@@ -111,7 +124,8 @@ def _train_one(
             num_steps += 1
             display.advance(item)
             log.write("TrainStep", {"name": order.name, **describe_step(item)})
-    if num_steps == 0:
+            tracker.log(item, run=order.name)
+    if num_steps == 0 and load_launch().is_first:
         say(f"This very graft was trained before: it is version {stored[0].version} of '{order.name}'.")
     return stored
 
@@ -125,6 +139,7 @@ def _train_several(
     should_stop: Callable[[], bool],
     display: Display,
     log: EventLog,
+    tracker: Trackers,
 ) -> list[Manifest]:
     from polygraft.recipe.log import describe_step
     from polygraft.recipe.several import train_grafts
@@ -137,24 +152,27 @@ def _train_several(
     display.begin(
         f"Training {names} ({first.objective}) on {first.train} ...", name=f"{len(orders)} seeds together"
     )
-    for order, item in train_grafts(
+    training = train_grafts(
         base,
         orders,
         store=store,
         any_base=any_base,
         should_stop=should_stop,
         notify=_tell_both(display, log),
-    ):
-        if isinstance(item, Manifest):
-            stored[order.name] = item
-            is_new = order.name in gathered.last
-            gathered.end(order.name)
-            log.write("TrainFinished", _describe_end(item, is_new=is_new))
-            if not is_new:
-                display.note(f"'{order.name}' was trained before: it is version {item.version}.")
-        else:
-            display.advance(gathered.add(order.name, item))
-            log.write("TrainStep", {"name": order.name, **describe_step(item)})
+    )
+    with take_turns(tracker) as track:
+        for order, item in training:
+            if isinstance(item, Manifest):
+                stored[order.name] = item
+                is_new = order.name in gathered.last
+                gathered.end(order.name)
+                log.write("TrainFinished", _describe_end(item, is_new=is_new))
+                if not is_new:
+                    display.note(f"'{order.name}' was trained before: it is version {item.version}.")
+            else:
+                display.advance(gathered.add(order.name, item))
+                log.write("TrainStep", {"name": order.name, **describe_step(item)})
+                track(item, order.name)
     return [stored[order.name] for order in orders]
 
 

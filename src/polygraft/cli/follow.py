@@ -13,8 +13,10 @@ from polygraft.cli.console import say, show, show_table, write_json
 from polygraft.cli.interrupt import stop_on_signals
 from polygraft.cli.loading import quieten_libraries, waiting
 from polygraft.cli.progress import Display, make_display
+from polygraft.cli.tracking import track_recipe
 from polygraft.report.cells import DASH, Cell, Table
 from polygraft.report.numbers import format_seconds
+from polygraft.settings import load_launch
 
 if TYPE_CHECKING:
     from polygraft.recipe.events import Event, RunFinished, RunPlan
@@ -41,22 +43,35 @@ def show_plan(recipe: Recipe, *, only: Sequence[str] = (), as_json: bool = False
                 show_table(draw_plan(event.plan))
 
 
-def follow_run(recipe: Recipe, *, only: Sequence[str] = (), log: Path | None = None) -> RunFinished | None:
+def follow_run(
+    recipe: Recipe, *, only: Sequence[str] = (), log: Path | None = None, trackers: Sequence[str] = ()
+) -> RunFinished | None:
     """Run a recipe with its progress on standard error, and give its last event.
 
     Args:
         recipe: What to run.
         only: Names of the steps to run; none means all.
         log: The file to which each event is added as a line of JSON.
+        trackers: What every update is logged to.
     """
-    from polygraft.recipe.events import RunFinished
+    from polygraft.recipe.events import RunFinished, TrainStep
     from polygraft.recipe.log import open_log
 
     finished: RunFinished | None = None
-    with open_log(log) as opened, stop_on_signals() as should_stop, make_display() as display:
+    # Of several processes, the first one tells for all.
+    chosen = log if load_launch().is_first else None
+    tracking = track_recipe(recipe, trackers)
+    with (
+        open_log(chosen) as opened,
+        stop_on_signals() as should_stop,
+        make_display() as display,
+        tracking as tracker,
+    ):
         for event in _start(recipe, only=only, should_stop=should_stop):
             opened.write(type(event).__name__, describe_event(event))
             show_event(event, display=display)
+            if isinstance(event, TrainStep):
+                tracker.log(event.step, run=event.name)
             if isinstance(event, RunFinished):
                 finished = event
     return finished

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polygraft.cli.console import make_console
+from polygraft.settings import load_launch
 
 if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
@@ -32,7 +33,7 @@ def quieten_libraries() -> None:
 def waiting(sentence: str) -> Generator[None]:
     """Say on a terminal what is being waited for."""
     console = make_console(stderr=True)
-    if not console.is_terminal:
+    if not (console.is_terminal and load_launch().is_first):
         yield
         return
     with console.status(sentence):

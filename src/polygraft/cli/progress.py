@@ -20,6 +20,7 @@ from rich.text import Text
 from typing_extensions import override
 
 from polygraft.cli.console import make_console, say
+from polygraft.settings import load_launch
 
 if TYPE_CHECKING:
     from polygraft.train.step import Step
@@ -74,6 +75,8 @@ class Display(ABC):
 
 def make_display() -> Display:
     """Make the display that suits standard error."""
+    if not load_launch().is_first:
+        return SilentDisplay()
     return LiveDisplay() if make_console(stderr=True).is_terminal else PlainDisplay()
 
 
@@ -192,6 +195,30 @@ class LiveDisplay(Display):
         if self.task is not None:
             self.progress.remove_task(self.task)
         self.task, self.held_out = None, None
+
+
+class SilentDisplay(Display):
+    """Nothing: of several processes, the first one shows how training goes."""
+
+    @override
+    def begin(self, title: str, *, name: str) -> None:
+        pass
+
+    @override
+    def advance(self, step: Step) -> None:
+        pass
+
+    @override
+    def end(self, sentence: str) -> None:
+        pass
+
+    @override
+    def note(self, sentence: str) -> None:
+        pass
+
+    @override
+    def close(self) -> None:
+        pass
 
 
 class PlainDisplay(Display):

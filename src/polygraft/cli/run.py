@@ -9,6 +9,7 @@ import typer
 
 from polygraft.cli.follow import follow_run, show_plan, show_results
 from polygraft.cli.options import JsonOption, LogOption
+from polygraft.cli.tracking import TrackerOption
 
 
 def run(
@@ -27,6 +28,7 @@ def run(
         int | None, typer.Option("--seed", min=0, metavar="N", help="Where random choices come from.")
     ] = None,
     log: LogOption = None,
+    tracker: TrackerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Run a recipe: train its grafts, score them, write results and a report.
@@ -40,6 +42,6 @@ def run(
     if dry_run:
         show_plan(loaded, only=only or (), as_json=as_json)
         return
-    finished = follow_run(loaded, only=only or (), log=log)
+    finished = follow_run(loaded, only=only or (), log=log, trackers=tracker or ())
     if finished is not None:
         show_results(finished, as_json=as_json)

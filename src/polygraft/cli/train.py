@@ -20,11 +20,13 @@ from polygraft.cli.options import (
     TokenColumnOption,
 )
 from polygraft.cli.seeds import read_seeds
+from polygraft.cli.tracking import TrackerOption
 from polygraft.cli.train_options import (
     AccumulateOption,
     BatchTokensOption,
     CacheGibOption,
     CacheOption,
+    CompileOption,
     DevOption,
     EpochsOption,
     FromLayerOption,
@@ -32,8 +34,11 @@ from polygraft.cli.train_options import (
     HeadLrFactorOption,
     LrOption,
     NameOption,
+    NegativesOption,
     OneSeedOption,
     PatienceOption,
+    PrecisionOption,
+    RecomputeOption,
     ReductionOption,
     SeedOption,
     SeedsOption,
@@ -81,13 +86,18 @@ def train_mlm(
     skip_layers: SkipOption = None,
     from_layer: FromLayerOption = None,
     invertible: InvertibleOption = False,
+    negatives: NegativesOption = 0,
     head_layer: HeadLayerOption = None,
     base: BaseOption,
     store: StoreOption,
     device: DeviceOption,
     dtype: DtypeOption,
     any_base: AnyBaseOption = False,
+    precision: PrecisionOption = None,
+    recompute: RecomputeOption = False,
+    compile_layers: CompileOption = False,
     log: LogOption = None,
+    tracker: TrackerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a language graft by masked language modelling on plain text."""
@@ -99,6 +109,9 @@ def train_mlm(
         warmup=warmup,
         patience=patience,
         seed=seed,
+        precision=precision,
+        recompute=recompute,
+        compile=compile_layers,
     )
     from polygraft.recipe.single import Order
 
@@ -113,10 +126,19 @@ def train_mlm(
         skip_layers=tuple(skip_layers or ()),
         from_layer=from_layer,
         invertible=invertible,
+        negatives=negatives,
         head_layer=head_layer,
     )
     carry_out(
-        order, base=base, store=store, device=device, dtype=dtype, any_base=any_base, log=log, as_json=as_json
+        order,
+        base=base,
+        store=store,
+        device=device,
+        dtype=dtype,
+        any_base=any_base,
+        log=log,
+        trackers=tracker or (),
+        as_json=as_json,
     )
 
 
@@ -148,7 +170,11 @@ def train_tokens(
     device: DeviceOption,
     dtype: DtypeOption,
     any_base: AnyBaseOption = False,
+    precision: PrecisionOption = None,
+    recompute: RecomputeOption = False,
+    compile_layers: CompileOption = False,
     log: LogOption = None,
+    tracker: TrackerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a task graft that tags every word."""
@@ -162,6 +188,9 @@ def train_tokens(
         warmup=warmup,
         patience=patience,
         seed=seed or 0,
+        precision=precision,
+        recompute=recompute,
+        compile=compile_layers,
     )
     from polygraft.recipe.single import Order
 
@@ -189,6 +218,7 @@ def train_tokens(
         dtype=dtype,
         any_base=any_base,
         log=log,
+        trackers=tracker or (),
         as_json=as_json,
     )
 
@@ -219,7 +249,11 @@ def train_sequence(
     device: DeviceOption,
     dtype: DtypeOption,
     any_base: AnyBaseOption = False,
+    precision: PrecisionOption = None,
+    recompute: RecomputeOption = False,
+    compile_layers: CompileOption = False,
     log: LogOption = None,
+    tracker: TrackerOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Train a task graft that gives each text one label."""
@@ -233,6 +267,9 @@ def train_sequence(
         warmup=warmup,
         patience=patience,
         seed=seed or 0,
+        precision=precision,
+        recompute=recompute,
+        compile=compile_layers,
     )
     from polygraft.recipe.single import Order
 
@@ -258,5 +295,6 @@ def train_sequence(
         dtype=dtype,
         any_base=any_base,
         log=log,
+        trackers=tracker or (),
         as_json=as_json,
     )

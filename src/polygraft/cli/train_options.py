@@ -77,6 +77,22 @@ CacheGibOption = Annotated[
         "--cache-gib", metavar="X", help="Gigabytes of that in memory; the rest lies in files in the store."
     ),
 ]
+PrecisionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--precision",
+        metavar="NAME",
+        help="Number format of the products in training, bfloat16 or float16; the base's if not given.",
+    ),
+]
+RecomputeOption = Annotated[
+    bool,
+    typer.Option("--recompute", help="Run layers again for the gradients: less memory, more time."),
+]
+CompileOption = Annotated[
+    bool,
+    typer.Option("--compile", help="Let PyTorch compile the base's layers first: minutes, for faster steps."),
+]
 ReductionOption = Annotated[
     float, typer.Option("--reduction", metavar="X", help="Hidden size over the bottleneck's width.")
 ]
@@ -93,6 +109,15 @@ FromLayerOption = Annotated[
         min=0,
         metavar="N",
         help="The first layer with a bottleneck, counted from 0; all layers below go without.",
+    ),
+]
+NegativesOption = Annotated[
+    int,
+    typer.Option(
+        "--negatives",
+        min=0,
+        metavar="N",
+        help="Pieces, drawn by chance, that the text does not have and that are scored beside its own.",
     ),
 ]
 HeadLayerOption = Annotated[

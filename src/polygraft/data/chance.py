@@ -12,6 +12,9 @@ ORDER = 1
 MASKS = 2
 """The use of chance that hides tokens."""
 
+NEGATIVES = 3
+"""The use of chance that adds pieces to a vocabulary."""
+
 
 def make_generator(use: int, *, seed: int, place: int) -> np.random.Generator:
     """Make the random numbers for one use, one seed and one place in the work.
@@ -19,7 +22,7 @@ def make_generator(use: int, *, seed: int, place: int) -> np.random.Generator:
     Different uses never share numbers, so that the order of rows says nothing about what is hidden in them.
 
     Args:
-        use: `ORDER` or `MASKS`.
+        use: `ORDER`, `MASKS` or `NEGATIVES`.
         seed: The run's seed.
         place: The epoch, or the step.
 

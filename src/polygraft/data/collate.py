@@ -10,6 +10,7 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
+from polygraft.data.batches import pad_length
 from polygraft.data.encode import IGNORE, EncodedLabels, EncodedTags, EncodedText
 
 
@@ -19,7 +20,7 @@ class Batch:
 
     Args:
         rows: Which rows of the encoded data these are.
-        input_ids: Token ids, padded on the right.
+        input_ids: Token ids, padded on the right to what `pad_length` says.
         attention_mask: 1 at tokens, 0 at padding.
         labels: For tagging, a label a token (`[B, T]`, `IGNORE` where none is); for sequence labels, one a
             row (`[B]`).
@@ -52,7 +53,9 @@ class Batch:
 
 
 def collate(encoded: EncodedText, rows: NDArray[np.integer], *, pad_id: int) -> Batch:
-    """Gather rows of the encoded data and pad them to the longest of them.
+    """Gather rows of the encoded data and pad them to the length of the longest of them, rounded up a little.
+
+    Lengths are rounded as `pad_length` says, and never beyond the longest row of all the data.
 
     Args:
         encoded: Text, tags or labels.
@@ -67,7 +70,7 @@ def collate(encoded: EncodedText, rows: NDArray[np.integer], *, pad_id: int) -> 
     rows = np.asarray(rows, dtype=np.int64)
     starts = encoded.starts[rows]
     lengths = encoded.starts[rows + 1] - starts
-    columns = np.arange(int(lengths.max(initial=0)))
+    columns = np.arange(min(pad_length(int(lengths.max(initial=0))), encoded.longest))
     filled = columns < lengths[:, None]
     places = (starts[:, None] + columns)[filled]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import chain
 from typing import TYPE_CHECKING, Literal
 
@@ -53,6 +54,11 @@ class EncodedText:
     def lengths(self) -> NDArray[np.int64]:
         """Number of tokens of each row, special tokens included."""
         return np.diff(self.starts)
+
+    @cached_property
+    def longest(self) -> int:
+        """Number of tokens of the longest row; computed once."""
+        return int(self.lengths.max(initial=0))
 
     @property
     def num_tokens(self) -> int:

@@ -11,10 +11,13 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polygraft.data.chance import MASKS, make_generator
+from polygraft.data.chance import MASKS, NEGATIVES, make_generator
 from polygraft.data.collate import Batch
 from polygraft.data.encode import EncodedText
 from polygraft.errors import DataError, OptionError
+
+_CHUNK = 1 << 24
+"""Tokens that are looked at together: an index of a whole text would need twice its memory."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +101,8 @@ def mask_batch(
     """Hide some tokens of a batch for a masked language model to guess.
 
     Equal arguments hide equal tokens, on every machine and whatever the padding: for fixed evaluation masks,
-    give one seed and the batch's number as `step`. Exactly `rate` of the batch's tokens, rounded, and at
-    least one is hidden. Special tokens and padding never are.
+    give one seed and the batch's number as `step`. `rate` of the batch's tokens and at least one is hidden, rounded
+    as `count_hidden` says. Special tokens and padding never are.
 
     Args:
         batch: The rows.
@@ -108,8 +111,8 @@ def mask_batch(
         step: Number of the training step or of the evaluation batch; not negative.
         mask_id: The tokenizer's mask token.
         special_ids: The tokenizer's special tokens.
-        vocabulary: Tokens to draw replacements from, special ones left out; without it, they are drawn from
-            the batch's own tokens.
+        vocabulary: Tokens to draw replacements from, ascending; special ones are left out. Without it, they are
+            drawn from the batch's own tokens.
 
     Raises:
         DataError: The batch holds special tokens and padding only.
@@ -125,17 +128,20 @@ def mask_batch(
             "padding. At least one other token was expected. Leave such rows out of the text."
         )
     rng = make_generator(MASKS, seed=seed, place=step)
-    num_hidden = max(1, round(masking.rate * len(usable)))
+    num_hidden = count_hidden(len(usable), rate=masking.rate)
     positions = usable[np.sort(rng.choice(len(usable), size=num_hidden, replace=False, shuffle=False))]
     targets = flat[positions]
 
     choices: NDArray[np.int64] = flat[usable] if vocabulary is None else vocabulary.cpu().numpy()
-    choices = choices[~np.isin(choices, special)]
+    left_out = _find_places(choices, special) if vocabulary is not None else usable[:0]
     draw = rng.random(num_hidden)
     to_random = (draw >= masking.mask_share) & (draw < masking.mask_share + masking.random_share)
     hidden = np.where(draw < masking.mask_share, mask_id, targets)
-    if len(choices):
-        hidden = np.where(to_random, choices[rng.integers(len(choices), size=num_hidden)], hidden)
+    if len(choices) > len(left_out):
+        drawn = rng.integers(len(choices) - len(left_out), size=num_hidden)
+        # The n-th of those that stay, without a list of them: a vocabulary may have a quarter of a million.
+        drawn += np.searchsorted(left_out - np.arange(len(left_out)), drawn, side="right")
+        hidden = np.where(to_random, choices[drawn], hidden)
     flat[positions] = hidden
     return MaskedBatch(
         input_ids=torch.from_numpy(flat.reshape(batch.input_ids.shape)).to(device),
@@ -145,17 +151,64 @@ def mask_batch(
     )
 
 
-def corpus_vocabulary(encoded: EncodedText, *, special_ids: Sequence[int]) -> Int64[Tensor, " V"]:
-    """Give the token ids that a corpus uses and the special ones, ascending.
+def count_hidden(num_usable: int, *, rate: float) -> int:
+    """Give how many tokens of a batch are hidden: the wanted share of them, and at least one.
+
+    From 65 on, the number is rounded to an even one, from 129 on to a multiple of 4, and so on, by at most one part
+    in 64. So the head, which reads the hidden tokens only, gets few shapes; `pad_length` says why that is good.
+
+    Args:
+        num_usable: Tokens that may be hidden.
+        rate: The wanted share.
+
+    Example:
+        >>> count_hidden(100, rate=0.15), count_hidden(2000, rate=0.15), count_hidden(2010, rate=0.15)
+        (15, 304, 304)
+    """
+    wanted = rate * num_usable
+    step = 1
+    while wanted > 64 * step:
+        step *= 2
+    return min(num_usable, max(1, round(wanted / step) * step))
+
+
+def corpus_vocabulary(
+    encoded: EncodedText,
+    *,
+    special_ids: Sequence[int],
+    num_negatives: int = 0,
+    num_pieces: int = 0,
+    seed: int = 0,
+) -> Int64[Tensor, " V"]:
+    """Give the token ids that a corpus uses and the special ones, ascending, and by chance some of the others.
 
     Args:
         encoded: The corpus.
         special_ids: The tokenizer's special tokens, which belong to every vocabulary.
+        num_negatives: How many pieces that the corpus does not use are added, all of them if there are fewer. They
+            are never right, and keep a model from liking them.
+        num_pieces: Pieces of the whole vocabulary, from which the others are drawn.
+        seed: Chooses them.
 
     Example:
         >>> text = EncodedText(ids=np.array([0, 9, 5, 9], dtype=np.int32), starts=np.array([0, 4]))
         >>> corpus_vocabulary(text, special_ids=[0, 2]).tolist()
         [0, 2, 5, 9]
     """
-    used = np.flatnonzero(np.bincount(encoded.ids))
-    return torch.from_numpy(np.union1d(used, np.asarray(list(special_ids), dtype=np.int64)).astype(np.int64))
+    largest = max(num_pieces - 1, int(encoded.ids.max(initial=0)), *special_ids)
+    used = np.zeros(largest + 1, dtype=np.bool_)
+    used[list(special_ids)] = True
+    for start in range(0, len(encoded.ids), _CHUNK):
+        used[encoded.ids[start : start + _CHUNK]] = True
+    if num_negatives > 0:
+        others = np.flatnonzero(~used[:num_pieces])
+        rng = make_generator(NEGATIVES, seed=seed, place=0)
+        used[rng.choice(others, size=min(num_negatives, len(others)), replace=False, shuffle=False)] = True
+    return torch.from_numpy(np.flatnonzero(used))
+
+
+def _find_places(choices: NDArray[np.int64], special: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give where special tokens stand among ascending choices, ascending."""
+    places = np.searchsorted(choices, np.unique(special))
+    inside = places < len(choices)
+    return places[inside][choices[places[inside]] == np.unique(special)[inside]]

@@ -2,28 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
+from polygraft.base.fingerprint import fingerprint_tokenizer
 from polygraft.data.conll import read_conll
 from polygraft.data.encode import EncodedLabels, EncodedTags, EncodedText, collect_labels, encode_text
 from polygraft.data.example import LabelledText, TaggedSentence
 from polygraft.data.open import file_digest
 from polygraft.data.text import read_text
+from polygraft.data.token_cache import NAMES, CachedText, CacheKey, TokenCache
 from polygraft.data.tsv import read_labelled
 from polygraft.errors import DataError
-from polygraft.recipe.schema import LanguageData, Recipe, TaskData
+from polygraft.recipe.schema import Recipe, TaskData
+from polygraft.settings import load_settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 Examples: TypeAlias = Sequence[TaggedSentence] | Sequence[LabelledText]
 """What a labelled file holds: one kind or the other."""
+
+
+LARGE_TEXT = 1_000_000
+"""Bytes from which on turning a text into tokens takes seconds, and is told."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +41,12 @@ class Texts:
     held_out: EncodedText | None
     """None for a text of one line: what is learned from is no measure."""
     num_lines: int
+    num_held_out: int = 0
+    """How many of the lines are kept apart."""
+
+
+def ignore(sentence: str) -> None:
+    """Tell nobody."""
 
 
 @dataclass(kw_only=True)
@@ -44,6 +57,8 @@ class Corpus:
     tokenizer: PreTrainedTokenizerFast
     longest: int = 512
     """The most tokens that the base takes in a row."""
+    notify: Callable[[str], None] = ignore
+    """Told sentences that a user should see."""
     _texts: dict[str, Texts] = field(default_factory=dict)
     _digests: dict[Path, str] = field(default_factory=dict)
     _examples: dict[tuple[Path, str, int, int], Examples] = field(default_factory=dict)
@@ -59,14 +74,14 @@ class Corpus:
         if name not in self._texts:
             settings = self.recipe.train.language
             language = self.recipe.languages[name]
-            lines = _read_lines(language)
-            train, held_out = encode_texts(
-                *split_lines(lines, num_held_out=settings.held_out),
+            self._texts[name] = load_texts(
+                language.text,
                 self.tokenizer,
                 max_length=min(settings.max_length, self.longest),
-                source=language.text,
+                max_lines=language.max_lines,
+                num_held_out=settings.held_out,
+                notify=self.notify,
             )
-            self._texts[name] = Texts(train=train, held_out=held_out, num_lines=len(lines))
         return self._texts[name]
 
     def read_examples(self, task: TaskData, path: Path) -> Examples:
@@ -102,11 +117,6 @@ def read_examples(path: Path, *, objective: str, token_column: int, tag_column: 
     if objective == "sequence":
         return read_labelled(path)
     return read_conll(path, token_column=token_column, tag_column=tag_column)
-
-
-def _read_lines(language: LanguageData) -> list[str]:
-    lines = read_text(language.text)
-    return lines if language.max_lines is None else lines[: language.max_lines]
 
 
 def find_labels(examples: Examples, *, source: Path) -> tuple[str, ...]:
@@ -184,7 +194,6 @@ def encode_texts(
     *,
     max_length: int,
     source: Path,
-    held_out_source: Path | None = None,
 ) -> tuple[EncodedText, EncodedText | None]:
     """Encode what is learned from, and what the loss is measured on; None where that is nothing.
 
@@ -193,8 +202,7 @@ def encode_texts(
         held_out: Lines to measure on.
         tokenizer: The base's fast tokenizer.
         max_length: The most tokens of a row.
-        source: The file that is learned from, for messages.
-        held_out_source: The file that is measured on; None where its lines were kept apart from the other.
+        source: The file that both are from, for messages.
 
     Raises:
         DataError: The tokenizer knows no token of one of the two.
@@ -202,8 +210,69 @@ def encode_texts(
     encoded = encode_text(train, tokenizer, max_length=max_length, source=str(source))
     if not held_out:
         return encoded, None
-    place = f"{source} that are kept apart" if held_out_source is None else str(held_out_source)
+    place = f"{source} that are kept apart"
     return encoded, encode_text(held_out, tokenizer, max_length=max_length, source=place)
+
+
+def load_texts(
+    source: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    *,
+    max_length: int,
+    max_lines: int | None = None,
+    num_held_out: int | None = None,
+    notify: Callable[[str], None] = ignore,
+) -> Texts:
+    """Give the tokens of a text file: kept from before where they are, else made now and kept.
+
+    Args:
+        source: Plain text.
+        tokenizer: The base's fast tokenizer.
+        max_length: The most tokens of a row.
+        max_lines: Read no more lines than this; None reads all.
+        num_held_out: Lines to keep apart, as `split_lines` does it; None keeps none apart.
+        notify: Told where a large text is turned into tokens, and where tokens could not be kept.
+
+    Raises:
+        DataError: The file cannot be read, or the tokenizer knows no token of it.
+    """
+    folder = load_settings().cache
+    cache = TokenCache(None if folder is None else folder / "tokens")
+    key = CacheKey(
+        text=file_digest(source),
+        tokenizer=fingerprint_tokenizer(cast("PreTrainedTokenizerFast", tokenizer)),
+        max_length=max_length,
+        max_lines=max_lines,
+        num_held_out=num_held_out,
+    )
+    texts: Mapping[str, CachedText] | None = cache.find(key, notify=notify)
+    if texts is None:
+        if source.stat().st_size >= LARGE_TEXT:
+            notify(_describe_large(source, folder=cache.folder))
+        lines = read_text(source)[:max_lines]
+        apart = (lines, []) if num_held_out is None else split_lines(lines, num_held_out=num_held_out)
+        encoded = encode_texts(*apart, tokenizer, max_length=max_length, source=source)
+        texts = {
+            name: CachedText(encoded=text, num_lines=len(part))
+            for name, text, part in zip(NAMES, encoded, apart, strict=True)
+            if text is not None
+        }
+        texts = cache.keep(key, texts, notify=notify)
+    held_out = texts.get("held_out")
+    num_held_out = 0 if held_out is None else held_out.num_lines
+    return Texts(
+        train=texts["train"].encoded,
+        held_out=None if held_out is None else held_out.encoded,
+        num_lines=texts["train"].num_lines + num_held_out,
+        num_held_out=num_held_out,
+    )
+
+
+def _describe_large(source: Path, *, folder: Path | None) -> str:
+    said = f"{source.name} ({source.stat().st_size / 1e6:.0f} MB) is turned into tokens"
+    if folder is None:
+        return f"{said}, as in every training: the token cache is off."
+    return f"{said}; they are kept in {folder}, where the next training finds them."
 
 
 def join_texts(texts: Sequence[EncodedText]) -> EncodedText:

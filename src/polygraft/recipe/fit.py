@@ -54,7 +54,7 @@ def fit_mlm(workshop: Workshop, job: Job) -> Iterator[Step]:
             "language at most twice as many as the smallest text has."
         )
     objective = _make_masked_lm(workshop, text, mask_rate=settings.mask_rate)
-    train = settings.plan_training(seed=recipe.seed)
+    train = recipe.train.plan_training(settings, seed=recipe.seed)
     training = _make_training(workshop, job, graft, [Named(MLM)], {MLM: graft}, objective, train)
     yield from training.run()
     manifest = record_training(
@@ -80,7 +80,7 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
     source = find_source(workshop.recipe)
     text = workshop.corpus.read_with_source(name, source)
     objective = _make_masked_lm(workshop, text, mask_rate=settings.mask_rate)
-    train = settings.plan_training(seed=workshop.recipe.seed)
+    train = workshop.recipe.train.plan_training(settings, seed=workshop.recipe.seed)
     evaluate = _find_held_out_loss(workshop, name, objective)
     training = _make_training(workshop, job, graft, [plan], grafts, objective, train, evaluate)
     yield from training.run()
@@ -102,6 +102,7 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
             "strength": settings.strength,
             "mask_rate": settings.mask_rate,
             "source_share": settings.source_share,
+            "negatives": settings.negatives,
         },
     )
     _keep(workshop, training, stored, manifest)
@@ -158,7 +159,7 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
         for language in job.under
     }
     grafts = {name: graft, **under}
-    train = settings.plan_training(seed=workshop.recipe.seed)
+    train = workshop.recipe.train.plan_training(settings, seed=workshop.recipe.seed)
 
     def evaluate(attachment: Attachment) -> float:
         return score_examples(attachment, dev, task=name, language=task.source, condition="dev")[0].score
@@ -181,8 +182,15 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
 
 
 def _make_masked_lm(workshop: Workshop, text: EncodedText, *, mask_rate: float) -> MaskedLm:
-    is_full = workshop.recipe.train.language.vocabulary == "full"
-    return make_masked_lm(workshop.base, text, masking=Masking(rate=mask_rate), scores_all_pieces=is_full)
+    settings = workshop.recipe.train.language
+    return make_masked_lm(
+        workshop.base,
+        text,
+        masking=Masking(rate=mask_rate),
+        seed=workshop.recipe.seed,
+        scores_all_pieces=settings.vocabulary == "full",
+        num_negatives=settings.negatives,
+    )
 
 
 def _make_training(

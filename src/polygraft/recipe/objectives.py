@@ -31,7 +31,13 @@ MAX_LENGTH = 256
 
 
 def make_masked_lm(
-    base: Base, text: EncodedText, *, masking: Masking, scores_all_pieces: bool = False
+    base: Base,
+    text: EncodedText,
+    *,
+    masking: Masking,
+    scores_all_pieces: bool = False,
+    num_negatives: int = 0,
+    seed: int = 0,
 ) -> MaskedLm:
     """Make the objective of guessing hidden pieces of a text.
 
@@ -40,8 +46,18 @@ def make_masked_lm(
         text: What is learned from.
         masking: How many pieces are hidden.
         scores_all_pieces: Whether all pieces are scored (exact), or those of the text alone (fast).
+        num_negatives: How many pieces that the text does not have are scored beside its own.
+        seed: Chooses them.
     """
-    vocabulary = None if scores_all_pieces else corpus_vocabulary(text, special_ids=base.special_ids)
+    if scores_all_pieces:
+        return MaskedLm(text, vocabulary=None, masking=masking)
+    vocabulary = corpus_vocabulary(
+        text,
+        special_ids=base.special_ids,
+        num_negatives=num_negatives,
+        num_pieces=base.sites.vocab,
+        seed=seed,
+    )
     return MaskedLm(text, vocabulary=vocabulary, masking=masking)
 
 
@@ -52,7 +68,7 @@ def make_held_out_loss(
 
     Args:
         base: The base, for its special pieces.
-        objective: What is learned; where it scores the pieces of its text alone, those of both texts are scored.
+        objective: What is learned; unless it scores all pieces, those of the text kept apart are scored beside its own.
         held_out: The text kept apart.
         seed: Chooses the pieces that are hidden, the same ones each time.
     """

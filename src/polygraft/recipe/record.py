@@ -60,6 +60,7 @@ def record_training(
         data=tuple(data),
         hyperparameters={
             **settings,
+            "processes": training.processes.launch.count,
             "steps_done": progress.step,
             "plans": [str(plan) for plan in training.plans],
             **further,

@@ -69,7 +69,8 @@ def run_recipe(
 ) -> Iterator[Event]:
     """Run a recipe, telling what happens.
 
-    Steps that an earlier run finished are skipped; one that was interrupted goes on where it was.
+    Steps that an earlier run finished are skipped; one that was interrupted goes on where it was. Of several processes
+    that a launcher started, all train and the first does the rest: the others' events end with the last step.
 
     Args:
         recipe: What to run.
@@ -88,14 +89,21 @@ def run_recipe(
     workshop = Workshop(
         recipe=recipe, base=base, store=Store(recipe.store), corpus=corpus, should_stop=should_stop
     )
+    corpus.notify = workshop.sentences.append
     check_recipe(recipe, base, corpus)
     jobs = list_jobs(recipe, base, corpus)
     chosen = select_jobs(jobs, only)
     _check_only(jobs, only)
     done = {job.name for job in jobs if _is_done(workshop, job)}
+    # Before one of several processes adds something to it.
+    workshop.processes.wait()
     plan = _plan(workshop, chosen, done)
     yield RunPlanned(plan=plan, folder=recipe.folder)
     if dry_run:
+        return
+    if not workshop.processes.launch.is_first:
+        # The first one writes for all.
+        yield from _run_steps(workshop, chosen, done)
         return
     check_places(workshop, chosen)
     with _alone(recipe.folder):
@@ -135,19 +143,22 @@ def _alone(folder: Path) -> Generator[None]:
 
 
 def _run_steps(workshop: Workshop, chosen: Sequence[Job], done: set[str]) -> Iterator[Event]:
-    workshop.settle_names()
+    is_first = workshop.processes.launch.is_first
+    if is_first:
+        workshop.settle_names()
     yield from _note(workshop)
     for index, job in enumerate(chosen, start=1):
         if job.name in done:
             reason = "done by an earlier run"
             yield StepSkipped(name=job.name, index=index, count=len(chosen), reason=reason)
             continue
-        if workshop.should_stop():
+        if workshop.processes.agree(on=workshop.should_stop()):
             raise Interrupted(
                 f"The run was stopped before the step '{job.name}', and all steps before it are saved. Give the same "
                 "command again to go on."
             )
-        yield from _do(workshop, job, index=index, count=len(chosen))
+        if is_first or job.kind != "evaluate":
+            yield from _do(workshop, job, index=index, count=len(chosen))
         workshop.let_go_of_caches(each for each in chosen[index:] if each.name not in done)
 
 

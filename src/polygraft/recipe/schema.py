@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -102,6 +102,8 @@ class LanguageSettings:
     mask_rate: float = 0.15
     vocabulary: Literal["corpus", "full"] = "corpus"
     """Pieces that are scored: those of the text (fast), or all (exact)."""
+    negatives: int = 0
+    """Pieces that the text does not have and that are scored beside its own, drawn by chance."""
     max_length: int = 128
     """Longest row in tokens; longer lines are cut into several rows."""
     held_out: int = 300
@@ -131,6 +133,14 @@ class LanguageSettings:
             "train.language.max_length", self.max_length, is_fine=self.max_length >= 8, expected="8 or more"
         )
         _check("train.language.held_out", self.held_out, is_fine=self.held_out >= 1, expected="1 or more")
+        _check("train.language.negatives", self.negatives, is_fine=self.negatives >= 0, expected="0 or more")
+        is_fine = not self.negatives or self.vocabulary == "corpus"
+        _check(
+            "train.language.negatives",
+            self.negatives,
+            is_fine=is_fine,
+            expected="0 beside vocabulary = 'full', which scores all pieces",
+        )
         _check_mask_rate("train.language", self.mask_rate)
 
     def plan_training(self, *, seed: int) -> TrainSettings:
@@ -212,11 +222,24 @@ class TaskSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainTables:
-    """`[train]`."""
+    """`[train]`: how all steps are trained."""
 
+    precision: Literal["bfloat16", "float16"] | None = None
+    """Number format of the products of training; none is the base's."""
+    recompute: bool = False
+    """Whether layers are run again for the gradients, to need less memory."""
+    compile: bool = False
+    """Whether PyTorch compiles the base's layers first."""
     mlm: MlmSettings = field(default_factory=MlmSettings)
     language: LanguageSettings = field(default_factory=LanguageSettings)
     task: TaskSettings = field(default_factory=TaskSettings)
+
+    def plan_training(
+        self, table: MlmSettings | LanguageSettings | TaskSettings, *, seed: int
+    ) -> TrainSettings:
+        """Say how the loop is to train the grafts of one of the tables."""
+        planned = table.plan_training(seed=seed)
+        return replace(planned, precision=self.precision, recompute=self.recompute, compile=self.compile)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -253,7 +276,7 @@ class Recipe:
         tables = {"mlm": self.train.mlm, "language": self.train.language, "task": self.train.task}
         for place, table in tables.items():
             try:
-                table.plan_training(seed=self.seed)
+                self.train.plan_training(table, seed=self.seed)
             except OptionError as error:
                 error.add_note(f"([train.{place}])")
                 raise

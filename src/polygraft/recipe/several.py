@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from polygraft.errors import OptionError
+from polygraft.recipe.corpus import ignore
 from polygraft.recipe.single import (
     CHECKPOINTS,
     Started,
@@ -14,7 +15,6 @@ from polygraft.recipe.single import (
     find_done,
     finish,
     hash_order,
-    ignore,
     load_below,
     never,
     prepare,
@@ -95,7 +95,7 @@ def train_grafts(
             yield order, done
     if not waiting:
         return
-    work = prepare(base, waiting[0], below, folder=store.folder / CHECKPOINTS)
+    work = prepare(base, waiting[0], below, folder=store.folder / CHECKPOINTS, notify=notify)
     for sentence in work.sentences:
         notify(sentence)
     started = [

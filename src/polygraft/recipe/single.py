@@ -7,6 +7,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -15,22 +16,22 @@ from polygraft.attach.parse import parse_plan
 from polygraft.attach.plan import Named, Stack, list_names
 from polygraft.data.masking import Masking
 from polygraft.data.open import file_digest
-from polygraft.data.text import read_text
 from polygraft.errors import PlanError
 from polygraft.evaluate.run import find_max_length
 from polygraft.parts.head import Head
 from polygraft.recipe.caching import CACHE_GIB, CacheKind, check_cache, open_cache
 from polygraft.recipe.corpus import (
     describe_one_line,
-    encode_texts,
     find_labels,
+    ignore,
+    load_texts,
     read_examples,
-    split_lines,
 )
 from polygraft.recipe.objectives import make_held_out_loss, make_labelling, make_masked_lm, score_examples
 from polygraft.recipe.record import record_training
 from polygraft.recipe.single_parts import list_parts, list_skipped_layers
-from polygraft.recipe.workshop import point_back
+from polygraft.recipe.workshop import point_back, put_once
+from polygraft.settings import load_launch
 from polygraft.store.manifest import DataRecord, Manifest, check_name
 from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.loop import Training
@@ -74,6 +75,8 @@ class Order:
     from_layer: int | None = None
     """The first layer with a bottleneck, counted from 0; only for `mlm`."""
     invertible: bool = False
+    negatives: int = 0
+    """Pieces that the text does not have and that are scored all the same, drawn by chance; only for `mlm`."""
     head_layer: int | None = None
     """After how many layers a head reads; for `mlm` None trains no head."""
     token_column: int = 0
@@ -117,10 +120,6 @@ def never() -> bool:
     return False
 
 
-def ignore(sentence: str) -> None:
-    """Tell nobody."""
-
-
 def train_graft(
     base: Base,
     order: Order,
@@ -153,7 +152,7 @@ def train_graft(
     if done is not None:
         yield done
         return
-    work = prepare(base, order, below, folder=store.folder / CHECKPOINTS)
+    work = prepare(base, order, below, folder=store.folder / CHECKPOINTS, notify=notify)
     for sentence in work.sentences:
         notify(sentence)
     started = start(
@@ -175,13 +174,16 @@ def find_done(store: Store, order: Order, digest: str, *, notify: Callable[[str]
     done = store.find_step(digest, name=order.name)
     if done is None or done[0].name != order.name:
         return None
-    sentence = point_back(store, done[0], maker="command")
+    # Of several processes, the first one writes for all.
+    sentence = point_back(store, done[0], maker="command") if load_launch().is_first else None
     if sentence is not None:
         notify(sentence)
     return done[0]
 
 
-def prepare(base: Base, order: Order, below: Mapping[str, Graft], *, folder: Path) -> Work:
+def prepare(
+    base: Base, order: Order, below: Mapping[str, Graft], *, folder: Path, notify: Callable[[str], None]
+) -> Work:
     """Read an order's files, and make what is learned from them.
 
     Args:
@@ -189,9 +191,10 @@ def prepare(base: Base, order: Order, below: Mapping[str, Graft], *, folder: Pat
         order: What to train.
         below: The frozen grafts below the new one.
         folder: Where outputs of frozen layers lie that find no room in memory.
+        notify: Told sentences that a user should see.
     """
     if order.objective == "mlm":
-        return _prepare_mlm(base, order, below)
+        return _prepare_mlm(base, order, below, notify)
     return _prepare_labels(base, order, folder=folder)
 
 
@@ -235,7 +238,7 @@ def finish(started: Started, store: Store) -> Manifest:
         members=[graft.manifest for graft in started.below.values() if graft.manifest is not None],
         step=started.digest,
     )
-    stored = store.put(manifest, training.graft.tensors())
+    stored = put_once(store, manifest, training.graft.tensors(), processes=training.processes)
     if training.checkpoints is not None:
         training.checkpoints.clear()
     return stored
@@ -272,14 +275,20 @@ def load_below(base: Base, order: Order, store: Store, *, any_base: bool) -> dic
 def hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
     """Hash all that the trained values depend on."""
     asked = dataclasses.asdict(order)
+    # What changes no number is left out, and so is what was not there when orders were first carried out.
+    settings = asked["settings"]
+    del settings["recompute"], settings["compile"]
+    if settings["precision"] is None:
+        del settings["precision"]
     if order.from_layer is None:
-        # Orders that do not ask for it are what they were before there was such an option.
         del asked["from_layer"]
     # Where the output of frozen layers is kept changes no number, unless it is rounded.
     for key in ("cache_gib",) if order.cache == "half" else ("cache", "cache_gib"):
         del asked[key]
+    count = load_launch().count
     facts = {
         **asked,
+        **({} if count == 1 else {"processes": count}),
         "form": FORM,
         "base": [base.fingerprint, base.tokenizer_fingerprint, base.head_fingerprint, str(base.model.dtype)],
         "train": file_digest(order.train),
@@ -293,7 +302,7 @@ def hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft]) -> Work:
+def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft], notify: Callable[[str], None]) -> Work:
     skip = list_skipped_layers(
         base,
         below,
@@ -306,8 +315,10 @@ def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft]) -> Work:
     parts = list_parts(
         order.name, reduction=order.reduction, skip_layers=skip, invertible=order.invertible, head=head
     )
-    text, held_out, num_examples = _read_texts(base, order)
-    objective = make_masked_lm(base, text, masking=Masking())
+    text, held_out, num_examples = _read_texts(base, order, notify)
+    objective = make_masked_lm(
+        base, text, masking=Masking(), num_negatives=order.negatives, seed=order.settings.seed
+    )
     if held_out is None:
         sentences = (describe_one_line(order.train),)
         return Work(parts=parts, objective=objective, num_examples=num_examples, sentences=sentences)
@@ -315,22 +326,22 @@ def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft]) -> Work:
     return Work(parts=parts, objective=objective, num_examples=num_examples, evaluate=evaluate)
 
 
-def _read_texts(base: Base, order: Order) -> tuple[EncodedText, EncodedText | None, Mapping[str, int]]:
+def _read_texts(
+    base: Base, order: Order, notify: Callable[[str], None]
+) -> tuple[EncodedText, EncodedText | None, Mapping[str, int]]:
     """Give the text that is learned from, the one that is kept apart, and how many lines each has."""
-    lines = read_text(order.train)
-    if order.dev is None:
-        train, dev = split_lines(lines, num_held_out=NUM_HELD_OUT)
-    else:
-        train, dev = lines, read_text(order.dev)
-    text, held_out = encode_texts(
-        train,
-        dev,
-        base.tokenizer,
+    load = partial(
+        load_texts,
         max_length=min(TEXT_LENGTH, find_max_length(base)),
-        source=order.train,
-        held_out_source=order.dev,
+        notify=notify,
+        tokenizer=base.tokenizer,
     )
-    return text, held_out, {"train": len(train), "dev": len(dev)}
+    if order.dev is None:
+        both = load(order.train, num_held_out=NUM_HELD_OUT)
+        counts = {"train": both.num_lines - both.num_held_out, "dev": both.num_held_out}
+        return both.train, both.held_out, counts
+    train, dev = load(order.train), load(order.dev)
+    return train.train, dev.train, {"train": train.num_lines, "dev": dev.num_lines}
 
 
 def _prepare_labels(base: Base, order: Order, *, folder: Path) -> Work:

@@ -11,13 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polygraft.recipe.schema import Recipe, TaskData
+from polygraft.settings import load_launch
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
     from polygraft.recipe.corpus import Corpus
     from polygraft.recipe.events import StepKind
 
-FORM = 1
+FORM = 2
 """Raised when a step of the same digest would give other numbers than before."""
 TASK_FORM = 3
 """The same for tasks and their scores alone: language grafts stay valid when it is raised."""
@@ -64,6 +65,9 @@ def _list_seeded(recipe: Recipe, base: Base, corpus: Corpus) -> list[Job]:
         "dtype": str(base.model.dtype),
         "seed": recipe.seed,
         **({} if base.head_fingerprint is None else {"head": base.head_fingerprint}),
+        **({} if recipe.train.precision is None else {"precision": recipe.train.precision}),
+        # Each process brings its own batches to an update.
+        **({} if load_launch().count == 1 else {"processes": load_launch().count}),
     }
     jobs: list[Job] = []
     mlm_digest = ""
@@ -88,8 +92,9 @@ def find_source(recipe: Recipe) -> str | None:
 def _make_mlm(recipe: Recipe, corpus: Corpus, common: Mapping[str, Any]) -> Job:
     made = "masked-LM head and bottleneck" if recipe.train.mlm.reduction else "masked-LM head"
     # Both steps score the same pieces; only a value other than the default stands in the digest.
-    vocabulary = recipe.train.language.vocabulary
-    scored = {} if vocabulary == "corpus" else {"vocabulary": vocabulary}
+    vocabulary, negatives = recipe.train.language.vocabulary, recipe.train.language.negatives
+    scored: dict[str, Any] = {} if vocabulary == "corpus" else {"vocabulary": vocabulary}
+    scored |= {"negatives": negatives} if negatives else {}
     return Job(
         name="mlm",
         kind="mlm",

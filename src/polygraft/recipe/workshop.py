@@ -5,17 +5,20 @@ from __future__ import annotations
 import dataclasses
 import platform
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import version
 from typing import TYPE_CHECKING
 
 from polygraft.attach.graft import Graft, rebuild_graft
-from polygraft.errors import RecipeError
+from polygraft.errors import RecipeError, StoreError
 from polygraft.recipe.caching import open_cache
+from polygraft.train.processes import Processes, join_processes
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from torch import Tensor
 
     from polygraft.base.base import Base
     from polygraft.recipe.corpus import Corpus
@@ -52,6 +55,31 @@ def point_back(store: Store, manifest: Manifest, *, maker: str) -> str | None:
     )
 
 
+def put_once(
+    store: Store, manifest: Manifest, tensors: Mapping[str, Tensor], *, processes: Processes
+) -> Manifest:
+    """Store a graft once for all processes, and give its manifest in each.
+
+    Args:
+        store: A folder that all of them see.
+        manifest: What the graft is; it names the step that made it.
+        tensors: Its values.
+        processes: Which process this is.
+    """
+    stored = store.put(manifest, tensors) if processes.launch.is_first else None
+    processes.wait()
+    if stored is not None:
+        return stored
+    found = store.find_step(manifest.step or "", name=manifest.name)
+    if found is None:
+        raise StoreError(
+            f"The graft '{manifest.name}' was stored by the first of {processes.launch.count} processes, and another "
+            f"does not find it in {store.folder}. Expected all of them to see one folder. Give a store on a file "
+            "system that all machines share."
+        )
+    return found[0]
+
+
 @dataclass(kw_only=True)
 class Workshop:
     """Everything that the steps of one run use."""
@@ -69,6 +97,10 @@ class Workshop:
     """Outputs of frozen layers by the digest of the task's data: at most one at a time."""
     sentences: list[str] = field(default_factory=list)
     """What a user should know and was not told yet."""
+
+    def __post_init__(self) -> None:
+        """Join the processes that run the recipe with this one."""
+        self.processes = join_processes(self.base.device)
 
     def tell_all(self) -> list[str]:
         """Give the sentences that were not told yet, once."""
@@ -147,7 +179,7 @@ class Workshop:
 
     def keep(self, graft: Graft, manifest: Manifest) -> Manifest:
         """Store a trained graft for the steps that come, and give its manifest as it is in the store."""
-        stored = self.store.put(manifest, graft.tensors())
+        stored = put_once(self.store, manifest, graft.tensors(), processes=self.processes)
         graft.manifest = stored
         self.grafts[graft.name], self.manifests[graft.name] = graft, stored
         return stored

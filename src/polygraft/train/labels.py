@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, ClassVar
 
+import torch
 from torch.nn import functional
 from typing_extensions import override
 
@@ -82,9 +83,14 @@ class Labelling(Objective):
         # With nothing trained but the head, what it reads is kept: after the last layer a norm may follow.
         is_whole = depth >= (num_layers if layer == -1 else layer)
         end = layer if is_whole else depth
-        key = (attachment.identify_below(depth), end, _digest(*inputs))
+        key = (attachment.identify_below(depth), end, _find_format(attachment.base.device), _digest(*inputs))
         below = self.cache.fetch(key, lambda: attachment.run(*inputs, layer=end))
         return below if is_whole else attachment.run_above(below, *inputs, start=depth, layer=layer)
+
+
+def _find_format(device: torch.device) -> torch.dtype | None:
+    """Give the number format that products are rounded to, on which what layers give depends."""
+    return torch.get_autocast_dtype(device.type) if torch.is_autocast_enabled(device.type) else None
 
 
 def _digest(*tensors: Tensor) -> bytes:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,13 @@ import torch
 
 from polygraft.attach.attach import Attachment, attach
 from polygraft.attach.depth import count_layers_below
+from polygraft.attach.recompute import recompute_layers
 from polygraft.data.batches import padding_share
 from polygraft.errors import TrainError
 from polygraft.parts.head import Head
 from polygraft.train.memory import PeakMemory
+from polygraft.train.precision import Precision
+from polygraft.train.processes import join_processes
 from polygraft.train.resume import pack_tensors, unpack_tensors
 from polygraft.train.settings import TrainSettings, compute_lr
 from polygraft.train.step import Step
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import Tensor
 
+    from polygraft.attach.compile import CompiledLayers
     from polygraft.attach.graft import Graft
     from polygraft.attach.plan import Plan
     from polygraft.base.base import Base
@@ -55,11 +60,17 @@ class Progress:
     num_batches: int = 0
     num_looked_up: int = 0
     """Of the batches, those whose frozen layers were looked up."""
+    scaler: dict[str, float] = field(default_factory=dict)
+    """What float16 needs to go on: see `Precision`."""
 
 
 @dataclass(kw_only=True)
 class Training:
     """One graft to be trained.
+
+    Where a launcher started several processes (`torchrun`, `accelerate launch`), they share the batches of each update,
+    which are `settings.accumulate` times as many as processes, and all end with the same values. The first of them
+    scores held-out data and writes checkpoints.
 
     Args:
         base: The frozen base.
@@ -101,6 +112,9 @@ class Training:
             weight_decay=self.settings.weight_decay,
             fused=True,
         )
+        self.processes = join_processes(self.base.device)
+        self.compiled = _compile_layers(self.base) if self.settings.compile else None
+        self.precision = Precision(self.settings.precision, self.base.device)
         self.progress = Progress()
         self.memory = PeakMemory()
         self.best_tensors: dict[str, Tensor] = {}
@@ -112,10 +126,15 @@ class Training:
         """Number of steps."""
         return len(self.updates)
 
+    @property
+    def batches_per_update(self) -> int:
+        """Batches of an update, over all processes."""
+        return self.settings.accumulate * self.processes.launch.count
+
     def _plan(self) -> list[list[NDArray[np.int64]]]:
         """List the batches of each step."""
         settings, batches, epoch = self.settings, list[Any](), 0
-        each = settings.accumulate
+        each = self.batches_per_update
         while (
             epoch < settings.epochs
             if settings.epochs is not None
@@ -136,13 +155,14 @@ class Training:
         """
         self._resume()
         self.memory.begin()
+        self._meet()
         for number in range(self.progress.step, self.total):
             if self._is_done():
                 break
             started = time.perf_counter()
             step = self._take(number, started)
             yield step
-            if self.should_stop():
+            if self.processes.agree(on=self.should_stop()):
                 self.save()
                 raise Interrupted(self._say_stopped(step.number))
             if step.number % self.settings.checkpoint_every == 0:
@@ -176,7 +196,7 @@ class Training:
         plan = self.plans[self._choose(number)]
         lr = compute_lr(self.settings, step=number, total=self.total)
         self.optimiser.zero_grad(set_to_none=True)
-        with attach(self.base, plan, grafts=self.grafts) as attachment:
+        with self._change_layers(), attach(self.base, plan, grafts=self.grafts) as attachment:
             value, num_tokens = self._add_gradients(attachment, number, lr)
         if number == 0:
             self._check_gradients()
@@ -201,33 +221,45 @@ class Training:
             peak_memory_bytes=self.memory.read(),
         )
 
+    def _change_layers(self) -> ExitStack:
+        """Let the base's layers run compiled, or again for the gradients, as the settings say."""
+        with ExitStack() as stack:
+            if self.compiled is not None:
+                stack.enter_context(self.compiled.put_in_force())
+            if self.settings.recompute:
+                stack.enter_context(recompute_layers(self.base))
+            return stack.pop_all()
+
     def _add_gradients(self, attachment: Attachment, number: int, lr: float) -> tuple[float, int]:
         """Make the gradient of the mean over all targets of a step's batches; give that mean and the tokens."""
         batches = self.updates[number]
         total, num_targets, num_tokens, first = 0.0, 0, 0, 0
-        for place, rows in enumerate(batches, start=number * self.settings.accumulate):
-            loss = self.objective.compute_loss(
-                attachment, rows, seed=self.settings.seed, step=place, depth=self.depth
-            )
-            value = float(loss.total.detach())
-            if not math.isfinite(value):
-                raise TrainError(
-                    f"The loss of '{self.graft.name}' is {value} at step {number + 1} of {self.total}. Expected a "
-                    f"number. Lower the learning rate (it is {lr:g}), and train again."
+        for place, rows in self.processes.share(batches):
+            step = number * self.batches_per_update + place
+            with self.precision.round_products():
+                loss = self.objective.compute_loss(
+                    attachment, rows, seed=self.settings.seed, step=step, depth=self.depth
                 )
             first = first or max(1, loss.num_targets)
-            (loss.total / first).backward()
-            total += value
+            self.precision.scale(loss.total / first).backward()
+            total += float(loss.total.detach())
             num_targets += loss.num_targets
             num_tokens += loss.num_tokens
             self.progress.num_batches += 1
             self.progress.num_looked_up += loss.looked_up
+        total, num_targets, num_tokens = self.processes.add_up(total, num_targets, num_tokens)
+        if not math.isfinite(total):
+            raise TrainError(
+                f"The loss of '{self.graft.name}' is {total} at step {number + 1} of {self.total}. Expected a "
+                f"number. Lower the learning rate (it is {lr:g}), and train again."
+            )
         if len(batches) > 1:
             # How many targets there are is known only now.
             for tensor in self.parameters.values():
                 if tensor.grad is not None:
                     tensor.grad *= first / max(1, num_targets)
-        return total / max(1, num_targets), num_tokens
+        self.processes.add_gradients(self.parameters.values())
+        return total / max(1, num_targets), int(num_tokens)
 
     def _choose(self, number: int) -> int:
         if len(self.plans) == 1:
@@ -236,11 +268,12 @@ class Training:
         return int(rng.integers(len(self.plans)))
 
     def _update(self, lr: float) -> None:
+        self.precision.unscale(self.optimiser)
         if self.settings.clip:
             torch.nn.utils.clip_grad_norm_(self.parameters.values(), self.settings.clip)
         for group in self.optimiser.param_groups:
             group["lr"] = lr * group["factor"]
-        self.optimiser.step()
+        self.precision.step(self.optimiser)
 
     def _check_gradients(self) -> None:
         without = [name for name, tensor in self.parameters.items() if tensor.grad is None]
@@ -256,8 +289,12 @@ class Training:
         every = every or max(1, math.ceil(self.total / NUM_EVALUATIONS))
         if self.evaluate is None or (step % every and step != self.total):
             return None
-        with torch.no_grad(), attach(self.base, self.plans[0], grafts=self.grafts) as attachment:
-            score = self.evaluate(attachment)
+        score = 0.0
+        if self.processes.launch.is_first:
+            with torch.no_grad(), attach(self.base, self.plans[0], grafts=self.grafts) as attachment:
+                score = self.evaluate(attachment)
+        # The others added 0 to it.
+        (score,) = self.processes.add_up(score)
         best = self.progress.best
         if best is None or score > best:
             self.progress.best, self.progress.since_best = score, 0
@@ -297,10 +334,27 @@ class Training:
         )
 
     def save(self) -> None:
-        """Write a checkpoint, if there is a place for it."""
-        if self.checkpoints is not None:
+        """Write a checkpoint, if there is a place for it; afterwards it is there for all processes."""
+        if self.checkpoints is None:
+            return
+        if self.processes.launch.is_first:
+            self.progress.scaler = self.precision.pack()
             tensors = pack_tensors(self.graft, self.best_tensors, self.optimiser)
             self.checkpoints.save(self.progress.step, tensors, vars(self.progress))
+        # A launcher ends all processes as soon as one has ended, and one that goes on reads what was written.
+        self.processes.wait()
+
+    def _meet(self) -> None:
+        """See that all processes begin with the same values at the same step."""
+        (steps,) = self.processes.add_up(self.progress.step)
+        count = self.processes.launch.count
+        if self.processes.agree(on=steps != count * self.progress.step):
+            raise TrainError(
+                f"One of the {count} processes that train '{self.graft.name}' is at step {self.progress.step}, and "
+                "they are not all at the same one. Expected all to go on from one checkpoint. Give them a store and a "
+                "folder of runs that all of them can read."
+            )
+        self.processes.copy_first(tensor.data for tensor in self.parameters.values())
 
     def _resume(self) -> None:
         state = None if self.checkpoints is None else self.checkpoints.load()
@@ -312,7 +366,15 @@ class Training:
             return
         known = {name: state.facts[name] for name in vars(self.progress) if name in state.facts}
         self.progress = Progress(**known)
+        self.precision.unpack(self.progress.scaler)
         self.best_tensors = unpack_tensors(state.tensors, self.graft, self.optimiser)
         self.notify(
             f"Training of '{self.graft.name}' goes on after step {self.progress.step} of {self.total}."
         )
+
+
+def _compile_layers(base: Base) -> CompiledLayers:
+    # Loaded here: PyTorch's compiler takes a second to load.
+    from polygraft.attach.compile import CompiledLayers
+
+    return CompiledLayers(base)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from polygraft.errors import OptionError
+from polygraft.errors import OptionError, nearest
 
 NUM_SEEDS = 2**63
 """Seeds are below this: PyTorch's generators take no more."""
+PRECISIONS = ("bfloat16", "float16")
+"""Number formats that products may be computed in, where it is not the base's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,6 +24,15 @@ class TrainSettings:
     """Most tokens in a batch, padding included."""
     accumulate: int = 1
     """Batches an update: their gradients are summed, and the mean is over all their targets."""
+    precision: str | None = None
+    """Number format of the products of a training pass, "bfloat16" or "float16" (autocast); None leaves them in the
+    base's. The graft's values and their updates keep their own format."""
+    recompute: bool = False
+    """Whether what each layer of the base computes is computed again for the gradients, instead of being kept: less
+    memory, about a third more time, the same numbers."""
+    compile: bool = False
+    """Whether PyTorch compiles the base's layers first: minutes at the beginning, and numbers that differ in the last
+    digits."""
     lr: float = 1e-4
     """Peak learning rate of AdamW."""
     head_lr_factor: float = 1.0
@@ -64,6 +75,11 @@ class TrainSettings:
                 raise OptionError(
                     f"Training has {name}={value}. Expected {bound} or more. Give a larger number."
                 )
+        if self.precision is not None and self.precision not in PRECISIONS:
+            raise OptionError(
+                f"Training has precision='{self.precision}'. Expected {' or '.join(PRECISIONS)}, or none for the "
+                f"base's own number format.{nearest(self.precision, PRECISIONS)} Correct the name."
+            )
         if not 0 < self.head_lr_factor < 1e6:
             raise OptionError(
                 f"Training has head_lr_factor={self.head_lr_factor}. Expected a number above 0, such as 10. Correct "
