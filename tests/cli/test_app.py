@@ -19,16 +19,17 @@ from polygraft.cli.explain import describe_unexpected
 LOADED = "--base --device --dtype --any-base --store"
 TRAINED = (
     "--name --train --dev --under --steps --epochs --lr --batch-tokens --warmup --patience --seed --reduction "
-    f"--skip-layer --precision --recompute --compile --tracker --json {LOADED}"
+    f"--skip-layer --precision --recompute --compile --log-json --tracker --json {LOADED}"
 )
+LABELLED = f"{TRAINED} --head-lr-factor --head-layer --seeds --accumulate --cache --cache-gib"
 COMMANDS = {
     "": "--version --traceback",
     "quickstart": "--folder --json",
     "run": "RECIPE --set --dry-run --only --seed --log-json --tracker --json",
     "train": "",
     "train mlm": f"{TRAINED} --from-layer --invertible --negatives --head-layer",
-    "train tokens": f"{TRAINED} --head-lr-factor --head-layer --token-column --tag-column",
-    "train sequence": f"{TRAINED} --head-lr-factor --head-layer",
+    "train tokens": f"{LABELLED} --token-column --tag-column",
+    "train sequence": LABELLED,
     "evaluate": f"FILE --plan --objective --language --task --token-column --tag-column --json {LOADED}",
     "predict": f"[FILE] --plan --text --json {LOADED}",
     "grafts": "",

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -49,6 +51,37 @@ def test_show_says_parts_labels_and_scores(polygraft: Command):
     assert "ner, version 1" in text
     assert 'labels = ["O", "B-LOC", "B-PER"]' in text
     assert "0.5000" in text
+
+
+def test_show_says_what_training_cost(polygraft: Command):
+    manifest, tensors = Store("store").get("ner")
+    cost = {
+        "seconds": 71.0,
+        "tokens": 90_000.0,
+        "tokens_per_second": 1267.0,
+        "padding": 0.071,
+        "looked_up": 0.8,
+        "cache_memory_bytes": 150e6,
+        "cache_file_bytes": 25e6,
+        "peak_memory_bytes": 2.31e9,
+        "peak_memory_above_start_bytes": 640e6,
+    }
+    Store("store").put(replace(manifest, cost=cost), tensors)
+    rows = [
+        re.split(r"  +", line.strip(), maxsplit=1)
+        for line in polygraft("grafts", "show", "ner").stdout.splitlines()
+    ]
+    found = {row[0]: row[1] for row in rows if len(row) == 2}
+    assert found["Time"] == "1 min 11 s"
+    assert found["Tokens"] == "90,000, 1,267 a second"
+    assert found["Padding"] == "7.1 % of the tokens in all batches"
+    assert (
+        found["Looked up"] == "frozen layers of 80 % of the batches; 150 MB kept in memory, 25.0 MB in files"
+    )
+    assert found["Peak memory"] == "2.31 GB, 640 MB above the start"
+    bare = polygraft("grafts", "show", "qu").stdout
+    assert "Looked up" not in bare
+    assert "Peak memory" not in bare
 
 
 def test_verify_names_the_damaged_graft_and_fails(polygraft: Command):

@@ -38,7 +38,32 @@ def test_a_run_writes_grafts_results_and_a_page(polygraft: Command):
     events = [json.loads(line) for line in Path("log.jsonl").read_text(encoding="utf-8").splitlines()]
     assert [event["name"] for event in events if event["event"] == "StepStarted"] == STEPS
     assert events[-1]["event"] == "RunFinished"
+    [first, *_] = [event for event in events if event["event"] == "TrainStep"]
+    assert (first["name"], first["step"], first["total"]) == ("language.en", 1, 3)
     assert load_base("base", device="cpu").fingerprint == before
+
+
+def test_costs_stand_in_the_results(polygraft: Command):
+    polygraft("run", "recipe.toml", "--set", "train.task.skip_layers=[0,1]", "--set", "train.task.epochs=8")
+    grafts = json.loads(Path("runs/recipe/results.json").read_text(encoding="utf-8"))["grafts"]
+    found = {graft["name"]: graft for graft in grafts}
+    for name, graft in found.items():
+        cost = Store("store").manifest(name).cost
+        keys = ("padding", "peak_memory_bytes", "peak_memory_above_start_bytes")
+        assert [graft[key] for key in keys] == [cost[key] for key in keys]
+    assert found["en"]["looked_up"] is None
+    assert 0 < found["ner"]["looked_up"] < 1
+    assert found["ner"]["cache_memory_bytes"] > 0
+
+
+def test_a_log_that_cannot_be_written_is_said_before_anything_is_done(polygraft: Command):
+    done = polygraft("run", "recipe.toml", "--log-json", "none/log.jsonl")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: The log none/log.jsonl cannot be written: No such file or directory. A file in a folder that is there "
+        "and may be written was expected. Make the folder, or give another file to --log-json.\n"
+    )
+    assert not Path("runs").exists()
 
 
 def test_a_second_run_does_nothing_again(polygraft: Command):

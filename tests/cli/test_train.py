@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from tests.cli.conftest import Command
 
+from polygraft.cli.train import DEFAULT_CACHE_GIB
 from polygraft.recipe.schema import TaskSettings
 from polygraft.store.store import Store
 
@@ -114,3 +116,147 @@ def test_a_graft_of_nothing_is_refused(polygraft: Command):
         "error: The graft 'en' would have no part: the reduction is 0, and no head or invertible part is asked for. "
         "Give a reduction above 0, such as 2."
     )
+
+
+def read_log(path: str = "log.jsonl") -> list[dict[str, Any]]:
+    return [json.loads(line) for line in Path(path).read_text(encoding="utf-8").splitlines()]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("mlm", "--train", "text.txt", "--steps", "2"),
+        ("tokens", "--train", "tagged.conll", "--dev", "tagged.conll", "--steps", "2"),
+        ("sequence", "--train", "labelled.tsv", "--steps", "2"),
+    ],
+    ids=lambda words: words[0],
+)
+def test_every_update_is_logged_between_what_is_trained_and_what_came_out(
+    polygraft: Command, words: tuple[str, ...]
+):
+    assert polygraft("train", *words, "--name", "new", "--log-json", "log.jsonl").exit_code == 0
+    first, *steps, last = [event for event in read_log() if event["event"] != "Noted"]
+    assert [first[key] for key in ("event", "name", "objective", "base")] == [
+        "TrainStarted",
+        "new",
+        words[0],
+        "base",
+    ]
+    assert (first["train"], first["settings"]["steps"]) == (words[2], 2)
+    assert [(event["event"], event["name"], event["step"], event["total"]) for event in steps] == [
+        ("TrainStep", "new", 1, 2),
+        ("TrainStep", "new", 2, 2),
+    ]
+    manifest = Store("store").manifest("new")
+    assert [event["loss"] for event in steps] == [point["loss"] for point in manifest.curve]
+    assert [event["held_out"] for event in steps] == [point.get("dev") for point in manifest.curve]
+    assert steps[-1]["peak_memory_bytes"] <= manifest.cost["peak_memory_bytes"]
+    assert steps[-1]["seconds_left"] == 0
+    assert [last[key] for key in ("event", "name", "version", "is_new")] == ["TrainFinished", "new", 1, True]
+    assert (last["scores"], last["cost"], last["sha256"]) == (manifest.scores, manifest.cost, manifest.sha256)
+
+
+def test_a_training_that_goes_on_adds_to_its_log(polygraft: Command, monkeypatch: pytest.MonkeyPatch):
+    words = (*TOKENS, "--name", "new", "--steps", "3", "--log-json", "log.jsonl")
+    with monkeypatch.context() as patch:
+        patch.setattr("polygraft.cli.interrupt.StopFlag.__call__", lambda flag: True)
+        polygraft(*words)
+    assert polygraft(*words).exit_code == 0
+    assert polygraft(*words).exit_code == 0
+    assert [(event["event"], event.get("step"), event.get("is_new")) for event in read_log()] == [
+        ("TrainStarted", None, None),
+        ("TrainStep", 1, None),
+        ("TrainStarted", None, None),
+        ("Noted", None, None),
+        ("TrainStep", 2, None),
+        ("TrainStep", 3, None),
+        ("TrainFinished", None, True),
+        ("TrainStarted", None, None),
+        ("TrainFinished", None, False),
+    ]
+
+
+def test_a_log_that_cannot_be_written_is_said_before_the_base_is_loaded(polygraft: Command):
+    done = polygraft(*TOKENS, "--name", "new", "--base", "nosuch", "--log-json", "none/log.jsonl")
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr.startswith(
+        "error: The log none/log.jsonl cannot be written: No such file or directory. "
+    )
+
+
+SEVERAL = (*TOKENS, "--name", "new", "--dev", "tagged.conll", "--epochs", "2", "--seeds", "0,1")
+
+
+def test_a_graft_is_trained_for_each_seed(polygraft: Command):
+    done = polygraft(*SEVERAL, "--log-json", "log.jsonl", "--json")
+    assert [(graft["name"], graft["version"]) for graft in json.loads(done.stdout)] == [
+        ("new-s0", 1),
+        ("new-s1", 1),
+    ]
+    assert done.stderr.splitlines()[0] == "Training 'new-s0', 'new-s1' (tokens) on tagged.conll ..."
+    events = [(event["event"], event.get("name"), event.get("step")) for event in read_log()]
+    assert [event for event in events if event[0] != "Noted"] == [
+        ("TrainStarted", "new-s0", None),
+        ("TrainStarted", "new-s1", None),
+        ("TrainStep", "new-s0", 1),
+        ("TrainStep", "new-s1", 1),
+        ("TrainStep", "new-s0", 2),
+        ("TrainStep", "new-s1", 2),
+        ("TrainFinished", "new-s0", None),
+        ("TrainFinished", "new-s1", None),
+    ]
+    digests = [Store("store").manifest(f"new-s{seed}").sha256 for seed in (0, 1)]
+    polygraft(*SEVERAL[:-2], "--seed", "1", "--name", "new-s1")
+    assert Store("store").versions("new-s1") == [1]
+    assert len(set(digests)) == 2
+
+
+def test_seeds_end_with_a_table_and_those_that_are_done_are_skipped(polygraft: Command):
+    polygraft(*SEVERAL)
+    done = polygraft(*SEVERAL[:-1], "1,2")
+    assert "'new-s1' was trained before: it is version 1." in done.stderr.splitlines()
+    rows = [
+        line.split()[:2] for line in done.stdout.splitlines() if line.strip().startswith(("new-s", "Mean"))
+    ]
+    assert [row[0] for row in rows] == ["new-s1", "new-s2", "Mean"]
+    assert "±" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ("--seeds", "a"),
+            "The seeds 'a' hold 'a', which is no seed. Expected whole numbers from 0 with commas between them. Write "
+            "them as in --seeds 0,1,2.",
+        ),
+        (
+            ("--cache-gib", "-1"),
+            "The cache has -1 gigabytes of memory. Expected 0 or more. Give another number; 0 keeps all of it in "
+            "files.",
+        ),
+        (
+            ("--seeds", str(2**63)),
+            "Training has seed=9223372036854775808. Expected 0 or more, and less than 2**63. Give another number.",
+        ),
+    ],
+)
+def test_options_that_cannot_be_meant_are_said(polygraft: Command, words: tuple[str, ...], sentence: str):
+    done = polygraft(*TOKENS, "--name", "new", *words)
+    assert (done.exit_code, done.stderr) == (1, f"error: {sentence}\n")
+
+
+def test_batches_are_summed_and_the_cache_is_as_it_was_asked_for(polygraft: Command):
+    words = ("--batch-tokens", "8", "--epochs", "2", "--skip-layer", "0", "--name")
+    polygraft(*TOKENS, *words, "one")
+    polygraft(*TOKENS, *words, "two", "--accumulate", "2", "--cache", "half")
+    polygraft(*TOKENS, *words, "off", "--cache", "off")
+    one, two, off = (Store("store").manifest(name) for name in ("one", "two", "off"))
+    assert one.hyperparameters["steps_done"] == 4
+    assert (two.hyperparameters["steps_done"], two.hyperparameters["accumulate"]) == (2, 2)
+    assert one.cost["cache_memory_bytes"] == 2 * two.cost["cache_memory_bytes"] > 0
+    assert "looked_up" not in off.cost
+
+
+def test_the_cache_is_as_large_as_in_recipes():
+    assert (DEFAULT_CACHE_GIB, TaskSettings().cache) == (TaskSettings().cache_gib, "exact")

@@ -183,3 +183,9 @@ def test_a_run_of_almost_nothing_can_be_reported():
 def test_half_a_letter_does_not_stop_the_report(tmp_path: Path):
     summary = dataclasses.replace(make_summary(), recipe_text="\ud800")
     assert b'<pre tabindex="0">?</pre>' in write_report(summary, tmp_path / "a.html").read_bytes()
+
+
+def test_the_page_says_what_costs_mean():
+    text = render_report(make_summary())
+    assert "Padding: its share of the tokens in all batches." in text
+    assert "175 MB kept" in text

@@ -74,7 +74,7 @@ def test_another_schema_is_refused():
     with pytest.raises(DataError) as caught:
         summary_from_json(changed(schema=1))
     assert str(caught.value) == (
-        "The run summary has schema 1; this polygraft reads schema 2. "
+        "The run summary has schema 1; this polygraft reads schemas 2 to 3. "
         "Read it with the polygraft that wrote it, or run the recipe again."
     )
 
@@ -86,3 +86,21 @@ def test_text_that_is_no_json_is_refused_with_its_place():
         "The run summary is not JSON: Expecting value at line 1, column 10. "
         "It should be the results.json of a run. Write it again with `polygraft run`."
     )
+
+
+def test_a_summary_of_before_padding_was_measured_is_read_and_becomes_one_of_today():
+    value: dict[str, Any] = json.loads(summary_to_json(make_summary()))
+    new = (
+        "peak_memory_above_start_bytes",
+        "padding",
+        "looked_up",
+        "cache_memory_bytes",
+        "cache_file_bytes",
+    )
+    for graft in value["grafts"]:
+        for key in new:
+            del graft[key]
+    found = summary_from_json(json.dumps({**value, "schema": 2}))
+    assert found.schema == 3
+    assert {vars(graft)[key] for graft in found.grafts for key in new} == {None}
+    assert found.grafts[0].peak_memory_bytes == 2_310_000_000

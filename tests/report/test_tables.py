@@ -90,8 +90,12 @@ def test_the_cost_table_gives_each_share_of_a_full_copy_and_the_sum():
         "450",
         "10 min 55 s",
         "1,410",
+        "7.1 %",
+        "80 %",
         "2.31 GB",
     ]
+    assert [cell.note for cell in table.rows[-2][-3:]] == [None, "175 MB kept", "640 MB above the start"]
+    assert table.rows[0][-2].text == "–"
     assert [cell.text for cell in table.foot[2:5]] == ["6,682,666", "26.7 MB", "5.7 %"]
 
 
@@ -117,3 +121,11 @@ def test_a_base_of_unknown_size_gives_dashes():
     base = dataclasses.replace(SUMMARY.base, num_bytes=0, num_parameters=0)
     assert cost_table(SUMMARY.grafts, base=base).rows[0][4].text == "–"
     assert storage_table(SUMMARY.grafts, base=base) is None
+
+
+def test_what_an_older_run_did_not_measure_is_left_open():
+    graft = dataclasses.replace(
+        make_graft("ner", role="task"), padding=None, looked_up=None, peak_memory_above_start_bytes=None
+    )
+    [row] = cost_table([graft], base=SUMMARY.base).rows
+    assert [(cell.text, cell.note) for cell in row[-3:]] == [("–", None), ("–", None), ("2.31 GB", None)]

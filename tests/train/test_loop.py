@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -350,3 +351,18 @@ def test_the_objectives_of_a_recipe_name_their_data():
     base = make_base("bert")
     assert make_objective(base, "mlm").name == "mlm"
     assert make_objective(base, "tokens").lengths().tolist() == make_objective(base, "mlm").lengths().tolist()
+
+
+def test_a_checkpoint_of_before_batches_were_counted_is_gone_on_from(tmp_path: Path):
+    whole, first, second = (make_training("tokens", steps=4) for _ in range(3))
+    run(whole)
+    first.checkpoints = second.checkpoints = Checkpoints(tmp_path, key="k")
+    first.should_stop = lambda: first.progress.step == 2
+    with pytest.raises(Interrupted):
+        run(first)
+    [path] = tmp_path.glob("*/state.json")
+    facts = json.loads(path.read_text())
+    del facts["num_batches"], facts["num_looked_up"]
+    path.write_text(json.dumps(facts))
+    assert [step.number for step in run(second)] == [3, 4]
+    assert read_bytes(second.graft) == read_bytes(whole.graft)

@@ -15,7 +15,9 @@ from polygraft.attach.plan import Named, Stack
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.parts.presets import language_graft
+from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.labels import Labelling
+from polygraft.train.loop import Interrupted, Training
 from polygraft.train.prefix import PrefixCache
 
 SKIPS = {"one": (0,), "two": (0, 1), "head": None}
@@ -53,6 +55,10 @@ def test_training_from_the_cache_gives_the_same_bits(skipped: str, base_name: st
     batches = {rows.tobytes() for update in cached.updates for rows in update}
     assert len(batches) < cache.num_computed <= 2 * len(batches)
     assert cache.num_computed + cache.num_found == cached.total
+    cost = cached.measure_cost()
+    assert cost["looked_up"] == cache.num_found / cached.total
+    assert (cost["cache_memory_bytes"], cost["cache_file_bytes"]) == (cache.bytes_in_memory, 0)
+    assert "looked_up" not in plain.measure_cost()
 
 
 @pytest.mark.parametrize("memory", [0, 20_000])
@@ -148,3 +154,41 @@ def test_a_graft_below_that_has_changed_is_computed_anew():
     with torch.no_grad():
         next(below.layers.parameters()).mul_(1.5)
     assert read_bytes(start(cache, seed=3)) == read_bytes(start(PrefixCache(), seed=3))
+
+
+def test_with_a_graft_that_begins_at_the_lowest_layer_nothing_is_looked_up():
+    base, cache = make_base("bert"), PrefixCache()
+    training = make_training(
+        "tokens", base=base, objective=Labelling(encode_sentences(base), cache=cache), steps=None, epochs=2
+    )
+    run(training)
+    assert training.measure_cost()["looked_up"] == training.measure_cost()["cache_memory_bytes"] == 0
+
+
+def test_what_was_looked_up_is_counted_over_a_stop_and_each_training_counts_its_own(tmp_path: Path):
+    base, cache = make_base("bert"), PrefixCache()
+
+    def start(*, seed: int) -> Training:
+        parts = [Bottleneck(skip_layers=(0, 1)), Head(objective="tokens", labels=LABELS)]
+        graft = make_graft(base, "new", parts, seed=seed)
+        return make_training(
+            "tokens",
+            base=base,
+            graft=graft,
+            objective=Labelling(encode_sentences(base), cache=cache),
+            steps=None,
+            epochs=2,
+            checkpoints=Checkpoints(tmp_path / str(seed), key="k"),
+        )
+
+    first = start(seed=1)
+    half = first.total // 2
+    first.should_stop = lambda: first.progress.step == half + 1
+    with pytest.raises(Interrupted):
+        run(first)
+    again = start(seed=1)
+    run(again)
+    assert again.measure_cost()["looked_up"] == 0.5
+    other = start(seed=2)
+    run(other)
+    assert other.measure_cost()["looked_up"] == 1

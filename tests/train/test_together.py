@@ -80,3 +80,12 @@ def test_when_one_is_stopped_all_are_saved(tmp_path: Path):
     assert [read_bytes(training.graft) for training in second] == [
         read_bytes(training.graft) for training in whole
     ]
+
+
+def test_each_end_is_told_while_others_go_on():
+    base = make_base("bert")
+    trainings = [make(base, Labelling(encode_sentences(base)), seed, epochs=seed) for seed in (2, 1)]
+    told: list[int] = []
+    after = [len(told) for _ in run_together(trainings, finished=told.append)]
+    assert told == [1, 0]
+    assert (after[0], after[-1]) == (0, 1)

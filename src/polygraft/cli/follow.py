@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TextIO
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.text import Text
 
@@ -45,26 +44,31 @@ def show_plan(recipe: Recipe, *, only: Sequence[str] = (), as_json: bool = False
 
 
 def follow_run(
-    recipe: Recipe, *, only: Sequence[str] = (), log: TextIO | None = None, trackers: Sequence[str] = ()
+    recipe: Recipe, *, only: Sequence[str] = (), log: Path | None = None, trackers: Sequence[str] = ()
 ) -> RunFinished | None:
     """Run a recipe with its progress on standard error, and give its last event.
 
     Args:
         recipe: What to run.
         only: Names of the steps to run; none means all.
-        log: Where each event is written as a line of JSON.
+        log: The file to which each event is added as a line of JSON.
         trackers: What every update is logged to.
     """
     from polygraft.recipe.events import RunFinished, TrainStep
+    from polygraft.recipe.log import open_log
 
     finished: RunFinished | None = None
-    log = log if load_launch().is_first else None
+    # Of several processes, the first one tells for all.
+    chosen = log if load_launch().is_first else None
     tracking = track_recipe(recipe, trackers)
-    with stop_on_signals() as should_stop, make_display() as display, tracking as tracker:
+    with (
+        open_log(chosen) as opened,
+        stop_on_signals() as should_stop,
+        make_display() as display,
+        tracking as tracker,
+    ):
         for event in _start(recipe, only=only, should_stop=should_stop):
-            if log is not None:
-                log.write(write_event(event) + "\n")
-                log.flush()
+            opened.write(type(event).__name__, describe_event(event))
             show_event(event, display=display)
             if isinstance(event, TrainStep):
                 tracker.log(event.step, run=event.name)
@@ -120,17 +124,17 @@ def show_event(event: Event, *, display: Display) -> None:
             display.close()
 
 
-def write_event(event: Event) -> str:
-    """Write an event as one line of JSON; the end of a run names its files instead of repeating them."""
-    from polygraft.recipe.events import RunFinished
-    from polygraft.report.reader import to_plain
+def describe_event(event: Event) -> dict[str, object]:
+    """Give what a log tells of an event; the end of a run names its files instead of repeating them."""
+    from polygraft.recipe.events import RunFinished, TrainStep
+    from polygraft.recipe.log import as_object, describe_step
 
-    fields = to_plain(event)
-    assert isinstance(fields, dict)
+    if isinstance(event, TrainStep):
+        return {"name": event.name, **describe_step(event.step)}
+    facts = as_object(event)
     if isinstance(event, RunFinished):
-        del fields["summary"]
-    head = {"event": type(event).__name__, "time": datetime.now(UTC).isoformat(timespec="milliseconds")}
-    return json.dumps({**head, **fields}, ensure_ascii=False, default=str)
+        del facts["summary"]
+    return facts
 
 
 def draw_plan(plan: RunPlan) -> Table:

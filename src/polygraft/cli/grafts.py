@@ -14,6 +14,7 @@ from polygraft.cli.console import say, show_table, write, write_json
 from polygraft.cli.options import JsonOption, StoreOption, VersionOption
 from polygraft.errors import NotInStoreError, PolygraftError, StoreError
 from polygraft.report.cells import DASH, Cell, Table, bytes_cell, count_cell, seconds_cell
+from polygraft.report.numbers import format_bytes, format_share
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -273,11 +274,34 @@ def _list_facts(manifest: Manifest) -> list[tuple[str, str]]:
         *((f"Score: {name}", f"{score:.4f}") for name, score in manifest.scores.items()),
         ("Parameters", count_cell(manifest.num_parameters).text),
         ("Bytes", bytes_cell(manifest.num_bytes).text),
-        ("Time", seconds_cell(manifest.cost.get("seconds", 0)).text),
+        *_list_costs(manifest.cost),
         ("Digest", manifest.sha256),
         ("Made", manifest.created),
         ("With", ", ".join(f"{name} {version}" for name, version in manifest.versions.items()) or DASH),
     ]
+
+
+def _list_costs(cost: Mapping[str, float]) -> list[tuple[str, str]]:
+    """Say what training took; what was not measured is left out."""
+    facts = [("Time", seconds_cell(cost.get("seconds", 0)).text)]
+    if "tokens" in cost and "tokens_per_second" in cost:
+        facts.append(("Tokens", f"{cost['tokens']:,.0f}, {cost['tokens_per_second']:,.0f} a second"))
+    if "padding" in cost:
+        facts.append(("Padding", f"{format_share(cost['padding'])} of the tokens in all batches"))
+    if "looked_up" in cost:
+        kept = [format_bytes(cost.get(key, 0)) for key in ("cache_memory_bytes", "cache_file_bytes")]
+        facts.append(
+            (
+                "Looked up",
+                f"frozen layers of {format_share(cost['looked_up'])} of the batches; "
+                f"{kept[0]} kept in memory, {kept[1]} in files",
+            )
+        )
+    if "peak_memory_bytes" in cost:
+        above = cost.get("peak_memory_above_start_bytes")
+        more = "" if above is None else f", {format_bytes(above)} above the start"
+        facts.append(("Peak memory", format_bytes(cost["peak_memory_bytes"]) + more))
+    return facts
 
 
 def _facts_table(caption: str, facts: list[tuple[str, str]]) -> Table:

@@ -64,3 +64,7 @@ TokenColumnOption = Annotated[
 TagColumnOption = Annotated[
     int, typer.Option("--tag-column", metavar="N", help="Column of the tags in CoNLL; -1 is the last.")
 ]
+LogOption = Annotated[
+    Path | None,
+    typer.Option("--log-json", metavar="FILE", help="Add each event to a file as a line of JSON."),
+]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -14,7 +15,6 @@ from rich.progress import (
     SpinnerColumn,
     TaskID,
     TextColumn,
-    TimeRemainingColumn,
 )
 from rich.text import Text
 from typing_extensions import override
@@ -26,8 +26,14 @@ if TYPE_CHECKING:
     from polygraft.train.step import Step
 
 SECONDS_BETWEEN_LINES = 5.0
-ROOM_BESIDE_BAR = 76
-"""Columns that the numbers beside a bar take."""
+LEAST_FOR_BAR = 60
+"""Columns below which a terminal gets the numbers without a bar."""
+ROOM_BESIDE_BAR = 92
+"""Columns that all but the bar take, where a terminal is wide enough for all of it."""
+GAPS = 5
+"""Columns that the spinner and the gaps take."""
+LEAST_NEEDED = ("memory", "rate", "dev", "loss")
+"""What is left out of a narrow terminal, first to last; the time left always stays."""
 
 
 class Display(ABC):
@@ -74,36 +80,75 @@ def make_display() -> Display:
     return LiveDisplay() if make_console(stderr=True).is_terminal else PlainDisplay()
 
 
-def describe_step(step: Step, *, held_out: float | None, decimals: int = 3) -> str:
-    """Say how training stands, in a few numbers.
+def list_numbers(step: Step, *, held_out: float | None, is_short: bool = False) -> dict[str, str]:
+    """Say how training stands: loss, dev, rate, memory and left, in the order in which they are read.
 
     Args:
         step: The last update.
         held_out: The last score on held-out data.
-        decimals: How many of a loss or score are shown.
+        is_short: Whether they stand beside a bar, with fewer digits.
     """
-    from polygraft.report.numbers import format_bytes
+    from polygraft.report.numbers import format_bytes, format_seconds
 
-    numbers = [f"loss {step.loss:.{decimals}f}"]
-    if held_out is not None:
-        # A held-out loss is told to training as its negative, because larger is better there.
-        numbers.append(f"dev {abs(held_out):.{decimals}f}")
-    numbers += [f"{step.tokens_per_second:,.0f} tokens/s", format_bytes(step.peak_memory_bytes)]
-    return ", ".join(numbers)
+    decimals = 2 if is_short else 3
+    left = format_clock(step.seconds_left) if is_short else format_seconds(step.seconds_left)
+    # A held-out loss is told to training as its negative, because larger is better there.
+    dev = {} if held_out is None else {"dev": f"dev {abs(held_out):.{decimals}f}"}
+    return {
+        "loss": f"loss {step.loss:.{decimals}f}",
+        **dev,
+        "rate": f"{step.tokens_per_second:,.0f} tokens/s",
+        "memory": format_bytes(step.peak_memory_bytes),
+        "left": f"{left} left",
+    }
+
+
+def format_clock(seconds: float) -> str:
+    """Write a duration as a clock does.
+
+    Example:
+        >>> format_clock(8), format_clock(252), format_clock(8100)
+        ('0:08', '4:12', '2:15:00')
+    """
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def fit_numbers(numbers: Mapping[str, str], *, room: int) -> str:
+    """Put numbers into one line, without those that are needed least where there is no room for them.
+
+    Args:
+        numbers: What `list_numbers` gives.
+        room: Columns that there are.
+
+    Example:
+        >>> fit_numbers({"loss": "loss 0.5", "memory": "1 GB", "left": "3 s left"}, room=20)
+        'loss 0.5, 3 s left'
+    """
+    kept = dict(numbers)
+    for name in LEAST_NEEDED:
+        if len(", ".join(kept.values())) <= room:
+            break
+        kept.pop(name, None)
+    return ", ".join(kept.values())
 
 
 class LiveDisplay(Display):
-    """A bar that moves, with rate and time left."""
+    """A bar that moves, with loss, score, rate, memory and time left beside it."""
 
     def __init__(self) -> None:
         console = make_console(stderr=True)
+        self.bar_width = (
+            0 if console.width < LEAST_FOR_BAR else min(24, max(6, console.width - ROOM_BESIDE_BAR))
+        )
+        self.name = ""
         self.progress = Progress(
             SpinnerColumn(),
             TextColumn("{task.description}", style="bold"),
-            BarColumn(bar_width=min(24, max(6, console.width - ROOM_BESIDE_BAR))),
+            *([BarColumn(bar_width=self.bar_width)] if self.bar_width else []),
             MofNCompleteColumn(),
             TextColumn("{task.fields[numbers]}"),
-            TimeRemainingColumn(compact=True),
             console=console,
             transient=True,
             redirect_stdout=False,
@@ -116,14 +161,20 @@ class LiveDisplay(Display):
         self._clear()
         self.progress.start()
         self.progress.console.print(Text(title), soft_wrap=True)
-        self.task = self.progress.add_task(name, total=None, numbers="")
+        longest = max(8, self.progress.console.width // 3)
+        self.name = name if len(name) <= longest else f"{name[: longest - 1]}\u2026"
+        self.task = self.progress.add_task(self.name, total=None, numbers="")
 
     @override
     def advance(self, step: Step) -> None:
         if self.task is None:
             return
         self.held_out = step.held_out if step.held_out is not None else self.held_out
-        numbers = describe_step(step, held_out=self.held_out, decimals=2)
+        taken = len(self.name) + self.bar_width + len(f"{step.total}/{step.total}") + GAPS
+        numbers = fit_numbers(
+            list_numbers(step, held_out=self.held_out, is_short=True),
+            room=self.progress.console.width - taken,
+        )
         self.progress.update(self.task, total=step.total, completed=step.number, numbers=numbers)
 
     @override
@@ -185,16 +236,13 @@ class PlainDisplay(Display):
 
     @override
     def advance(self, step: Step) -> None:
-        from polygraft.report.numbers import format_seconds
-
         self.held_out = step.held_out if step.held_out is not None else self.held_out
         now = time.monotonic()
         if now - self.shown_at < SECONDS_BETWEEN_LINES:
             return
         self.shown_at = now
-        left = format_seconds(step.seconds / step.number * (step.total - step.number))
-        numbers = describe_step(step, held_out=self.held_out)
-        say(f"{self.name}: step {step.number} of {step.total}, {numbers}, {left} left", style="")
+        numbers = ", ".join(list_numbers(step, held_out=self.held_out).values())
+        say(f"{self.name}: step {step.number} of {step.total}, {numbers}", style="")
 
     @override
     def end(self, sentence: str) -> None:

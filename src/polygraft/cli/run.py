@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from polygraft.cli.follow import follow_run, show_plan, show_results
-from polygraft.cli.options import JsonOption
+from polygraft.cli.options import JsonOption, LogOption
 from polygraft.cli.tracking import TrackerOption
 
 
@@ -27,16 +27,7 @@ def run(
     seed: Annotated[
         int | None, typer.Option("--seed", min=0, metavar="N", help="Where random choices come from.")
     ] = None,
-    log: Annotated[
-        typer.FileTextWrite | None,
-        typer.Option(
-            "--log-json",
-            metavar="FILE",
-            mode="a",
-            lazy=True,
-            help="Add each event to a file as a line of JSON.",
-        ),
-    ] = None,
+    log: LogOption = None,
     tracker: TrackerOption = None,
     as_json: JsonOption = False,
 ) -> None:

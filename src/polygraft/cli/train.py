@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from polygraft.cli.console import say, write_json
-from polygraft.cli.grafts import show_manifest, summarise
-from polygraft.cli.interrupt import stop_on_signals
-from polygraft.cli.loading import open_base
+from polygraft.cli.carry_out import carry_out
 from polygraft.cli.options import (
     AnyBaseOption,
     BaseOption,
     DeviceOption,
     DtypeOption,
     JsonOption,
+    LogOption,
     StoreOption,
     TagColumnOption,
     TokenColumnOption,
 )
-from polygraft.cli.progress import make_display
-from polygraft.cli.tracking import TrackerOption, check_before, track_order
+from polygraft.cli.seeds import read_seeds
+from polygraft.cli.tracking import TrackerOption
 from polygraft.cli.train_options import (
+    AccumulateOption,
     BatchTokensOption,
+    CacheGibOption,
+    CacheOption,
     CompileOption,
     DevOption,
     EpochsOption,
@@ -35,28 +35,27 @@ from polygraft.cli.train_options import (
     LrOption,
     NameOption,
     NegativesOption,
+    OneSeedOption,
     PatienceOption,
     PrecisionOption,
     RecomputeOption,
     ReductionOption,
     SeedOption,
+    SeedsOption,
     SkipOption,
     StepsOption,
     UnderOption,
     WarmupOption,
 )
-from polygraft.settings import load_launch
 from polygraft.train.settings import TrainSettings
-
-if TYPE_CHECKING:
-    from polygraft.recipe.single import Order
-    from polygraft.store.manifest import Manifest
 
 DEFAULT_STEPS = 600
 DEFAULT_EPOCHS = 5
 DEFAULT_LABELS_LR = 1e-3
 DEFAULT_HEAD_LR_FACTOR = 10.0
 """Of heads for labels, as in recipes: the bundled base's hidden states are small."""
+DEFAULT_CACHE_GIB = 2.0
+"""As in recipes."""
 
 TextFile = Annotated[
     Path, typer.Option("--train", metavar="FILE", help="Plain text, a sentence or paragraph a line.")
@@ -97,6 +96,7 @@ def train_mlm(
     precision: PrecisionOption = None,
     recompute: RecomputeOption = False,
     compile_layers: CompileOption = False,
+    log: LogOption = None,
     tracker: TrackerOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -129,13 +129,14 @@ def train_mlm(
         negatives=negatives,
         head_layer=head_layer,
     )
-    _train(
+    carry_out(
         order,
         base=base,
         store=store,
         device=device,
         dtype=dtype,
         any_base=any_base,
+        log=log,
         trackers=tracker or (),
         as_json=as_json,
     )
@@ -152,14 +153,18 @@ def train_tokens(
     lr: LrOption = DEFAULT_LABELS_LR,
     head_lr_factor: HeadLrFactorOption = DEFAULT_HEAD_LR_FACTOR,
     batch_tokens: BatchTokensOption = 2048,
+    accumulate: AccumulateOption = 1,
     warmup: WarmupOption = 0.06,
     patience: PatienceOption = None,
-    seed: SeedOption = 0,
+    seed: OneSeedOption = None,
+    seeds: SeedsOption = None,
     reduction: ReductionOption = 16,
     skip_layers: SkipOption = None,
     head_layer: HeadLayerOption = None,
     token_column: TokenColumnOption = 0,
     tag_column: TagColumnOption = -1,
+    cache: CacheOption = "exact",
+    cache_gib: CacheGibOption = DEFAULT_CACHE_GIB,
     base: BaseOption,
     store: StoreOption,
     device: DeviceOption,
@@ -168,6 +173,7 @@ def train_tokens(
     precision: PrecisionOption = None,
     recompute: RecomputeOption = False,
     compile_layers: CompileOption = False,
+    log: LogOption = None,
     tracker: TrackerOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -178,9 +184,10 @@ def train_tokens(
         lr=lr,
         head_lr_factor=head_lr_factor,
         batch_tokens=batch_tokens,
+        accumulate=accumulate,
         warmup=warmup,
         patience=patience,
-        seed=seed,
+        seed=seed or 0,
         precision=precision,
         recompute=recompute,
         compile=compile_layers,
@@ -199,14 +206,18 @@ def train_tokens(
         head_layer=head_layer,
         token_column=token_column,
         tag_column=tag_column,
+        cache=cache,
+        cache_gib=cache_gib,
     )
-    _train(
+    carry_out(
         order,
+        seeds=read_seeds(seeds, seed=seed),
         base=base,
         store=store,
         device=device,
         dtype=dtype,
         any_base=any_base,
+        log=log,
         trackers=tracker or (),
         as_json=as_json,
     )
@@ -223,12 +234,16 @@ def train_sequence(
     lr: LrOption = DEFAULT_LABELS_LR,
     head_lr_factor: HeadLrFactorOption = DEFAULT_HEAD_LR_FACTOR,
     batch_tokens: BatchTokensOption = 2048,
+    accumulate: AccumulateOption = 1,
     warmup: WarmupOption = 0.06,
     patience: PatienceOption = None,
-    seed: SeedOption = 0,
+    seed: OneSeedOption = None,
+    seeds: SeedsOption = None,
     reduction: ReductionOption = 16,
     skip_layers: SkipOption = None,
     head_layer: HeadLayerOption = None,
+    cache: CacheOption = "exact",
+    cache_gib: CacheGibOption = DEFAULT_CACHE_GIB,
     base: BaseOption,
     store: StoreOption,
     device: DeviceOption,
@@ -237,6 +252,7 @@ def train_sequence(
     precision: PrecisionOption = None,
     recompute: RecomputeOption = False,
     compile_layers: CompileOption = False,
+    log: LogOption = None,
     tracker: TrackerOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -247,9 +263,10 @@ def train_sequence(
         lr=lr,
         head_lr_factor=head_lr_factor,
         batch_tokens=batch_tokens,
+        accumulate=accumulate,
         warmup=warmup,
         patience=patience,
-        seed=seed,
+        seed=seed or 0,
         precision=precision,
         recompute=recompute,
         compile=compile_layers,
@@ -266,61 +283,18 @@ def train_sequence(
         reduction=reduction,
         skip_layers=tuple(skip_layers or ()),
         head_layer=head_layer,
+        cache=cache,
+        cache_gib=cache_gib,
     )
-    _train(
+    carry_out(
         order,
+        seeds=read_seeds(seeds, seed=seed),
         base=base,
         store=store,
         device=device,
         dtype=dtype,
         any_base=any_base,
+        log=log,
         trackers=tracker or (),
         as_json=as_json,
     )
-
-
-def _train(
-    order: Order,
-    *,
-    base: str,
-    store: Path,
-    device: str,
-    dtype: str,
-    any_base: bool,
-    trackers: Sequence[str],
-    as_json: bool,
-) -> None:
-    """Train a graft with its progress on standard error, and show what it became."""
-    from polygraft.recipe.single import train_graft
-    from polygraft.store.manifest import Manifest
-    from polygraft.store.store import Store
-
-    check_before(trackers)
-    loaded = open_base(base, device=device, dtype=dtype)
-    stored: Manifest | None = None
-    num_steps = 0
-    with stop_on_signals() as should_stop, make_display() as display, track_order(order, trackers) as tracker:
-        display.begin(f"Training '{order.name}' ({order.objective}) on {order.train} ...", name=order.name)
-        for item in train_graft(
-            loaded,
-            order,
-            store=Store(store),
-            any_base=any_base,
-            should_stop=should_stop,
-            notify=display.note,
-        ):
-            if isinstance(item, Manifest):
-                stored = item
-            else:
-                num_steps = item.number
-                display.advance(item)
-                tracker.log(item, run=order.name)
-    assert stored is not None
-    if not load_launch().is_first:
-        return
-    if num_steps == 0:
-        say(f"This very graft was trained before: it is version {stored.version} of '{stored.name}'.")
-    if as_json:
-        write_json(summarise(stored))
-    else:
-        show_manifest(stored)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -41,6 +41,41 @@ PatienceOption = Annotated[
 ]
 SeedOption = Annotated[
     int, typer.Option("--seed", min=0, metavar="N", help="Where random choices come from.")
+]
+OneSeedOption = Annotated[
+    int | None,
+    typer.Option(
+        "--seed",
+        min=0,
+        metavar="N",
+        show_default="0",
+        help="Where random choices come from; this or --seeds.",
+    ),
+]
+SeedsOption = Annotated[
+    str | None,
+    typer.Option(
+        "--seeds",
+        metavar="N,N,...",
+        help="Train a graft for each seed in one pass: NAME-s0, NAME-s1 and so on.",
+    ),
+]
+AccumulateOption = Annotated[
+    int,
+    typer.Option("--accumulate", min=1, metavar="N", help="Batches an update; their gradients are summed."),
+]
+CacheOption = Annotated[
+    Literal["exact", "half", "off"],
+    typer.Option(
+        "--cache",
+        help="Keep what layers below the graft give for later epochs: to the bit, in float16, or not.",
+    ),
+]
+CacheGibOption = Annotated[
+    float,
+    typer.Option(
+        "--cache-gib", metavar="X", help="Gigabytes of that in memory; the rest lies in files in the store."
+    ),
 ]
 PrecisionOption = Annotated[
     str | None,

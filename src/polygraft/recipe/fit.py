@@ -141,7 +141,11 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
     train_examples, dev = (workshop.corpus.read_examples(task, path) for path in (task.train, task.dev))
     labels = find_labels(train_examples, source=task.train)
     objective, sentence = make_labelling(
-        workshop.base, train_examples, labels=labels, source=task.train, cache=workshop.make_cache()
+        workshop.base,
+        train_examples,
+        labels=labels,
+        source=task.train,
+        cache=workshop.share_cache(task.train),
     )
     if sentence is not None:
         workshop.sentences.append(sentence)

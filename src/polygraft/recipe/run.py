@@ -159,6 +159,7 @@ def _run_steps(workshop: Workshop, chosen: Sequence[Job], done: set[str]) -> Ite
             )
         if is_first or job.kind != "evaluate":
             yield from _do(workshop, job, index=index, count=len(chosen))
+        workshop.let_go_of_caches(each for each in chosen[index:] if each.name not in done)
 
 
 def _check_only(jobs: Sequence[Job], only: Sequence[str]) -> None:
@@ -329,11 +330,20 @@ def _summarise_graft(manifest: Manifest, job: Job | None) -> GraftSummary:
         tokens=int(cost.get("tokens", 0)),
         tokens_per_second=cost.get("tokens_per_second", 0.0),
         peak_memory_bytes=int(cost.get("peak_memory_bytes", 0)),
+        peak_memory_above_start_bytes=_read_count(cost, "peak_memory_above_start_bytes"),
+        padding=cost.get("padding"),
+        looked_up=cost.get("looked_up"),
+        cache_memory_bytes=_read_count(cost, "cache_memory_bytes"),
+        cache_file_bytes=_read_count(cost, "cache_file_bytes"),
         steps=int(str(manifest.hyperparameters.get("steps_done", 0))),
         curve=manifest.curve,
         scores=manifest.scores,
         sha256=manifest.sha256,
     )
+
+
+def _read_count(cost: Mapping[str, float], key: str) -> int | None:
+    return int(cost[key]) if key in cost else None
 
 
 def write_results(summary: RunSummary, folder: Path) -> Path:

@@ -201,7 +201,8 @@ class TaskSettings:
         )
         factor = self.head_lr_factor
         _check("train.task.head_lr_factor", factor, is_fine=factor > 0, expected="a number above 0")
-        _check("train.task.cache_gib", self.cache_gib, is_fine=self.cache_gib >= 0, expected="0 or more")
+        is_fine = 0 <= self.cache_gib < float("inf")
+        _check("train.task.cache_gib", self.cache_gib, is_fine=is_fine, expected="0 or more")
 
     def plan_training(self, *, seed: int) -> TrainSettings:
         """Say how the loop is to train."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -16,11 +16,10 @@ from polygraft.attach.parse import parse_plan
 from polygraft.attach.plan import Named, Stack, list_names
 from polygraft.data.masking import Masking
 from polygraft.data.open import file_digest
-from polygraft.errors import OptionError, PlanError
+from polygraft.errors import PlanError
 from polygraft.evaluate.run import find_max_length
-from polygraft.parts.bottleneck import Bottleneck, BottleneckLayers
-from polygraft.parts.head import Head, MaskedLmLayers
-from polygraft.parts.invertible import Invertible
+from polygraft.parts.head import Head
+from polygraft.recipe.caching import CACHE_GIB, CacheKind, check_cache, open_cache
 from polygraft.recipe.corpus import (
     describe_one_line,
     find_labels,
@@ -30,12 +29,12 @@ from polygraft.recipe.corpus import (
 )
 from polygraft.recipe.objectives import make_held_out_loss, make_labelling, make_masked_lm, score_examples
 from polygraft.recipe.record import record_training
+from polygraft.recipe.single_parts import list_parts, list_skipped_layers
 from polygraft.recipe.workshop import point_back, put_once
 from polygraft.settings import load_launch
 from polygraft.store.manifest import DataRecord, Manifest, check_name
 from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.loop import Training
-from polygraft.train.prefix import PrefixCache
 
 if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
@@ -50,6 +49,8 @@ if TYPE_CHECKING:
 
 FORM = 3
 """Raised when the same order would give other numbers than before."""
+CHECKPOINTS = ".checkpoints"
+"""The folder in a store where trainings in progress are."""
 NUM_HELD_OUT = 300
 TEXT_LENGTH = 128
 
@@ -80,18 +81,38 @@ class Order:
     """After how many layers a head reads; for `mlm` None trains no head."""
     token_column: int = 0
     tag_column: int = -1
+    cache: CacheKind = "exact"
+    """How the output of the layers below a task's first bottleneck is kept for later epochs."""
+    cache_gib: float = CACHE_GIB
+    """Gigabytes (2**30 bytes) of it in memory; the rest lies in memory-mapped files in the store's folder."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        check_cache(self.cache, gib=self.cache_gib)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Work:
     """What an order becomes once its files are read."""
 
-    graft: Graft
+    parts: Sequence[Part]
     objective: Objective
     num_examples: Mapping[str, int]
     evaluate: Callable[[Attachment], float] | None = None
     sentences: tuple[str, ...] = ()
     """What a user should know."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """An order whose training can be run."""
+
+    order: Order
+    work: Work
+    training: Training
+    below: Mapping[str, Graft]
+    """The frozen grafts below the new one."""
+    digest: str
 
 
 def never() -> bool:
@@ -125,69 +146,133 @@ def train_graft(
         DataError: A file cannot be read as what it should be.
         Interrupted: `should_stop` said so.
     """
-    check_name(order.name)
-    below = _load_below(base, order, store, any_base=any_base)
-    digest = _hash_order(base, order, below)
-    done = store.find_step(digest, name=order.name)
-    if done is not None and done[0].name == order.name:
-        sentence = point_back(store, done[0], maker="command") if load_launch().is_first else None
-        if sentence is not None:
-            notify(sentence)
-        yield done[0]
+    below = load_below(base, order, store, any_base=any_base)
+    digest = hash_order(base, order, below)
+    done = find_done(store, order, digest, notify=notify)
+    if done is not None:
+        yield done
         return
-    folder = store.folder / ".checkpoints"
-    work = (
-        _prepare_mlm(base, order, below, notify)
-        if order.objective == "mlm"
-        else _prepare_labels(base, order, folder=folder)
-    )
+    work = prepare(base, order, below, folder=store.folder / CHECKPOINTS, notify=notify)
     for sentence in work.sentences:
         notify(sentence)
+    started = start(
+        base, order, work, below=below, digest=digest, store=store, should_stop=should_stop, notify=notify
+    )
+    yield from started.training.run()
+    yield finish(started, store)
+
+
+def find_done(store: Store, order: Order, digest: str, *, notify: Callable[[str], None]) -> Manifest | None:
+    """Give the graft of an order that was carried out before; its name means that version again.
+
+    Args:
+        store: Where it would be.
+        order: What is asked for.
+        digest: The order's, of `hash_order`.
+        notify: Told where the name meant another version.
+    """
+    done = store.find_step(digest, name=order.name)
+    if done is None or done[0].name != order.name:
+        return None
+    # Of several processes, the first one writes for all.
+    sentence = point_back(store, done[0], maker="command") if load_launch().is_first else None
+    if sentence is not None:
+        notify(sentence)
+    return done[0]
+
+
+def prepare(
+    base: Base, order: Order, below: Mapping[str, Graft], *, folder: Path, notify: Callable[[str], None]
+) -> Work:
+    """Read an order's files, and make what is learned from them.
+
+    Args:
+        base: The frozen base.
+        order: What to train.
+        below: The frozen grafts below the new one.
+        folder: Where outputs of frozen layers lie that find no room in memory.
+        notify: Told sentences that a user should see.
+    """
+    if order.objective == "mlm":
+        return _prepare_mlm(base, order, below, notify)
+    return _prepare_labels(base, order, folder=folder)
+
+
+def start(
+    base: Base,
+    order: Order,
+    work: Work,
+    *,
+    below: Mapping[str, Graft],
+    digest: str,
+    store: Store,
+    should_stop: Callable[[], bool],
+    notify: Callable[[str], None],
+) -> Started:
+    """Make the graft of an order, and its training."""
+    graft = make_graft(base, order.name, work.parts, seed=order.settings.seed)
     names = tuple(Named(name) for name in (*below, order.name))
-    checkpoints = Checkpoints(folder / order.name, key=digest)
     training = Training(
         base=base,
-        graft=work.graft,
+        graft=graft,
         plans=[names[0] if len(names) == 1 else Stack(names)],
-        grafts={**below, order.name: work.graft},
+        grafts={**below, order.name: graft},
         objective=work.objective,
         settings=order.settings,
         evaluate=work.evaluate,
-        checkpoints=checkpoints,
+        checkpoints=Checkpoints(store.folder / CHECKPOINTS / order.name, key=digest),
         should_stop=should_stop,
         notify=notify,
     )
-    yield from training.run()
+    return Started(order=order, work=work, training=training, below=below, digest=digest)
+
+
+def finish(started: Started, store: Store) -> Manifest:
+    """Store what was trained, remove its checkpoints, and give its manifest."""
+    order, training = started.order, started.training
     manifest = record_training(
         training,
-        graft=work.graft,
+        graft=training.graft,
         objective=order.objective,
-        data=_list_data(order, work),
-        members=[graft.manifest for graft in below.values() if graft.manifest is not None],
-        step=digest,
+        data=_list_data(order, started.work),
+        members=[graft.manifest for graft in started.below.values() if graft.manifest is not None],
+        step=started.digest,
     )
-    stored = put_once(store, manifest, work.graft.tensors(), processes=training.processes)
-    checkpoints.clear()
-    yield stored
+    stored = put_once(store, manifest, training.graft.tensors(), processes=training.processes)
+    if training.checkpoints is not None:
+        training.checkpoints.clear()
+    return stored
 
 
-def _load_below(base: Base, order: Order, store: Store, *, any_base: bool) -> dict[str, Graft]:
-    """Load the grafts below the new one, lowest first."""
-    if order.under is None:
-        return {}
-    grafts: dict[str, Graft] = {}
-    for named in list_names(parse_plan(order.under)):
-        if named.name == order.name or named.name in grafts:
+def check_names(order: Order) -> None:
+    """Refuse a name that no graft may have, or that is in the plan below the graft already.
+
+    Raises:
+        StoreError: The name has what a name may not have.
+        PlanError: It is in the plan, or the plan cannot be read.
+    """
+    check_name(order.name)
+    taken = {order.name}
+    for named in () if order.under is None else list_names(parse_plan(order.under)):
+        if named.name in taken:
             raise PlanError(
                 f"The plan '{order.under}' below the new graft '{order.name}' names '{named.name}', which is there "
                 "already. Each graft stands in a plan once. Choose another name."
             )
+        taken.add(named.name)
+
+
+def load_below(base: Base, order: Order, store: Store, *, any_base: bool) -> dict[str, Graft]:
+    """Load the grafts below the new one, lowest first."""
+    check_names(order)
+    grafts: dict[str, Graft] = {}
+    for named in () if order.under is None else list_names(parse_plan(order.under)):
         manifest, tensors = store.get(named.name, version=named.version)
         grafts[named.name] = rebuild_graft(base, manifest, tensors, any_base=any_base)
     return grafts
 
 
-def _hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
+def hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
     """Hash all that the trained values depend on."""
     asked = dataclasses.asdict(order)
     # What changes no number is left out, and so is what was not there when orders were first carried out.
@@ -197,6 +282,9 @@ def _hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
         del settings["precision"]
     if order.from_layer is None:
         del asked["from_layer"]
+    # Where the output of frozen layers is kept changes no number, unless it is rounded.
+    for key in ("cache_gib",) if order.cache == "half" else ("cache", "cache_gib"):
+        del asked[key]
     count = load_launch().count
     facts = {
         **asked,
@@ -214,82 +302,28 @@ def _hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _find_read_layers(base: Base, order: Order, below: Mapping[str, Graft]) -> int:
-    """Give how many layers the masked-LM head in force reads."""
-    if order.head_layer is not None:
-        layer = order.head_layer
-    else:
-        heads = [graft.find_head() for graft in below.values()]
-        layers = [head.options.layer for head in heads if isinstance(head, MaskedLmLayers)]
-        if not layers and base.head is None:
-            raise PlanError(
-                f"The base '{base.name}' has no masked-LM head, and no graft below '{order.name}' has one. Expected "
-                "one to train against. Train one with it (--head-layer 8), or name a graft that has one "
-                "(--under mlm)."
-            )
-        layer = layers[-1] if layers else -1
-    return base.sites.num_layers if layer == -1 else layer
-
-
-def _list_restored_layers(below: Mapping[str, Graft]) -> set[int]:
-    """List the layers with a bottleneck of a graft that has a masked-LM head: language grafts stand below it."""
-    return {
-        layer
-        for graft in below.values()
-        if isinstance(graft.find_head(), MaskedLmLayers)
-        for layers in graft.layers.children()
-        if isinstance(layers, BottleneckLayers)
-        for layer, _ in layers.list_places()
-    }
-
-
-def _list_skipped_layers(base: Base, order: Order, below: Mapping[str, Graft]) -> tuple[int, ...]:
-    """List the layers in which a graft that learns from plain text gets no bottleneck."""
-    num_layers = base.sites.num_layers
-    above = range(_find_read_layers(base, order, below), num_layers)
-    skipped = {*order.skip_layers, *above, *_list_restored_layers(below)}
-    if order.from_layer is None:
-        return tuple(sorted(skipped))
-    free = [layer for layer in range(num_layers) if not skipped & {layer, layer - num_layers}]
-    if order.reduction and free and not 0 <= order.from_layer <= free[-1]:
-        raise OptionError(
-            f"The bottleneck of '{order.name}' would begin at layer {order.from_layer}, and the layers that may have "
-            f"one are {', '.join(map(str, free))}, counted from 0. Expected a number from 0 to {free[-1]}. Give "
-            "another --from-layer."
-        )
-    return tuple(sorted({*skipped, *range(order.from_layer)}))
-
-
-def _make_parts(order: Order, *, skip_layers: tuple[int, ...], head: Head | None) -> list[Part]:
-    parts: list[Part] = []
-    if order.reduction:
-        parts.append(Bottleneck(reduction=order.reduction, skip_layers=skip_layers))
-    if order.invertible:
-        parts.append(Invertible())
-    if head is not None:
-        parts.append(head)
-    if not parts:
-        raise OptionError(
-            f"The graft '{order.name}' would have no part: the reduction is 0, and no head or invertible part is "
-            "asked for. Give a reduction above 0, such as 2."
-        )
-    return parts
-
-
 def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft], notify: Callable[[str], None]) -> Work:
-    skip = _list_skipped_layers(base, order, below)
+    skip = list_skipped_layers(
+        base,
+        below,
+        name=order.name,
+        reads=order.head_layer,
+        skip_layers=order.skip_layers,
+        from_layer=order.from_layer if order.reduction else None,
+    )
     head = None if order.head_layer is None else Head(objective="mlm", layer=order.head_layer)
-    parts = _make_parts(order, skip_layers=skip, head=head)
-    graft = make_graft(base, order.name, parts, seed=order.settings.seed)
+    parts = list_parts(
+        order.name, reduction=order.reduction, skip_layers=skip, invertible=order.invertible, head=head
+    )
     text, held_out, num_examples = _read_texts(base, order, notify)
     objective = make_masked_lm(
         base, text, masking=Masking(), num_negatives=order.negatives, seed=order.settings.seed
     )
     if held_out is None:
         sentences = (describe_one_line(order.train),)
-        return Work(graft=graft, objective=objective, num_examples=num_examples, sentences=sentences)
+        return Work(parts=parts, objective=objective, num_examples=num_examples, sentences=sentences)
     evaluate = make_held_out_loss(base, objective, held_out, seed=order.settings.seed)
-    return Work(graft=graft, objective=objective, num_examples=num_examples, evaluate=evaluate)
+    return Work(parts=parts, objective=objective, num_examples=num_examples, evaluate=evaluate)
 
 
 def _read_texts(
@@ -321,8 +355,14 @@ def _prepare_labels(base: Base, order: Order, *, folder: Path) -> Work:
             "layer": -1 if order.head_layer is None else order.head_layer,
         }
     )
-    parts = _make_parts(order, skip_layers=order.skip_layers, head=head)
-    cache = PrefixCache(folder=folder)
+    parts = list_parts(
+        order.name,
+        reduction=order.reduction,
+        skip_layers=order.skip_layers,
+        invertible=order.invertible,
+        head=head,
+    )
+    cache = open_cache(order.cache, gib=order.cache_gib, folder=folder)
     objective, sentence = make_labelling(base, examples, labels=labels, source=order.train, cache=cache)
 
     def evaluate(attachment: Attachment) -> float:
@@ -330,7 +370,7 @@ def _prepare_labels(base: Base, order: Order, *, folder: Path) -> Work:
         return score_examples(attachment, dev, task=order.name, language="und", condition="dev")[0].score
 
     return Work(
-        graft=make_graft(base, order.name, parts, seed=order.settings.seed),
+        parts=parts,
         objective=objective,
         num_examples={"train": len(examples), "dev": 0 if dev is None else len(dev)},
         evaluate=None if dev is None else evaluate,

@@ -12,17 +12,21 @@ from typing import TYPE_CHECKING
 
 from polygraft.attach.graft import Graft, rebuild_graft
 from polygraft.errors import RecipeError, StoreError
-from polygraft.train.prefix import PrefixCache
+from polygraft.recipe.caching import open_cache
 from polygraft.train.processes import Processes, join_processes
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from torch import Tensor
 
     from polygraft.base.base import Base
     from polygraft.recipe.corpus import Corpus
     from polygraft.recipe.schema import Recipe
+    from polygraft.recipe.steps import Job
     from polygraft.store.manifest import Manifest
     from polygraft.store.store import Store
+    from polygraft.train.prefix import PrefixCache
 
 PACKAGES = ("polygraft", "torch", "transformers", "tokenizers")
 MLM = "mlm"
@@ -89,6 +93,8 @@ class Workshop:
     """Grafts made or found so far, by name."""
     manifests: dict[str, Manifest] = field(default_factory=dict)
     """Their manifests in the store."""
+    caches: dict[str, PrefixCache] = field(default_factory=dict)
+    """Outputs of frozen layers by the digest of the task's data: at most one at a time."""
     sentences: list[str] = field(default_factory=list)
     """What a user should know and was not told yet."""
 
@@ -138,16 +144,34 @@ class Workshop:
             )
         return self.grafts[name]
 
-    def make_cache(self) -> PrefixCache | None:
-        """Make what keeps the output of frozen layers while a task is trained, as the recipe wants it."""
-        settings = self.recipe.train.task
-        if settings.cache == "off":
-            return None
-        return PrefixCache(
-            memory=int(settings.cache_gib * 1024**3),
-            folder=self.recipe.folder / "checkpoints",
-            half=settings.cache == "half",
-        )
+    def share_cache(self, data: Path) -> PrefixCache | None:
+        """Give what keeps the output of frozen layers for the trainings on a task's data, as the recipe wants it.
+
+        Trainings on the same data share one; that of other data is let go.
+
+        Args:
+            data: The labelled file that is learned from.
+        """
+        settings, digest = self.recipe.train.task, self.corpus.digest(data)
+        if digest not in self.caches:
+            self.let_go_of_caches([])
+            cache = open_cache(
+                settings.cache, gib=settings.cache_gib, folder=self.recipe.folder / "checkpoints"
+            )
+            if cache is None:
+                return None
+            self.caches[digest] = cache
+        return self.caches[digest]
+
+    def let_go_of_caches(self, coming: Iterable[Job]) -> None:
+        """Free the memory and files of what no coming step trains on.
+
+        Args:
+            coming: The steps that are still to be done.
+        """
+        tasks = [self.recipe.tasks[job.task] for job in coming if job.kind == "task" and job.task is not None]
+        needed = {self.corpus.digest(task.train) for task in tasks}
+        self.caches = {digest: cache for digest, cache in self.caches.items() if digest in needed}
 
     def find_members(self, names: Iterable[str]) -> list[Manifest]:
         """Give the manifests of those grafts among some that are in the store."""

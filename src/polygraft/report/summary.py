@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +13,10 @@ from polygraft.evaluate.gain import Gain
 from polygraft.evaluate.result import Result
 from polygraft.report.reader import from_plain, to_plain
 
-SCHEMA = 2
-"""The version of the file's form that this polygraft writes and reads."""
+SCHEMA = 3
+"""The version of the file's form that this polygraft writes."""
+READ = (2, SCHEMA)
+"""The versions that it reads: 2 knows nothing of padding, of what was looked up, and of memory above the start."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +50,17 @@ class GraftSummary:
     tokens: int
     tokens_per_second: float
     peak_memory_bytes: int
+    """Largest resident size of the process while it was trained."""
+    peak_memory_above_start_bytes: int | None = None
+    """How much of that came on top of what was there at the start."""
+    padding: float | None = None
+    """Share of padding among the tokens of all batches."""
+    looked_up: float | None = None
+    """Share of the batches whose frozen layers were looked up; None where nothing is kept."""
+    cache_memory_bytes: int | None = None
+    """What was kept of them in memory."""
+    cache_file_bytes: int | None = None
+    """The same in memory-mapped files."""
     steps: int
     curve: tuple[Mapping[str, float], ...]
     """Points {"step", "loss", "dev"}; "dev" is a score (0..1) for a task graft, else a loss."""
@@ -108,9 +122,10 @@ def summary_from_json(text: str) -> RunSummary:
             "It should be the results.json of a run. Write it again with `polygraft run`."
         ) from error
     schema = cast("dict[str, Any]", value).get("schema", SCHEMA) if isinstance(value, dict) else SCHEMA
-    if schema != SCHEMA:
+    if isinstance(schema, bool) or schema not in READ:
         raise DataError(
-            f"The run summary has schema {schema!r}; this polygraft reads schema {SCHEMA}. "
+            f"The run summary has schema {schema!r}; this polygraft reads schemas {READ[0]} to {SCHEMA}. "
             "Read it with the polygraft that wrote it, or run the recipe again."
         )
-    return cast("RunSummary", from_plain(value, RunSummary, place="summary"))
+    summary = cast("RunSummary", from_plain(value, RunSummary, place="summary"))
+    return dataclasses.replace(summary, schema=SCHEMA)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from polygraft.report.cells import (
     DASH,
@@ -15,7 +16,7 @@ from polygraft.report.cells import (
     share_cell,
 )
 from polygraft.report.languages import language_name
-from polygraft.report.numbers import format_difference, format_score
+from polygraft.report.numbers import format_bytes, format_difference, format_score, format_share
 from polygraft.report.scores import Comparison, Grid, GridCell, compare, compare_target
 from polygraft.report.summary import BaseSummary, GraftSummary
 
@@ -78,6 +79,8 @@ def cost_table(grafts: Sequence[GraftSummary], *, base: BaseSummary) -> Table:
         "Steps",
         "Time",
         "Tokens/s",
+        "Padding",
+        "Looked up",
         "Peak memory",
     )
     rows = tuple(_cost_row(graft, base=base) for graft in grafts)
@@ -89,6 +92,8 @@ def cost_table(grafts: Sequence[GraftSummary], *, base: BaseSummary) -> Table:
         share_cell(sum(graft.num_bytes for graft in grafts), base.num_bytes),
         count_cell(sum(graft.steps for graft in grafts)),
         seconds_cell(sum(graft.seconds for graft in grafts)),
+        Cell(text=""),
+        Cell(text=""),
         Cell(text=""),
         bytes_cell(max((graft.peak_memory_bytes for graft in grafts), default=0)),
     )
@@ -140,8 +145,24 @@ def _cost_row(graft: GraftSummary, *, base: BaseSummary) -> tuple[Cell, ...]:
         count_cell(graft.steps),
         seconds_cell(graft.seconds),
         count_cell(graft.tokens_per_second),
-        bytes_cell(graft.peak_memory_bytes),
+        _share_of_one_cell(graft.padding),
+        _lookup_cell(graft),
+        _memory_cell(graft),
     )
+
+
+def _share_of_one_cell(share: float | None, *, note: str | None = None) -> Cell:
+    return Cell(text=DASH) if share is None else Cell(text=format_share(share), value=share, note=note)
+
+
+def _lookup_cell(graft: GraftSummary) -> Cell:
+    kept = (graft.cache_memory_bytes or 0) + (graft.cache_file_bytes or 0)
+    return _share_of_one_cell(graft.looked_up, note=f"{format_bytes(kept)} kept" if kept else None)
+
+
+def _memory_cell(graft: GraftSummary) -> Cell:
+    cell, above = bytes_cell(graft.peak_memory_bytes), graft.peak_memory_above_start_bytes
+    return cell if above is None else replace(cell, note=f"{format_bytes(above)} above the start")
 
 
 def _describe_graft(graft: GraftSummary) -> str:

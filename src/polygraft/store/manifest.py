@@ -110,7 +110,7 @@ class Manifest:
     curve: tuple[Mapping[str, float], ...] = ()
     """Points of the training curve, such as `{"step": 10, "loss": 2.5}`."""
     cost: Mapping[str, float] = field(default_factory=dict[str, float])
-    """What training took: seconds, tokens, tokens_per_second, peak_memory_bytes."""
+    """What training took: seconds, tokens, tokens_per_second, peak_memory_bytes and more."""
     num_parameters: int = 0
     """How many floating-point numbers it holds; packed masks and places do not count."""
     num_bytes: int = 0

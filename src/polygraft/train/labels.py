@@ -63,10 +63,16 @@ class Labelling(Objective):
         if batch.labels is None:
             raise DataError("The training data has no labels. Give tagged sentences or labelled texts.")
         head = attachment.find_head()
+        num_found = 0 if self.cache is None else self.cache.num_found
         scores = head(self._run(attachment, batch, layer=head.options.layer, depth=depth))
         labels = batch.labels.flatten()
         total = functional.cross_entropy(scores.flatten(0, -2), labels, ignore_index=IGNORE, reduction="sum")
-        return Loss(total=total, num_targets=int((labels != IGNORE).sum()), num_tokens=batch.num_tokens)
+        return Loss(
+            total=total,
+            num_targets=int((labels != IGNORE).sum()),
+            num_tokens=batch.num_tokens,
+            looked_up=self.cache is not None and self.cache.num_found > num_found,
+        )
 
     def _run(self, attachment: Attachment, batch: Batch, *, layer: int, depth: int) -> Tensor:
         """Compute the hidden states that the head reads, the lowest layers' at most once if there is a cache."""

@@ -7,8 +7,6 @@ from a checkpoint ends with the same bytes as one that was never interrupted (CP
 from __future__ import annotations
 
 import math
-import resource
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
@@ -24,6 +22,7 @@ from polygraft.attach.recompute import recompute_layers
 from polygraft.data.batches import padding_share
 from polygraft.errors import TrainError
 from polygraft.parts.head import Head
+from polygraft.train.memory import PeakMemory
 from polygraft.train.precision import Precision
 from polygraft.train.processes import join_processes
 from polygraft.train.resume import pack_tensors, unpack_tensors
@@ -58,6 +57,9 @@ class Progress:
     best: float | None = None
     since_best: int = 0
     curve: list[dict[str, float]] = field(default_factory=list)
+    num_batches: int = 0
+    num_looked_up: int = 0
+    """Of the batches, those whose frozen layers were looked up."""
     scaler: dict[str, float] = field(default_factory=dict)
     """What float16 needs to go on: see `Precision`."""
 
@@ -114,6 +116,7 @@ class Training:
         self.compiled = _compile_layers(self.base) if self.settings.compile else None
         self.precision = Precision(self.settings.precision, self.base.device)
         self.progress = Progress()
+        self.memory = PeakMemory()
         self.best_tensors: dict[str, Tensor] = {}
         self.updates = self._plan()
         self.depth = count_layers_below(self.graft, num_layers=self.base.sites.num_layers)
@@ -151,6 +154,7 @@ class Training:
             TrainError: The loss is not a number, or a value of the graft gets no gradient.
         """
         self._resume()
+        self.memory.begin()
         self._meet()
         for number in range(self.progress.step, self.total):
             if self._is_done():
@@ -170,15 +174,22 @@ class Training:
             self.notify(self._say_nothing_right())
 
     def measure_cost(self) -> dict[str, float]:
-        """Give what the training took so far: seconds, tokens and their rate, peak memory, the share of padding."""
-        progress = self.progress
+        """Give what the training took so far.
+
+        Returns:
+            Seconds, tokens and their rate, peak memory, the share of padding among the tokens of all batches; with a
+            cache also the share of the batches whose frozen layers were looked up, and the bytes that the cache holds.
+        """
+        progress, cache = self.progress, self.objective.cache
         lengths, batches = self.objective.lengths(), [rows for update in self.updates for rows in update]
         return {
             "seconds": progress.seconds,
             "tokens": float(progress.tokens),
             "tokens_per_second": progress.tokens / max(progress.seconds, 1e-9),
-            "peak_memory_bytes": float(read_peak_memory()),
+            **self.memory.measure(),
             "padding": padding_share(lengths, batches),
+            **({} if cache is None else {"looked_up": progress.num_looked_up / max(1, progress.num_batches)}),
+            **({} if cache is None else cache.measure()),
         }
 
     def _take(self, number: int, started: float) -> Step:
@@ -207,7 +218,7 @@ class Training:
             tokens=progress.tokens,
             held_out=held_out,
             is_best=held_out is not None and progress.since_best == 0,
-            peak_memory_bytes=read_peak_memory(),
+            peak_memory_bytes=self.memory.read(),
         )
 
     def _change_layers(self) -> ExitStack:
@@ -234,6 +245,8 @@ class Training:
             total += float(loss.total.detach())
             num_targets += loss.num_targets
             num_tokens += loss.num_tokens
+            self.progress.num_batches += 1
+            self.progress.num_looked_up += loss.looked_up
         total, num_targets, num_tokens = self.processes.add_up(total, num_targets, num_tokens)
         if not math.isfinite(total):
             raise TrainError(
@@ -321,11 +334,15 @@ class Training:
         )
 
     def save(self) -> None:
-        """Write a checkpoint, if there is a place for it."""
-        if self.checkpoints is not None and self.processes.launch.is_first:
+        """Write a checkpoint, if there is a place for it; afterwards it is there for all processes."""
+        if self.checkpoints is None:
+            return
+        if self.processes.launch.is_first:
             self.progress.scaler = self.precision.pack()
             tensors = pack_tensors(self.graft, self.best_tensors, self.optimiser)
             self.checkpoints.save(self.progress.step, tensors, vars(self.progress))
+        # A launcher ends all processes as soon as one has ended, and one that goes on reads what was written.
+        self.processes.wait()
 
     def _meet(self) -> None:
         """See that all processes begin with the same values at the same step."""
@@ -361,9 +378,3 @@ def _compile_layers(base: Base) -> CompiledLayers:
     from polygraft.attach.compile import CompiledLayers
 
     return CompiledLayers(base)
-
-
-def read_peak_memory() -> int:
-    """Give the largest resident size of this process so far, in bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024

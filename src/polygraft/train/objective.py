@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from polygraft.attach.attach import Attachment
+    from polygraft.train.prefix import PrefixCache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +27,8 @@ class Loss:
     """What was guessed: masked pieces, words, or texts."""
     num_tokens: int
     """Tokens that went through the base, without padding."""
+    looked_up: bool = False
+    """Whether what frozen layers give for it was looked up."""
 
     @property
     def mean(self) -> Tensor:
@@ -39,6 +42,8 @@ class Objective(ABC):
     name: ClassVar[str]
     scores_can_be_zero: ClassVar[bool] = False
     """Whether a held-out score of 0 says that nothing is right yet."""
+    cache: PrefixCache | None = None
+    """Where the output of frozen layers is kept, if anywhere."""
 
     @abstractmethod
     def lengths(self) -> NDArray[np.int64]:

@@ -62,6 +62,13 @@ class PrefixCache:
         """Bytes that lie in memory-mapped files."""
         return self._files.used
 
+    def measure(self) -> dict[str, float]:
+        """Give how much it holds, as a manifest tells it."""
+        return {
+            "cache_memory_bytes": float(self.bytes_in_memory),
+            "cache_file_bytes": float(self.bytes_in_files),
+        }
+
     def fetch(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
         """Give the block of a key, computed at most once while there is room.
 

@@ -29,9 +29,14 @@ class Step:
     is_best: bool
     """Whether that score is better than all before."""
     peak_memory_bytes: int
-    """The process' largest resident size so far."""
+    """The process' largest resident size since the training began or went on."""
 
     @property
     def tokens_per_second(self) -> float:
         """Mean rate since the beginning."""
         return self.tokens / self.seconds if self.seconds > 0 else 0.0
+
+    @property
+    def seconds_left(self) -> float:
+        """What the rest of the training takes at the mean rate so far."""
+        return self.seconds / self.number * (self.total - self.number)

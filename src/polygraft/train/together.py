@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from polygraft.train.loop import Interrupted
@@ -12,7 +12,13 @@ if TYPE_CHECKING:
     from polygraft.train.step import Step
 
 
-def run_together(trainings: Sequence[Training]) -> Iterator[tuple[int, Step]]:
+def ignore(number: int) -> None:
+    """Do nothing about a training that has ended."""
+
+
+def run_together(
+    trainings: Sequence[Training], *, finished: Callable[[int], None] = ignore
+) -> Iterator[tuple[int, Step]]:
     """Train several grafts side by side, one update of each in turn.
 
     Trainings that are given one and the same objective share what it looks up: with a `PrefixCache`, the frozen layers
@@ -20,6 +26,7 @@ def run_together(trainings: Sequence[Training]) -> Iterator[tuple[int, Step]]:
 
     Args:
         trainings: On one base.
+        finished: Told the number of each training that has ended, while others may go on.
 
     Yields:
         The number of the training in `trainings`, and what it told.
@@ -35,6 +42,7 @@ def run_together(trainings: Sequence[Training]) -> Iterator[tuple[int, Step]]:
                 step = next(running[number])
             except StopIteration:
                 del running[number]
+                finished(number)
                 continue
             except Interrupted:
                 for other in running:

@@ -1,0 +1,202 @@
+"""Trains what a `polygraft train` command asks for: its progress, its log, and what came out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polygraft.cli.console import say, show_table, write_json
+from polygraft.cli.gathered import GatheredSteps
+from polygraft.cli.grafts import show_manifest, summarise
+from polygraft.cli.interrupt import stop_on_signals
+from polygraft.cli.loading import open_base
+from polygraft.cli.progress import make_display
+from polygraft.cli.seeds import build_seed_table
+from polygraft.cli.tracking import check_before, take_turns, track_order
+from polygraft.settings import load_launch
+
+if TYPE_CHECKING:
+    from polygraft.base.base import Base
+    from polygraft.cli.progress import Display
+    from polygraft.recipe.log import EventLog
+    from polygraft.recipe.single import Order
+    from polygraft.store.manifest import Manifest
+    from polygraft.store.store import Store
+    from polygraft.train.trackers import Trackers
+
+
+def carry_out(
+    order: Order,
+    *,
+    seeds: Sequence[int] = (),
+    base: str,
+    store: Path,
+    device: str,
+    dtype: str,
+    any_base: bool,
+    log: Path | None,
+    trackers: Sequence[str],
+    as_json: bool,
+) -> None:
+    """Train one graft, or one for each seed, with its progress on standard error, and show what came out.
+
+    Args:
+        order: What to train.
+        seeds: The seeds of several grafts in one pass; none trains the one of the order.
+        base: Name of the frozen base.
+        store: The folder of grafts.
+        device: Where the base is computed.
+        dtype: Its number format.
+        any_base: Whether to accept grafts of another base below.
+        log: The file to which each event is added as a line of JSON.
+        trackers: What every update is logged to.
+        as_json: Whether to show JSON instead of a table.
+    """
+    from polygraft.recipe.log import open_log
+    from polygraft.recipe.several import check_alike, spread_seeds
+    from polygraft.store.store import Store
+
+    orders = spread_seeds(order, seeds) if seeds else [order]
+    if seeds:
+        check_alike(orders)
+    check_before(trackers)
+    # Of several processes, the first one tells for all.
+    is_first = load_launch().is_first
+    with open_log(log if is_first else None) as opened:
+        loaded = open_base(base, device=device, dtype=dtype)
+        for each in orders:
+            opened.write("TrainStarted", _describe_order(each, base=loaded, store=store))
+        tracking = track_order(order, trackers)
+        with stop_on_signals() as should_stop, make_display() as display, tracking as tracker:
+            train = _train_several if seeds else _train_one
+            stored = train(
+                loaded,
+                orders,
+                store=Store(store),
+                any_base=any_base,
+                should_stop=should_stop,
+                display=display,
+                log=opened,
+                tracker=tracker,
+            )
+    if not is_first:
+        return
+    if as_json:
+        write_json([summarise(manifest) for manifest in stored] if seeds else summarise(stored[0]))
+    elif seeds:
+        show_table(build_seed_table(f"{order.name}, one graft a seed", stored))
+    else:
+        show_manifest(stored[0])
+
+
+def _train_one(
+    base: Base,
+    orders: Sequence[Order],
+    *,
+    store: Store,
+    any_base: bool,
+    should_stop: Callable[[], bool],
+    display: Display,
+    log: EventLog,
+    tracker: Trackers,
+) -> list[Manifest]:
+    from polygraft.recipe.log import describe_step
+    from polygraft.recipe.single import train_graft
+    from polygraft.store.manifest import Manifest
+
+    (order,) = orders
+    stored: list[Manifest] = []
+    num_steps = 0
+    display.begin(f"Training '{order.name}' ({order.objective}) on {order.train} ...", name=order.name)
+    for item in train_graft(
+        base,
+        order,
+        store=store,
+        any_base=any_base,
+        should_stop=should_stop,
+        notify=_tell_both(display, log),
+    ):
+        if isinstance(item, Manifest):
+            stored.append(item)
+            log.write("TrainFinished", _describe_end(item, is_new=num_steps > 0))
+        else:
+            num_steps += 1
+            display.advance(item)
+            log.write("TrainStep", {"name": order.name, **describe_step(item)})
+            tracker.log(item, run=order.name)
+    if num_steps == 0 and load_launch().is_first:
+        say(f"This very graft was trained before: it is version {stored[0].version} of '{order.name}'.")
+    return stored
+
+
+def _train_several(
+    base: Base,
+    orders: Sequence[Order],
+    *,
+    store: Store,
+    any_base: bool,
+    should_stop: Callable[[], bool],
+    display: Display,
+    log: EventLog,
+    tracker: Trackers,
+) -> list[Manifest]:
+    from polygraft.recipe.log import describe_step
+    from polygraft.recipe.several import train_grafts
+    from polygraft.store.manifest import Manifest
+
+    stored: dict[str, Manifest] = {}
+    gathered = GatheredSteps(len(orders))
+    names = ", ".join(f"'{order.name}'" for order in orders)
+    first = orders[0]
+    display.begin(
+        f"Training {names} ({first.objective}) on {first.train} ...", name=f"{len(orders)} seeds together"
+    )
+    training = train_grafts(
+        base,
+        orders,
+        store=store,
+        any_base=any_base,
+        should_stop=should_stop,
+        notify=_tell_both(display, log),
+    )
+    with take_turns(tracker) as track:
+        for order, item in training:
+            if isinstance(item, Manifest):
+                stored[order.name] = item
+                is_new = order.name in gathered.last
+                gathered.end(order.name)
+                log.write("TrainFinished", _describe_end(item, is_new=is_new))
+                if not is_new:
+                    display.note(f"'{order.name}' was trained before: it is version {item.version}.")
+            else:
+                display.advance(gathered.add(order.name, item))
+                log.write("TrainStep", {"name": order.name, **describe_step(item)})
+                track(item, order.name)
+    return [stored[order.name] for order in orders]
+
+
+def _tell_both(display: Display, log: EventLog) -> Callable[[str], None]:
+    def tell(sentence: str) -> None:
+        display.note(sentence)
+        log.write("Noted", {"sentence": sentence})
+
+    return tell
+
+
+def _describe_order(order: Order, *, base: Base, store: Path) -> dict[str, object]:
+    """Give what a log tells of a training that begins."""
+    from polygraft.recipe.log import as_object
+
+    return {**as_object(order), "base": base.name, "fingerprint": base.fingerprint, "store": store}
+
+
+def _describe_end(manifest: Manifest, *, is_new: bool) -> dict[str, object]:
+    """Give what a log tells of a training that has ended."""
+    return {
+        **summarise(manifest),
+        "sha256": manifest.sha256,
+        "settings": manifest.hyperparameters,
+        "cost": manifest.cost,
+        "is_new": is_new,
+    }

@@ -1,0 +1,112 @@
+"""What a graft is made of that is trained without a recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from polygraft.errors import OptionError, PlanError
+from polygraft.parts.bottleneck import Bottleneck, BottleneckLayers
+from polygraft.parts.head import Head, MaskedLmLayers
+from polygraft.parts.invertible import Invertible
+
+if TYPE_CHECKING:
+    from polygraft.attach.graft import Graft
+    from polygraft.base.base import Base
+    from polygraft.parts.part import Part
+
+
+def list_parts(
+    name: str, *, reduction: float, skip_layers: Sequence[int], invertible: bool, head: Head | None
+) -> list[Part]:
+    """List its parts.
+
+    Args:
+        name: What the graft is called.
+        reduction: Of the bottleneck; 0 leaves it out.
+        skip_layers: Layers without a bottleneck.
+        invertible: Whether it has an invertible part.
+        head: Its head, if any.
+
+    Raises:
+        OptionError: It would have none.
+    """
+    parts: list[Part] = []
+    if reduction:
+        parts.append(Bottleneck(reduction=reduction, skip_layers=tuple(skip_layers)))
+    if invertible:
+        parts.append(Invertible())
+    if head is not None:
+        parts.append(head)
+    if not parts:
+        raise OptionError(
+            f"The graft '{name}' would have no part: the reduction is 0, and no head or invertible part is asked for. "
+            "Give a reduction above 0, such as 2."
+        )
+    return parts
+
+
+def list_skipped_layers(
+    base: Base,
+    below: Mapping[str, Graft],
+    *,
+    name: str,
+    reads: int | None,
+    skip_layers: Sequence[int],
+    from_layer: int | None,
+) -> tuple[int, ...]:
+    """List the layers in which a graft that learns from plain text gets no bottleneck.
+
+    Args:
+        base: The frozen base.
+        below: The frozen grafts below it.
+        name: What the graft is called.
+        reads: After how many layers its own masked-LM head reads, -1 for all; None where it has no head.
+        skip_layers: Layers that were to be left out.
+        from_layer: The first layer that was to have one; None leaves that open.
+
+    Raises:
+        PlanError: There is no masked-LM head to learn against.
+        OptionError: `from_layer` leaves no layer.
+    """
+    num_layers = base.sites.num_layers
+    above = range(_find_read_layers(base, below, name=name, reads=reads), num_layers)
+    skipped = {*skip_layers, *above, *_list_restored_layers(below)}
+    if from_layer is None:
+        return tuple(sorted(skipped))
+    free = [layer for layer in range(num_layers) if not skipped & {layer, layer - num_layers}]
+    if free and not 0 <= from_layer <= free[-1]:
+        raise OptionError(
+            f"The bottleneck of '{name}' would begin at layer {from_layer}, and the layers that may have one are "
+            f"{', '.join(map(str, free))}, counted from 0. Expected a number from 0 to {free[-1]}. Give another "
+            "--from-layer."
+        )
+    return tuple(sorted({*skipped, *range(from_layer)}))
+
+
+def _find_read_layers(base: Base, below: Mapping[str, Graft], *, name: str, reads: int | None) -> int:
+    """Give how many layers the masked-LM head in force reads."""
+    if reads is not None:
+        layer = reads
+    else:
+        heads = [graft.find_head() for graft in below.values()]
+        layers = [head.options.layer for head in heads if isinstance(head, MaskedLmLayers)]
+        if not layers and base.head is None:
+            raise PlanError(
+                f"The base '{base.name}' has no masked-LM head, and no graft below '{name}' has one. Expected one to "
+                "train against. Train one with it (--head-layer 8), or name a graft that has one (--under mlm)."
+            )
+        layer = layers[-1] if layers else -1
+    return base.sites.num_layers if layer == -1 else layer
+
+
+def _list_restored_layers(below: Mapping[str, Graft]) -> set[int]:
+    """List the layers with a bottleneck of a graft that has a masked-LM head: language grafts stand below it."""
+    return {
+        layer
+        for graft in below.values()
+        if isinstance(graft.find_head(), MaskedLmLayers)
+        for layers in graft.layers.children()
+        if isinstance(layers, BottleneckLayers)
+        for layer, _ in layers.list_places()
+    }

@@ -1,0 +1,75 @@
+"""How much memory the process holds while a graft is trained."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+STATUS = Path("/proc/self/status")
+"""Where Linux tells the resident size of this process (VmRSS) and the largest so far (VmHWM), in kB."""
+RESET = Path("/proc/self/clear_refs")
+"""Where Linux takes the order to begin the largest anew."""
+RESET_PEAK = "5"
+
+
+class PeakMemory:
+    """The largest resident size of this process since a moment, such as the start of a training.
+
+    On Linux the system's own record is begun anew at that moment, so that nothing from before counts. Where that cannot
+    be done, it is the largest since the process began. Several may be in use at once: each remembers what it has read.
+    """
+
+    def __init__(self) -> None:
+        self.start = 0
+        """Resident size at that moment, in bytes."""
+        self.peak = 0
+
+    def begin(self) -> None:
+        """Count from now on."""
+        begin_peak()
+        # Where the system does not tell what is resident now, its largest so far stands for it.
+        self.start = read_status("VmRSS") or read_peak()
+        self.peak = self.start
+
+    def read(self) -> int:
+        """Give the largest resident size since the beginning, in bytes."""
+        self.peak = max(self.peak, read_peak())
+        return self.peak
+
+    def measure(self) -> dict[str, float]:
+        """Give what a manifest tells: the largest, and how much of it came on top of what was there at the start."""
+        peak = self.read()
+        return {
+            "peak_memory_bytes": float(peak),
+            "peak_memory_above_start_bytes": float(peak - self.start),
+        }
+
+
+def read_peak() -> int:
+    """Give the largest resident size of this process that the system has on record, in bytes."""
+    found = read_status("VmHWM")
+    if found is not None:
+        return found
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def read_status(key: str) -> int | None:
+    """Give a size from Linux' record of this process in bytes, or None where there is no such record."""
+    try:
+        lines = STATUS.read_text(encoding="ascii", errors="replace").splitlines()
+    except OSError:
+        return None
+    sizes = [line.split()[1] for line in lines if line.startswith(f"{key}:")]
+    return int(sizes[0]) * 1024 if sizes else None
+
+
+def begin_peak() -> None:
+    """Let the system's record of the largest resident size begin anew, where it can."""
+    try:
+        with RESET.open("r+", encoding="ascii") as file:
+            file.write(RESET_PEAK)
+    except OSError:
+        # No such system, or not allowed: the record goes on.
+        return

@@ -1,0 +1,69 @@
+"""The log of events."""
+
+from __future__ import annotations
+
+import json
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+from tests.train.material import make_training, run
+
+from polygraft.errors import OptionError
+from polygraft.recipe.log import EventLog, describe_step, open_log
+
+
+def test_each_event_is_one_line_that_can_be_read_at_once(tmp_path: Path):
+    path = tmp_path / "log.jsonl"
+    with open_log(path) as log:
+        log.write("Noted", {"sentence": "Zwei\nZeilen ü", "path": Path("a")})
+        [line] = path.read_text(encoding="utf-8").splitlines()
+    found = json.loads(line)
+    assert datetime.fromisoformat(found.pop("time")).tzinfo is not None
+    assert found == {"event": "Noted", "sentence": "Zwei\nZeilen ü", "path": "a"}
+
+
+def test_what_an_earlier_command_wrote_stays(tmp_path: Path):
+    path = tmp_path / "log.jsonl"
+    for name in ("a", "b"):
+        with open_log(path) as log:
+            log.write(name, {})
+    assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["a", "b"]
+
+
+def test_without_a_file_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    with open_log(None) as log:
+        log.write("Noted", {})
+    EventLog(None).write("Noted", {})
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_place_that_cannot_be_written_is_said(tmp_path: Path):
+    path = tmp_path / "none" / "log.jsonl"
+    with pytest.raises(OptionError) as caught, open_log(path):
+        pass
+    assert str(caught.value) == (
+        f"The log {path} cannot be written: No such file or directory. A file in a folder that is there and may be "
+        "written was expected. Make the folder, or give another file to --log-json."
+    )
+
+
+def test_a_step_is_told_in_numbers():
+    training = make_training("mlm", steps=2, evaluate=lambda attachment: -3.5)
+    first, _ = run(training)
+    found = describe_step(first)
+    assert found == {
+        "step": 1,
+        "total": 2,
+        "loss": first.loss,
+        "lr": first.lr,
+        "plan": "new",
+        "tokens": first.num_tokens,
+        "seconds": first.seconds,
+        "tokens_per_second": first.num_tokens / first.seconds,
+        "held_out": 3.5,
+        "is_best": True,
+        "peak_memory_bytes": first.peak_memory_bytes,
+        "seconds_left": pytest.approx(first.seconds),
+    }

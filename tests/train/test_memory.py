@@ -1,0 +1,93 @@
+"""Peak memory is that of a training, and not of what came before it."""
+
+from __future__ import annotations
+
+import resource
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tests.train.material import make_training, run
+
+from polygraft.train import memory
+from polygraft.train.memory import PeakMemory
+
+MB = 1_000_000
+
+
+def take(num_bytes: int) -> None:
+    """Hold so much memory for a moment; blocks of this size go back to the system at once."""
+    np.ones(num_bytes, dtype=np.uint8).sum()
+
+
+def can_begin_anew() -> bool:
+    try:
+        memory.RESET.write_text(memory.RESET_PEAK)
+    except OSError:
+        return False
+    return memory.read_status("VmHWM") is not None
+
+
+needs_linux = pytest.mark.skipif(
+    not can_begin_anew(), reason="The system keeps one record for a whole process."
+)
+
+
+@needs_linux
+def test_what_came_before_does_not_count():
+    take(400 * MB)
+    peak = PeakMemory()
+    peak.begin()
+    take(100 * MB)
+    found = peak.measure()
+    assert found["peak_memory_bytes"] == peak.read() == peak.start + found["peak_memory_above_start_bytes"]
+    assert 95 * MB < found["peak_memory_above_start_bytes"] < 200 * MB
+
+
+@needs_linux
+def test_what_one_has_read_stays_when_another_begins():
+    first, second = PeakMemory(), PeakMemory()
+    first.begin()
+    take(300 * MB)
+    before = first.read()
+    second.begin()
+    take(100 * MB)
+    assert first.read() == before
+    assert second.read() < before - 100 * MB
+
+
+@needs_linux
+def test_a_later_training_does_not_show_the_peak_of_an_earlier_one():
+    first, second = make_training(steps=1), make_training(steps=2)
+    run(first)
+    first.memory.begin()
+    take(400 * MB)
+    large = first.measure_cost()["peak_memory_bytes"]
+    steps = run(second)
+    cost = second.measure_cost()
+    assert cost["peak_memory_bytes"] < large - 200 * MB
+    assert steps[-1].peak_memory_bytes <= cost["peak_memory_bytes"]
+    assert 0 <= cost["peak_memory_above_start_bytes"] < 200 * MB
+
+
+def test_elsewhere_it_is_the_largest_since_the_process_began(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(memory, "STATUS", tmp_path / "none")
+    monkeypatch.setattr(memory, "RESET", tmp_path / "none")
+    peak = PeakMemory()
+    peak.begin()
+    largest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    assert peak.read() == peak.start == largest
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_system_that_tells_no_peak_is_asked_for_the_largest_of_the_process(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    (tmp_path / "status").write_text("Name:\tpython\nVmRSS:\t   12 kB\n")
+    monkeypatch.setattr(memory, "STATUS", tmp_path / "status")
+    monkeypatch.setattr(memory, "RESET", tmp_path / "none")
+    peak = PeakMemory()
+    peak.begin()
+    assert peak.start == 12 * 1024
+    assert peak.read() >= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
