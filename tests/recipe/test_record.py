@@ -47,7 +47,13 @@ def test_a_held_out_score_of_text_is_told_as_a_loss(
     assert (found.objective, found.trained_under, found.data) == (objective, "new", tuple(DATA))
     assert found.members == (MemberRecord(name="ner", version=7, sha256="ab" * 32),)
     settings = {key: value for key, value in vars(training.settings).items() if value is not None}
-    assert found.hyperparameters == {**settings, "steps_done": 10, "plans": ["new"], "strength": 0.5}
+    assert found.hyperparameters == {
+        **settings,
+        "processes": 1,
+        "steps_done": 10,
+        "plans": ["new"],
+        "strength": 0.5,
+    }
     assert "epochs" not in found.hyperparameters
     stored = Store(tmp_path).put(found, training.graft.tensors())
     assert (stored.parts, stored.base.fingerprint) == (found.parts, training.base.fingerprint)

@@ -39,8 +39,12 @@ def spread_seeds(order: Order, seeds: Sequence[int]) -> list[Order]:
         seeds: Each once.
 
     Example:
+        >>> from pathlib import Path
+        >>> from polygraft.recipe.single import Order
         >>> from polygraft.train.settings import TrainSettings
-        >>> order = Order(name="ner", objective="tokens", train=Path("a"), settings=TrainSettings(epochs=1))
+        >>> order = Order(
+        ...     name="ner", objective="tokens", train=Path("a.conll"), settings=TrainSettings(epochs=1)
+        ... )
         >>> [(each.name, each.settings.seed) for each in spread_seeds(order, [0, 7])]
         [('ner-s0', 0), ('ner-s7', 7)]
     """
