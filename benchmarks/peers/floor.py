@@ -1,8 +1,9 @@
 """How near a masked-LM step comes to its products alone: prints one line of JSON.
 
 The floor of a step is the time that its multiply-adds take at the measured matrix rate: the frozen base's forward
-pass and the gradient by its activations, of the linear layers, of attention, of the masked-LM head, and of the decoder
-at the masked positions over the pieces that are scored. Nothing else is in it: no LayerNorm, no GELU, no softmax, no
+pass and the gradient by its activations, of the linear layers (the last layer's feed-forward part where pieces are
+masked, which nothing else reads), of attention, of the masked-LM head, and of the decoder at the masked positions over
+the pieces that are scored. Nothing else is in it: no LayerNorm, no GELU, no softmax, no
 optimiser. The share with the graft's own products is given apart. The rate is measured on the base's own shapes,
 before every few steps, since the speed of a machine drifts.
 """
@@ -80,8 +81,11 @@ def list_products(base: Base, *, rows: int, length: int, num_masked: int, num_pi
     tokens, pairs, part = rows * length, rows * config.num_attention_heads, size // config.num_attention_heads
     return [
         *list_linear("attention's projections", rows=tokens, inner=size, columns=size, count=4 * layers),
-        *list_linear("feed-forward up", rows=tokens, inner=size, columns=wide, count=layers),
-        *list_linear("feed-forward down", rows=tokens, inner=wide, columns=size, count=layers),
+        *list_linear("feed-forward up", rows=tokens, inner=size, columns=wide, count=layers - 1),
+        *list_linear("feed-forward down", rows=tokens, inner=wide, columns=size, count=layers - 1),
+        # In the last layer nobody reads the others.
+        *list_linear("last feed-forward up", rows=num_masked, inner=size, columns=wide, count=1),
+        *list_linear("last feed-forward down", rows=num_masked, inner=wide, columns=size, count=1),
         # Of attention, forward and back: the scores and the gradient by the weights have one shape; the mix of values
         # and the gradients by queries, keys and values the other.
         Product(name="scores", rows=length, inner=part, columns=length, count=2 * layers, batch=pairs),
@@ -91,13 +95,14 @@ def list_products(base: Base, *, rows: int, length: int, num_masked: int, num_pi
     ]
 
 
-def list_own_products(base: Base, *, tokens: int, reduction: int) -> list[Product]:
+def list_own_products(base: Base, *, tokens: int, num_masked: int, reduction: int) -> list[Product]:
     """List the products of the graft's bottlenecks: forward, gradient by the input, gradient by the weights."""
     config = base.model.config
-    size, count = config.hidden_size, 3 * config.num_hidden_layers
+    size, width, last = config.hidden_size, config.hidden_size // reduction, config.num_hidden_layers - 1
     return [
-        Product(name="down", rows=tokens, inner=size, columns=size // reduction, count=count),
-        Product(name="up", rows=tokens, inner=size // reduction, columns=size, count=count),
+        Product(name=f"{name} of {rows}", rows=rows, inner=inner, columns=columns, count=3 * count)
+        for rows, count in ((tokens, last), (num_masked, 1))
+        for name, inner, columns in (("down", size, width), ("up", width, size))
     ]
 
 
@@ -119,12 +124,13 @@ def compare(job: Job, base: Base) -> dict[str, Any]:
     objective = make_objective(work, read_rows(job.folder / "rows.npz"), base, exact=False)
     assert isinstance(objective, MaskedLm)
     assert objective.vocabulary is not None
-    rows, num_pieces = work.batch_tokens // work.length, len(objective.vocabulary)
+    rows = work.batch_tokens // work.length
+    num_pieces = len(objective.vocabulary) + objective.num_negatives
     num_masked = round(Masking().rate * rows * (work.length - 2))
     products = list_products(
         base, rows=rows, length=work.length, num_masked=num_masked, num_pieces=num_pieces
     )
-    own = list_own_products(base, tokens=work.batch_tokens, reduction=work.reduction)
+    own = list_own_products(base, tokens=work.batch_tokens, num_masked=num_masked, reduction=work.reduction)
     whole = sum(product.multiply_adds for product in products)
     with_own = whole + sum(product.multiply_adds for product in own)
     training = make_training(base, graft, objective, plan_training(work))

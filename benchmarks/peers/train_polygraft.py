@@ -29,7 +29,7 @@ from polygraft.train.loop import Training
 from polygraft.train.mlm import MaskedLm
 from polygraft.train.objective import Objective
 from polygraft.train.prefix import PrefixCache
-from polygraft.train.settings import TrainSettings
+from polygraft.train.settings import NUM_NEGATIVES, TrainSettings
 from polygraft.train.step import Step
 from polygraft.train.together import run_together
 
@@ -63,7 +63,7 @@ def make_objective(
     if work.kind in ("mlm", "floor"):
         text = EncodedText(ids=rows.ids, starts=rows.starts)
         vocabulary = None if exact else corpus_vocabulary(text, special_ids=base.special_ids)
-        return MaskedLm(text, vocabulary=vocabulary, masking=Masking())
+        return MaskedLm(text, vocabulary=vocabulary, masking=Masking(), num_negatives=NUM_NEGATIVES)
     tags = EncodedTags(
         ids=rows.ids,
         starts=rows.starts,

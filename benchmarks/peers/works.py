@@ -12,7 +12,7 @@ from typing import Any, Literal
 OURS, PEERS, FLOOR = "train_polygraft.py", "train_peers.py", "floor.py"
 
 SIDES: dict[str, tuple[str, str]] = {
-    "polygraft": (OURS, "its defaults; masked-LM scores the corpus' own pieces"),
+    "polygraft": (OURS, "its defaults; masked-LM scores the corpus' own pieces and a thousand others"),
     "polygraft-exact": (OURS, "masked-LM scores all pieces, as the peers do"),
     "polygraft-in-turn": (OURS, "the grafts one after another"),
     "polygraft-at-once": (OURS, "the grafts in one pass"),

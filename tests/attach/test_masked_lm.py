@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
+import statistics
+
 import pytest
 import torch
 from tests.reference import bare_copy, compute_hidden, compute_logits
 from tests.tiny import VOCAB, make_base, make_batch, make_model, make_trained_graft
+from torch import Tensor
 
 from polygraft.attach import cross_entropy
 from polygraft.attach.attach import attach
@@ -68,6 +73,93 @@ def test_a_smaller_vocabulary_scores_its_own_pieces_only():
     scores = (x @ weight.T + bias)[:, vocabulary]
     expected = (scores.logsumexp(1) - scores[torch.arange(4), [1, 1, 2, 3]]).sum()
     assert loss.item() == pytest.approx(expected.item(), abs=1e-4)
+
+
+def measure_drawn(count: int, steps: range, *, vocabulary: Tensor, seed: int = 3) -> list[float]:
+    """The loss of the bare base over a vocabulary and some of the other pieces, for several draws."""
+    base, batch = make_base("bert"), make_masked()
+    with torch.no_grad(), attach(base, None) as attachment:
+        decoder = Decoder(attachment, vocabulary, num_negatives=count)
+        found: list[float] = []
+        for step in steps:
+            decoder.draw(seed=seed, step=step)
+            found.append(sum_masked_lm_loss(attachment, batch, decoder).item())
+    return found
+
+
+def score_bare() -> Tensor:
+    """All scores of the bare base at the masked positions [N, V]."""
+    base, batch = make_base("bert"), make_masked()
+    with torch.no_grad(), attach(base, None) as attachment:
+        hidden = attachment.run(batch.input_ids, batch.attention_mask)
+        x, weight, bias = attachment.prepare_decoding(hidden.flatten(0, 1)[POSITIONS])
+        return x @ weight.T + bias
+
+
+def test_a_drawn_piece_stands_for_as_many_as_were_not_drawn():
+    vocabulary, scores = torch.tensor([4, 7, 30, 55]), score_bare()
+    others = [piece for piece in range(VOCAB) if piece not in vocabulary.tolist()]
+    right = scores[torch.arange(4), TARGETS].sum()
+    # With one drawn, the loss says which: each of them counts as all of the others.
+    by_piece = {
+        piece: sum(
+            torch.cat([row[vocabulary], row[piece : piece + 1] + math.log(len(others))]).logsumexp(0)
+            for row in scores
+        )
+        - right
+        for piece in others
+    }
+    drawn: set[int] = set()
+    for loss in measure_drawn(1, range(400), vocabulary=vocabulary):
+        nearest = min(others, key=lambda piece: abs(float(by_piece[piece]) - loss))
+        assert loss == pytest.approx(float(by_piece[nearest]), abs=1e-4)
+        drawn.add(nearest)
+    assert len(drawn) > 0.9 * len(others)
+
+
+def test_the_sum_under_the_softmax_is_right_on_average():
+    vocabulary, scores = torch.tensor([7]), score_bare()[:1]
+    batch = make_masked()
+    batch = dataclasses.replace(batch, positions=POSITIONS[:1], targets=TARGETS[:1])
+    with torch.no_grad(), attach(make_base("bert"), None) as attachment:
+        decoder = Decoder(attachment, vocabulary, num_negatives=6)
+        sums: list[float] = []
+        for step in range(3000):
+            decoder.draw(seed=0, step=step)
+            sums.append(math.exp(sum_masked_lm_loss(attachment, batch, decoder).item()))
+    # Each is the sum over the probability of the right piece.
+    expected = float((scores.logsumexp(1) - scores[0, 7]).exp())
+    assert statistics.fmean(sums) == pytest.approx(expected, rel=0.03)
+    assert statistics.stdev(sums) > 0.05 * expected
+
+
+def test_all_other_pieces_are_drawn_if_there_are_fewer():
+    (found,) = measure_drawn(10 * VOCAB, range(1), vocabulary=torch.tensor([4, 7, 30, 55]))
+    scores = score_bare()
+    expected = (scores.logsumexp(1) - scores[torch.arange(4), TARGETS]).sum()
+    assert found == pytest.approx(expected.item(), abs=1e-4)
+
+
+def test_equal_seeds_and_steps_draw_equal_pieces():
+    vocabulary = torch.tensor([4, 7, 30, 55])
+    first = measure_drawn(3, range(5), vocabulary=vocabulary)
+    assert measure_drawn(3, range(5), vocabulary=vocabulary) == first
+    assert measure_drawn(3, range(2, 5), vocabulary=vocabulary) == first[2:]
+    assert len(set(first)) == 5
+    assert measure_drawn(3, range(5), vocabulary=vocabulary, seed=4) != first
+
+
+def test_gradients_reach_the_biases_of_the_drawn_pieces_alone():
+    base, batch = make_base("bert"), make_masked()
+    graft = make_trained_graft(base, "qu", [*language_graft(), Head(objective="mlm", layer=2)])
+    vocabulary = torch.tensor([4, 7, 30, 55])
+    with attach(base, "qu", grafts=[graft]) as attachment:
+        decoder = Decoder(attachment, vocabulary, num_negatives=3)
+        decoder.draw(seed=0, step=1)
+        sum_masked_lm_loss(attachment, batch, decoder).backward()
+    moved = graft.layers["head"].bias.grad.nonzero().flatten().tolist()
+    assert len(moved) == 7
+    assert set(vocabulary.tolist()) < set(moved)
 
 
 def test_a_target_outside_the_vocabulary_is_refused():

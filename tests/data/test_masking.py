@@ -216,30 +216,3 @@ def test_a_vocabulary_holds_what_is_used_and_what_is_special():
     vocabulary = corpus_vocabulary(encoded, special_ids=SPECIAL)
     assert vocabulary.tolist() == [0, 1, 2, 3, 4, 7, 900]
     assert vocabulary.dtype == torch.int64
-
-
-def test_pieces_that_a_corpus_does_not_use_are_added_by_chance():
-    encoded = EncodedText(ids=np.array([0, 90, 7, 2], dtype=np.int32), starts=np.array([0, 4]))
-
-    def find(**options: int) -> set[int]:
-        vocabulary = corpus_vocabulary(encoded, special_ids=SPECIAL, num_pieces=100, **options).tolist()
-        assert vocabulary == sorted(set(vocabulary))
-        return set(vocabulary)
-
-    used = {*SPECIAL, 7, 90}
-    assert find(num_negatives=0) == used
-    added = find(num_negatives=20, seed=3) - used
-    assert len(added) == 20
-    assert added <= set(range(100))
-    assert find(num_negatives=20, seed=3) == used | added != find(num_negatives=20, seed=4)
-    assert find(num_negatives=1000) == set(range(100))
-
-
-def test_every_piece_is_added_equally_often():
-    encoded = EncodedText(ids=np.array([0, 9, 2], dtype=np.int32), starts=np.array([0, 3]))
-    times = np.zeros(30)
-    for seed in range(600):
-        options = {"num_pieces": 30, "num_negatives": 6, "seed": seed}
-        times[corpus_vocabulary(encoded, special_ids=SPECIAL, **options).numpy()] += 1
-    others = [piece for piece in range(30) if piece not in {*SPECIAL, 9}]
-    assert times[others] == pytest.approx(np.full(24, 150), rel=0.3)

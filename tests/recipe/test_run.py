@@ -113,9 +113,11 @@ def test_the_steps_of_training_are_told_and_kept_in_manifests(here: Path):
     assert [(record.name, record.num_examples) for record in task.data] == [("train", 30), ("dev", 10)]
 
 
-@pytest.mark.parametrize(("vocabulary", "moves"), [("corpus", False), ("full", True)])
-def test_all_pieces_can_be_scored_instead_of_the_texts_own(here: Path, vocabulary: str, moves: bool):
-    recipe = load(*BARE, f"train.language.vocabulary={vocabulary}")
+@pytest.mark.parametrize(
+    ("setting", "moves"), [("negatives=0", False), ("negatives=1000", True), ("vocabulary=full", True)]
+)
+def test_all_pieces_can_be_scored_instead_of_the_texts_own(here: Path, setting: str, moves: bool):
+    recipe = load(*BARE, f"train.language.{setting}")
     run_all(recipe, only=["mlm"])
     corpus = Corpus(recipe=recipe, tokenizer=load_base("bare", device="cpu").tokenizer)
     seen = {*corpus.read_mixed().ids.tolist(), *range(len(SPECIAL))}

@@ -120,8 +120,9 @@ def test_pieces_that_the_text_does_not_have_can_be_scored_too():
         train(dataclasses.replace(order, negatives=count), store=str(count))[0][0].loss
         for count in (0, 5, 1000)
     )
-    # Every further piece takes some of the probability.
-    assert plain < more < most
+    # Every further piece takes some of the probability, and the few that are drawn stand for all of them.
+    assert plain < min(more, most)
+    assert abs(more - most) < most - plain
 
 
 @pytest.mark.usefixtures("here")

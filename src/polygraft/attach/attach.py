@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Protocol, Self
 from polygraft.attach.depth import count_layers_below
 from polygraft.attach.enter import enter_above
 from polygraft.attach.graft import Graft, check_made_for, rebuild_graft
-from polygraft.attach.hooks import Hooks, LayerReached, Pass
+from polygraft.attach.hooks import Hooks, LayerReached, Pass, pick
 from polygraft.attach.parse import parse_plan
 from polygraft.attach.plan import Named, Plan, check_names, list_names
 from polygraft.errors import GraftError, OptionError, PlanError, nearest
@@ -73,25 +73,36 @@ class Attachment:
         if self in self.base.in_force:
             self.base.in_force.remove(self)
 
-    def run(self, input_ids: Tensor, attention_mask: Tensor, *, layer: int = -1) -> Tensor:
+    def run(
+        self, input_ids: Tensor, attention_mask: Tensor, *, layer: int = -1, at: Tensor | None = None
+    ) -> Tensor:
         """Compute hidden states.
 
         Args:
             input_ids: Pieces, [B, T].
             attention_mask: 1 for pieces, 0 for padding, [B, T].
             layer: After how many layers to stop; -1 runs all and gives the last hidden state.
+            at: The only places that are asked for, [N], each `row * T + column`. The last layer then computes
+                nothing for the others but their keys and values, where its norms come after the residual sums.
 
         Returns:
-            [B, T, D]; what stands at padding has no meaning.
+            [B, T, D], or [N, D] with `at`; what stands at padding has no meaning.
 
         Raises:
             OptionError: The base has no such layer.
             GraftError: The pass never came by a place where a graft stands.
         """
-        return self._run(input_ids, attention_mask, layer=layer, start=0)
+        return self._run(input_ids, attention_mask, layer=layer, start=0, at=at)
 
     def run_above(
-        self, hidden: Tensor, input_ids: Tensor, attention_mask: Tensor, *, start: int, layer: int = -1
+        self,
+        hidden: Tensor,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        *,
+        start: int,
+        layer: int = -1,
+        at: Tensor | None = None,
     ) -> Tensor:
         """Compute hidden states from those of a lower layer, as `run` does from the pieces.
 
@@ -101,9 +112,10 @@ class Attachment:
             attention_mask: 1 for pieces, 0 for padding, [B, T].
             start: After how many layers `hidden` stands.
             layer: After how many layers to stop; -1 runs all and gives the last hidden state.
+            at: The only places that are asked for, as for `run`.
 
         Returns:
-            [B, T, D]; what stands at padding has no meaning.
+            [B, T, D], or [N, D] with `at`; what stands at padding has no meaning.
 
         Raises:
             OptionError: The base has no such layer, or it stands below `start`.
@@ -117,11 +129,13 @@ class Attachment:
                 "above, and to end above that. Correct `start` or `layer`."
             )
         if layer == start:
-            return hidden
+            return hidden if at is None else pick(hidden, at)
         with enter_above(self.base, hidden, start=start):
-            return self._run(input_ids, attention_mask, layer=layer, start=start)
+            return self._run(input_ids, attention_mask, layer=layer, start=start, at=at)
 
-    def _run(self, input_ids: Tensor, attention_mask: Tensor, *, layer: int, start: int) -> Tensor:
+    def _run(
+        self, input_ids: Tensor, attention_mask: Tensor, *, layer: int, start: int, at: Tensor | None
+    ) -> Tensor:
         num_layers = self.base.sites.num_layers
         if layer != -1 and not 1 <= layer <= num_layers:
             raise OptionError(
@@ -130,7 +144,8 @@ class Attachment:
                 f"-1 for all, or 1 to {num_layers}. Correct `layer`."
             )
         stop_after = None if layer == -1 else layer
-        self.hooks.current = Pass(start=start, stop_after=stop_after)
+        narrow_in = None if at is None else (num_layers if layer == -1 else layer) - 1
+        self.hooks.current = Pass(start=start, stop_after=stop_after, wanted=at, narrow_in=narrow_in)
         try:
             output = self.base.model(input_ids=input_ids, attention_mask=attention_mask)
         except LayerReached:
@@ -139,8 +154,10 @@ class Attachment:
         else:
             hidden = output.last_hidden_state
         self._check_reached(start, stop_after)
-        self.hooks.current = Pass()
-        return hidden
+        is_narrow, self.hooks.current = self.hooks.current.is_narrow, Pass()
+        if at is None:
+            return hidden
+        return hidden[0] if is_narrow else pick(hidden, at)
 
     def identify_below(self, depth: int) -> tuple[object, ...]:
         """Give what identifies the function of the lowest layers: the base, and the grafts there with their values.
@@ -155,18 +172,23 @@ class Attachment:
             (graft, sum(value._version for value in graft.layers.parameters())) for graft in below
         )
 
-    def score(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+    def score(self, input_ids: Tensor, attention_mask: Tensor, *, at: Tensor | None = None) -> Tensor:
         """Score labels with the head of the graft that has one.
 
+        Args:
+            input_ids: Pieces, [B, T].
+            attention_mask: 1 for pieces, 0 for padding, [B, T].
+            at: The only tokens that are asked for, as for `run`; for heads that score tokens.
+
         Returns:
-            [B, T, labels] for tokens, [B, labels] for sequences.
+            [B, T, labels] for tokens, or [N, labels] with `at`; [B, labels] for sequences.
 
         Raises:
             PlanError: No graft of the plan has such a head.
         """
         head = self.find_head()
-        hidden = self.run(input_ids, attention_mask, layer=head.options.layer)
-        return head(hidden)
+        places = head.find_places(input_ids) if at is None else at
+        return head(self.run(input_ids, attention_mask, layer=head.options.layer, at=places))
 
     def find_head(self) -> HeadLayers:
         """Give the head for tokens or sequences of the graft that has one.

@@ -44,11 +44,22 @@ class Pass:
     """The number of layers to run; None runs all."""
     stopped: Tensor | None = None
     """The output [B, T, D] of the layer where the pass was ended."""
+    wanted: Tensor | None = None
+    """Places [N] among the B T tokens whose hidden states alone are asked for; None asks for all."""
+    narrow_in: int | None = None
+    """The layer that goes on with the wanted places alone once its attention has mixed all of them."""
+    is_narrow: bool = False
+    """Whether it has done so: hidden states are [1, N, D] from there on."""
 
 
 def identity(x: Tensor) -> Tensor:
     """Give the argument back."""
     return x
+
+
+def pick(hidden: Tensor, places: Tensor) -> Tensor:
+    """Take hidden states [B, T, D] at some places [N], each `row * T + column`: [N, D]."""
+    return hidden.flatten(0, 1).index_select(0, places)
 
 
 class Hooks:
@@ -79,6 +90,11 @@ class Hooks:
                         self.places.setdefault(place, []).append(layers)
         for place, stacked in self.places.items():
             self._hook_sublayer(base, place, stacked)
+        # Below the lowest layer a family may look back at all tokens (DeBERTa's convolution).
+        for index in range(1, base.sites.num_layers):
+            norm = base.sites.sublayer(index, "attention").norm
+            if norm is not None:
+                self.handles.append(norm.register_forward_hook(self._make_narrowing(index)))
         # A pass stops where the next layer would begin, because a base may do something between two
         # layers (DeBERTa's convolution). Nothing comes after the last one but a pre-norm base's last norm.
         for count, layer in enumerate(base.sites.layers[1:], start=1):
@@ -130,6 +146,18 @@ class Hooks:
             h = layers.correct(place, SublayerState(h=h, origin=output, inp=inp, norm=norm))
         self.current.reached.add(place)
         return h
+
+    def _make_narrowing(self, index: int) -> Callable[..., Tensor]:
+        def narrow(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+            # Compiled layers would be compiled anew for every number of places.
+            if torch.compiler.is_compiling() or self.current.narrow_in != index:
+                return output
+            wanted = self.current.wanted
+            assert wanted is not None
+            self.current.is_narrow = True
+            return pick(output, wanted)[None]
+
+        return narrow
 
     def _make_stop_before(self, count: int) -> Callable[..., None]:
         def stop(_: nn.Module, arguments: tuple[Any, ...]) -> None:

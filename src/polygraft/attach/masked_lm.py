@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from polygraft.attach.cross_entropy import sum_cross_entropy
+from polygraft.data.chance import NEGATIVES, make_generator
 from polygraft.errors import DataError
 
 if TYPE_CHECKING:
@@ -16,19 +19,55 @@ if TYPE_CHECKING:
 
 
 class Decoder:
-    """The rows of the decoder that a run scores: a corpus' vocabulary, or all pieces.
+    """The rows of the decoder that a run scores: a corpus' vocabulary, with some of the other pieces or not, or all.
+
+    The other pieces are drawn anew for every batch, and each of them stands for as many as were not drawn, so that
+    the sum over all pieces under the softmax is right on average (importance sampling: Bengio & Senécal 2008; Jean
+    et al. 2015, section 3).
 
     Args:
         attachment: The plan whose masked-LM head is asked.
         vocabulary: Sorted ids of the pieces that are scored [V'], or None for all (exact).
+        num_negatives: How many of the other pieces are scored beside them [K], all if there are fewer; 0 with None.
     """
 
-    def __init__(self, attachment: Attachment, vocabulary: Tensor | None) -> None:
-        head, _ = attachment.find_masked_lm_head()
-        self.vocabulary = None if vocabulary is None else vocabulary.to(attachment.base.device)
-        weight = attachment.find_decoder_weight()
-        self.weight = weight if self.vocabulary is None else weight.detach()[self.vocabulary]
-        self.head = head
+    def __init__(self, attachment: Attachment, vocabulary: Tensor | None, *, num_negatives: int = 0) -> None:
+        self.head, _ = attachment.find_masked_lm_head()
+        self._all_rows = attachment.find_decoder_weight().detach()
+        self.weight = attachment.find_decoder_weight()
+        self.vocabulary: Tensor | None = None
+        self._log_share = 0.0
+        if vocabulary is None:
+            return
+        device, num_pieces = attachment.base.device, len(self._all_rows)
+        self.vocabulary = vocabulary.to(device)
+        is_other = np.ones(num_pieces, dtype=np.bool_)
+        is_other[vocabulary.cpu().numpy()] = False
+        self._others = np.flatnonzero(is_other)
+        self._num_drawn = min(num_negatives, len(self._others))
+        self._drawn = torch.empty(0, dtype=torch.int64, device=device)
+        self.weight = self._all_rows[self.vocabulary]
+        if self._num_drawn:
+            self._log_share = math.log(len(self._others) / self._num_drawn)
+            self.weight = torch.cat(
+                [self.weight, self.weight.new_empty(self._num_drawn, self.weight.shape[1])]
+            )
+            self.draw(seed=0, step=0)
+
+    def draw(self, *, seed: int, step: int) -> None:
+        """Choose other pieces, the same ones for equal arguments.
+
+        Args:
+            seed: Where chance comes from, together with `step`; not negative.
+            step: Number of the update; not negative.
+        """
+        if self.vocabulary is None or not self._num_drawn:
+            return
+        rng = make_generator(NEGATIVES, seed=seed, place=step)
+        numbers = rng.choice(len(self._others), size=self._num_drawn, replace=False, shuffle=False)
+        self._drawn = torch.from_numpy(self._others[numbers]).to(self.vocabulary.device)
+        # The rows of the vocabulary stay where they are.
+        self.weight[len(self.vocabulary) :] = self._all_rows[self._drawn]
 
     def number_targets(self, targets: Tensor) -> Tensor:
         """Turn ids of pieces [N] into rows of the decoder [N].
@@ -49,9 +88,17 @@ class Decoder:
         return rows
 
     def find_bias(self) -> Tensor | None:
-        """Give the bias of the rows that are scored [V'], or None."""
+        """Give the bias of the rows that are scored [V' + K], or None; what a drawn piece stands for is in its own."""
         bias = self.head.bias
-        return bias if bias is None or self.vocabulary is None else bias[self.vocabulary]
+        if self.vocabulary is None:
+            return bias
+        if not self._num_drawn:
+            return None if bias is None else bias[self.vocabulary]
+        if bias is None:
+            shares = self.weight.new_zeros(len(self.weight), dtype=torch.float32)
+            shares[len(self.vocabulary) :] = self._log_share
+            return shares
+        return torch.cat([bias[self.vocabulary], bias[self._drawn] + self._log_share])
 
 
 def sum_masked_lm_loss(attachment: Attachment, batch: MaskedBatch, decoder: Decoder) -> Tensor:
@@ -61,7 +108,6 @@ def sum_masked_lm_loss(attachment: Attachment, batch: MaskedBatch, decoder: Deco
     exact, over the full vocabulary too.
     """
     _, layer = attachment.find_masked_lm_head()
-    hidden = attachment.run(batch.input_ids, batch.attention_mask, layer=layer)
-    selected = hidden.flatten(0, 1)[batch.positions]
+    selected = attachment.run(batch.input_ids, batch.attention_mask, layer=layer, at=batch.positions)
     x, _, _ = attachment.prepare_decoding(selected)
     return sum_cross_entropy(x, decoder.weight, decoder.find_bias(), decoder.number_targets(batch.targets))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from torch.utils.checkpoint import checkpoint
 
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
+    from polygraft.attach.attach import Attachment
     from polygraft.base.base import Base
 
 
@@ -29,15 +30,28 @@ def recompute_layers(base: Base) -> Generator[None]:
     """
     with ExitStack() as stack:
         for layer in base.sites.layers:
-            stack.enter_context(replace_forward(layer, _run_twice(layer)))
+            stack.enter_context(replace_forward(layer, _run_twice(base, layer)))
         yield
 
 
-def _run_twice(layer: nn.Module) -> Callable[..., Any]:
+def _run_twice(base: Base, layer: nn.Module) -> Callable[..., Any]:
     # The layer's own hooks, by which a pass begins or ends, stand outside of `forward` and run once.
     forward = layer.forward
 
     def run(*arguments: Any, **named: Any) -> Any:
-        return checkpoint(forward, *arguments, use_reentrant=False, **named)
+        if not base.in_force:
+            return checkpoint(forward, *arguments, use_reentrant=False, **named)
+        hooks = cast("Attachment", base.in_force[0]).hooks
+        current = hooks.current
+
+        def run_in_pass(*arguments: Any, **named: Any) -> Any:
+            # The second time, the pass is over, and the hooks inside the layer would not know what it asked for.
+            hooks.current, now = current, hooks.current
+            try:
+                return forward(*arguments, **named)
+            finally:
+                hooks.current = now
+
+        return checkpoint(run_in_pass, *arguments, use_reentrant=False, **named)
 
     return run

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from typing_extensions import override
 
+from polygraft.base.packed import PackedWeight
+
 INT8_UNITS = ("amx_int8", "avx512_vnni", "avx_vnni")
 """What PyTorch calls the units of x86 processors that sum products of int8 exactly in int32."""
 MOST = 127
@@ -94,8 +96,16 @@ def multiply_int8(x: Tensor, weight: Int8Weight, bias: Tensor | None) -> Tensor:
 class _Int8Linear(torch.autograd.Function):
     @staticmethod
     @override
-    def forward(ctx: Any, x: Tensor, weight: Tensor, quantised: Int8Weight, bias: Tensor | None) -> Tensor:
+    def forward(
+        ctx: Any,
+        x: Tensor,
+        weight: Tensor,
+        quantised: Int8Weight,
+        bias: Tensor | None,
+        backwards: PackedWeight,
+    ) -> Tensor:
         ctx.save_for_backward(weight)
+        ctx.backwards = backwards
         y = multiply_int8(x.reshape(-1, x.shape[-1]), quantised, bias)
         return y.view(*x.shape[:-1], len(weight))
 
@@ -106,7 +116,7 @@ class _Int8Linear(torch.autograd.Function):
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
-        return grad_outputs[0] @ weight, None, None, None
+        return ctx.backwards.multiply(grad_outputs[0], weight, None), None, None, None, None
 
 
 def set_int8_forward(model: nn.Module) -> None:
@@ -126,8 +136,9 @@ def set_int8_forward(model: nn.Module) -> None:
 def _set_forward(layer: nn.Linear) -> None:
     weight, bias = layer.weight, layer.bias
     quantised = quantise_weight(weight.detach())
+    backwards = PackedWeight(is_transposed=True)
 
     def forward(input: Tensor) -> Tensor:
-        return cast("Tensor", _Int8Linear.apply(input, weight, quantised, bias))
+        return cast("Tensor", _Int8Linear.apply(input, weight, quantised, bias, backwards))
 
     layer.forward = forward

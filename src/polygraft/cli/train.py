@@ -47,7 +47,7 @@ from polygraft.cli.train_options import (
     UnderOption,
     WarmupOption,
 )
-from polygraft.train.settings import TrainSettings
+from polygraft.train.settings import NUM_NEGATIVES, TrainSettings
 
 DEFAULT_STEPS = 600
 DEFAULT_EPOCHS = 5
@@ -86,7 +86,7 @@ def train_mlm(
     skip_layers: SkipOption = None,
     from_layer: FromLayerOption = None,
     invertible: InvertibleOption = False,
-    negatives: NegativesOption = 0,
+    negatives: NegativesOption = NUM_NEGATIVES,
     head_layer: HeadLayerOption = None,
     base: BaseOption,
     store: StoreOption,

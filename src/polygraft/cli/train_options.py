@@ -117,7 +117,7 @@ NegativesOption = Annotated[
         "--negatives",
         min=0,
         metavar="N",
-        help="Pieces, drawn by chance, that the text does not have and that are scored beside its own.",
+        help="Pieces that the text does not have and that are scored beside its own, others in every batch.",
     ),
 ]
 HeadLayerOption = Annotated[

@@ -13,7 +13,7 @@ MASKS = 2
 """The use of chance that hides tokens."""
 
 NEGATIVES = 3
-"""The use of chance that adds pieces to a vocabulary."""
+"""The use of chance that draws pieces to score beside a corpus' own."""
 
 
 def make_generator(use: int, *, seed: int, place: int) -> np.random.Generator:

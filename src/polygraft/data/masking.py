@@ -11,7 +11,7 @@ from jaxtyping import Int64
 from numpy.typing import NDArray
 from torch import Tensor
 
-from polygraft.data.chance import MASKS, NEGATIVES, make_generator
+from polygraft.data.chance import MASKS, make_generator
 from polygraft.data.collate import Batch
 from polygraft.data.encode import EncodedText
 from polygraft.errors import DataError, OptionError
@@ -172,38 +172,23 @@ def count_hidden(num_usable: int, *, rate: float) -> int:
     return min(num_usable, max(1, round(wanted / step) * step))
 
 
-def corpus_vocabulary(
-    encoded: EncodedText,
-    *,
-    special_ids: Sequence[int],
-    num_negatives: int = 0,
-    num_pieces: int = 0,
-    seed: int = 0,
-) -> Int64[Tensor, " V"]:
-    """Give the token ids that a corpus uses and the special ones, ascending, and by chance some of the others.
+def corpus_vocabulary(encoded: EncodedText, *, special_ids: Sequence[int]) -> Int64[Tensor, " V"]:
+    """Give the token ids that a corpus uses and the special ones, ascending.
 
     Args:
         encoded: The corpus.
         special_ids: The tokenizer's special tokens, which belong to every vocabulary.
-        num_negatives: How many pieces that the corpus does not use are added, all of them if there are fewer. They
-            are never right, and keep a model from liking them.
-        num_pieces: Pieces of the whole vocabulary, from which the others are drawn.
-        seed: Chooses them.
 
     Example:
         >>> text = EncodedText(ids=np.array([0, 9, 5, 9], dtype=np.int32), starts=np.array([0, 4]))
         >>> corpus_vocabulary(text, special_ids=[0, 2]).tolist()
         [0, 2, 5, 9]
     """
-    largest = max(num_pieces - 1, int(encoded.ids.max(initial=0)), *special_ids)
+    largest = max(int(encoded.ids.max(initial=0)), *special_ids)
     used = np.zeros(largest + 1, dtype=np.bool_)
     used[list(special_ids)] = True
     for start in range(0, len(encoded.ids), _CHUNK):
         used[encoded.ids[start : start + _CHUNK]] = True
-    if num_negatives > 0:
-        others = np.flatnonzero(~used[:num_pieces])
-        rng = make_generator(NEGATIVES, seed=seed, place=0)
-        used[rng.choice(others, size=min(num_negatives, len(others)), replace=False, shuffle=False)] = True
     return torch.from_numpy(np.flatnonzero(used))
 
 

@@ -23,7 +23,7 @@ class Head(Part):
     """Reads hidden states and gives scores.
 
     - `tokens`: one linear layer on every token, [B, T, D] to [B, T, labels];
-    - `sequence`: dense, activation, linear on the first token, [B, T, D] to [B, labels];
+    - `sequence`: dense, activation, linear on the first token, [B, D] to [B, labels];
     - `mlm`: dense, GELU, LayerNorm, [N, D] to [N, E]; the decoder is the base's own word
       embeddings with a bias a piece (Devlin et al. 2019).
     """
@@ -83,11 +83,22 @@ class HeadLayers(nn.Module):
         )
         self.out = make_linear(len(options.labels), hidden, generator=generator, std=STD)
 
+    def find_places(self, input_ids: Tensor) -> Tensor | None:
+        """Give the places that are read of rows [B, T], each `row * T + column`: None for all.
+
+        Args:
+            input_ids: The pieces; only their shape is looked at.
+        """
+        if self.dense is None:
+            return None
+        num_rows, length = input_ids.shape
+        return torch.arange(num_rows, device=input_ids.device) * length
+
     def forward(self, hidden: Tensor) -> Tensor:
-        """Score hidden states [B, T, D]: [B, T, labels] for tokens, [B, labels] for sequences."""
+        """Score hidden states at the places that are read: [..., D] to [..., labels]."""
         hidden = hidden.to(self.out.weight.dtype)
         if self.dense is not None:
-            hidden = self.activation(self.dense(hidden[:, 0]))
+            hidden = self.activation(self.dense(hidden))
         return self.out(hidden)
 
 

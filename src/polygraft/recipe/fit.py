@@ -102,7 +102,7 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
             "strength": settings.strength,
             "mask_rate": settings.mask_rate,
             "source_share": settings.source_share,
-            "negatives": settings.negatives,
+            "negatives": settings.num_negatives,
         },
     )
     _keep(workshop, training, stored, manifest)
@@ -187,9 +187,8 @@ def _make_masked_lm(workshop: Workshop, text: EncodedText, *, mask_rate: float) 
         workshop.base,
         text,
         masking=Masking(rate=mask_rate),
-        seed=workshop.recipe.seed,
         scores_all_pieces=settings.vocabulary == "full",
-        num_negatives=settings.negatives,
+        num_negatives=settings.num_negatives,
     )
 
 

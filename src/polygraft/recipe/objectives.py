@@ -14,6 +14,7 @@ from polygraft.evaluate.run import find_max_length, measure_masked_lm, score_tag
 from polygraft.recipe.corpus import describe_cut_rows
 from polygraft.train.labels import Labelling
 from polygraft.train.mlm import MaskedLm
+from polygraft.train.settings import NUM_NEGATIVES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -36,8 +37,7 @@ def make_masked_lm(
     *,
     masking: Masking,
     scores_all_pieces: bool = False,
-    num_negatives: int = 0,
-    seed: int = 0,
+    num_negatives: int = NUM_NEGATIVES,
 ) -> MaskedLm:
     """Make the objective of guessing hidden pieces of a text.
 
@@ -46,19 +46,12 @@ def make_masked_lm(
         text: What is learned from.
         masking: How many pieces are hidden.
         scores_all_pieces: Whether all pieces are scored (exact), or those of the text alone (fast).
-        num_negatives: How many pieces that the text does not have are scored beside its own.
-        seed: Chooses them.
+        num_negatives: How many pieces that the text does not have are scored beside its own, others in every batch.
     """
     if scores_all_pieces:
         return MaskedLm(text, vocabulary=None, masking=masking)
-    vocabulary = corpus_vocabulary(
-        text,
-        special_ids=base.special_ids,
-        num_negatives=num_negatives,
-        num_pieces=base.sites.vocab,
-        seed=seed,
-    )
-    return MaskedLm(text, vocabulary=vocabulary, masking=masking)
+    vocabulary = corpus_vocabulary(text, special_ids=base.special_ids)
+    return MaskedLm(text, vocabulary=vocabulary, masking=masking, num_negatives=num_negatives)
 
 
 def make_held_out_loss(

@@ -9,7 +9,7 @@ from typing import Literal
 
 from polygraft.errors import OptionError, RecipeError
 from polygraft.store.manifest import check_name
-from polygraft.train.settings import NUM_SEEDS, TrainSettings
+from polygraft.train.settings import NUM_NEGATIVES, NUM_SEEDS, TrainSettings
 
 OBJECTIVES = ("tokens", "sequence")
 DEFAULT_EPOCHS = 5
@@ -102,8 +102,9 @@ class LanguageSettings:
     mask_rate: float = 0.15
     vocabulary: Literal["corpus", "full"] = "corpus"
     """Pieces that are scored: those of the text (fast), or all (exact)."""
-    negatives: int = 0
-    """Pieces that the text does not have and that are scored beside its own, drawn by chance."""
+    negatives: int | None = None
+    """Pieces that the text does not have and that are scored beside its own, others in every batch; None is 1,024
+    beside the vocabulary `corpus`."""
     max_length: int = 128
     """Longest row in tokens; longer lines are cut into several rows."""
     held_out: int = 300
@@ -133,7 +134,12 @@ class LanguageSettings:
             "train.language.max_length", self.max_length, is_fine=self.max_length >= 8, expected="8 or more"
         )
         _check("train.language.held_out", self.held_out, is_fine=self.held_out >= 1, expected="1 or more")
-        _check("train.language.negatives", self.negatives, is_fine=self.negatives >= 0, expected="0 or more")
+        _check(
+            "train.language.negatives",
+            self.negatives,
+            is_fine=(self.negatives or 0) >= 0,
+            expected="0 or more",
+        )
         is_fine = not self.negatives or self.vocabulary == "corpus"
         _check(
             "train.language.negatives",
@@ -142,6 +148,13 @@ class LanguageSettings:
             expected="0 beside vocabulary = 'full', which scores all pieces",
         )
         _check_mask_rate("train.language", self.mask_rate)
+
+    @property
+    def num_negatives(self) -> int:
+        """How many pieces that the text does not have are scored in each batch."""
+        if self.vocabulary == "full":
+            return 0
+        return NUM_NEGATIVES if self.negatives is None else self.negatives
 
     def plan_training(self, *, seed: int) -> TrainSettings:
         """Say how the loop is to train."""

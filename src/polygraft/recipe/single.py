@@ -35,6 +35,7 @@ from polygraft.settings import load_launch
 from polygraft.store.manifest import DataRecord, Manifest, check_name
 from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.loop import Training
+from polygraft.train.settings import NUM_NEGATIVES, TrainSettings
 
 if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
@@ -44,10 +45,9 @@ if TYPE_CHECKING:
     from polygraft.recipe.corpus import Examples
     from polygraft.store.store import Store
     from polygraft.train.objective import Objective
-    from polygraft.train.settings import TrainSettings
     from polygraft.train.step import Step
 
-FORM = 3
+FORM = 4
 """Raised when the same order would give other numbers than before."""
 CHECKPOINTS = ".checkpoints"
 """The folder in a store where trainings in progress are."""
@@ -75,8 +75,8 @@ class Order:
     from_layer: int | None = None
     """The first layer with a bottleneck, counted from 0; only for `mlm`."""
     invertible: bool = False
-    negatives: int = 0
-    """Pieces that the text does not have and that are scored all the same, drawn by chance; only for `mlm`."""
+    negatives: int = NUM_NEGATIVES
+    """Pieces that the text does not have and that are scored beside its own, others in every batch; only for `mlm`."""
     head_layer: int | None = None
     """After how many layers a head reads; for `mlm` None trains no head."""
     token_column: int = 0
@@ -316,9 +316,7 @@ def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft], notify: C
         order.name, reduction=order.reduction, skip_layers=skip, invertible=order.invertible, head=head
     )
     text, held_out, num_examples = _read_texts(base, order, notify)
-    objective = make_masked_lm(
-        base, text, masking=Masking(), num_negatives=order.negatives, seed=order.settings.seed
-    )
+    objective = make_masked_lm(base, text, masking=Masking(), num_negatives=order.negatives)
     if held_out is None:
         sentences = (describe_one_line(order.train),)
         return Work(parts=parts, objective=objective, num_examples=num_examples, sentences=sentences)

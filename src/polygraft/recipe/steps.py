@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from polygraft.recipe.corpus import Corpus
     from polygraft.recipe.events import StepKind
 
-FORM = 2
+FORM = 3
 """Raised when a step of the same digest would give other numbers than before."""
 TASK_FORM = 3
 """The same for tasks and their scores alone: language grafts stay valid when it is raised."""
@@ -91,10 +91,8 @@ def find_source(recipe: Recipe) -> str | None:
 
 def _make_mlm(recipe: Recipe, corpus: Corpus, common: Mapping[str, Any]) -> Job:
     made = "masked-LM head and bottleneck" if recipe.train.mlm.reduction else "masked-LM head"
-    # Both steps score the same pieces; only a value other than the default stands in the digest.
-    vocabulary, negatives = recipe.train.language.vocabulary, recipe.train.language.negatives
-    scored: dict[str, Any] = {} if vocabulary == "corpus" else {"vocabulary": vocabulary}
-    scored |= {"negatives": negatives} if negatives else {}
+    # The steps of the languages score the same pieces.
+    vocabulary, negatives = recipe.train.language.vocabulary, recipe.train.language.num_negatives
     return Job(
         name="mlm",
         kind="mlm",
@@ -106,7 +104,8 @@ def _make_mlm(recipe: Recipe, corpus: Corpus, common: Mapping[str, Any]) -> Job:
             max_length=recipe.train.language.max_length,
             held_out=recipe.train.language.held_out,
             text=[_describe_text(recipe, corpus, name) for name in recipe.languages],
-            **scored,
+            vocabulary=vocabulary,
+            negatives=negatives,
         ),
         graft="mlm",
     )

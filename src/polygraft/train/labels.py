@@ -9,7 +9,8 @@ import torch
 from torch.nn import functional
 from typing_extensions import override
 
-from polygraft.data.batches import plan_batches
+from polygraft.attach.hooks import pick
+from polygraft.data.batches import pad_length, plan_batches
 from polygraft.data.chance import ORDER, make_generator
 from polygraft.data.collate import collate
 from polygraft.data.encode import IGNORE, EncodedLabels, EncodedTags
@@ -59,33 +60,54 @@ class Labelling(Objective):
     def compute_loss(
         self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int, depth: int = 0
     ) -> Loss:
-        batch = collate(self.data, rows, pad_id=attachment.base.pad_id).to(attachment.base.device)
+        device = attachment.base.device
+        batch = collate(self.data, rows, pad_id=attachment.base.pad_id)
         if batch.labels is None:
             raise DataError("The training data has no labels. Give tagged sentences or labelled texts.")
         head = attachment.find_head()
-        num_found = 0 if self.cache is None else self.cache.num_found
-        scores = head(self._run(attachment, batch, layer=head.options.layer, depth=depth))
+        places = head.find_places(batch.input_ids)
         labels = batch.labels.flatten()
-        total = functional.cross_entropy(scores.flatten(0, -2), labels, ignore_index=IGNORE, reduction="sum")
+        num_targets = int((labels != IGNORE).sum())
+        if places is None:
+            places, labels = _choose_places(labels)
+        num_found = 0 if self.cache is None else self.cache.num_found
+        hidden = self._run(
+            attachment, batch.to(device), layer=head.options.layer, depth=depth, at=places.to(device)
+        )
+        total = functional.cross_entropy(
+            head(hidden), labels.to(device), ignore_index=IGNORE, reduction="sum"
+        )
         return Loss(
             total=total,
-            num_targets=int((labels != IGNORE).sum()),
+            num_targets=num_targets,
             num_tokens=batch.num_tokens,
             looked_up=self.cache is not None and self.cache.num_found > num_found,
         )
 
-    def _run(self, attachment: Attachment, batch: Batch, *, layer: int, depth: int) -> Tensor:
+    def _run(self, attachment: Attachment, batch: Batch, *, layer: int, depth: int, at: Tensor) -> Tensor:
         """Compute the hidden states that the head reads, the lowest layers' at most once if there is a cache."""
         inputs = batch.input_ids, batch.attention_mask
         if self.cache is None or depth == 0:
-            return attachment.run(*inputs, layer=layer)
+            return attachment.run(*inputs, layer=layer, at=at)
         num_layers = attachment.base.sites.num_layers
         # With nothing trained but the head, what it reads is kept: after the last layer a norm may follow.
         is_whole = depth >= (num_layers if layer == -1 else layer)
         end = layer if is_whole else depth
         key = (attachment.identify_below(depth), end, _find_format(attachment.base.device), _digest(*inputs))
         below = self.cache.fetch(key, lambda: attachment.run(*inputs, layer=end))
-        return below if is_whole else attachment.run_above(below, *inputs, start=depth, layer=layer)
+        return (
+            pick(below, at)
+            if is_whole
+            else attachment.run_above(below, *inputs, start=depth, layer=layer, at=at)
+        )
+
+
+def _choose_places(labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Give the places of the tokens with a label, and their labels, filled up to one of few numbers of places."""
+    places = (labels != IGNORE).nonzero().flatten()
+    num_more = max(1, pad_length(len(places))) - len(places)
+    more = places.new_zeros(num_more)
+    return torch.cat([places, more]), torch.cat([labels[places], torch.full_like(more, IGNORE)])
 
 
 def _find_format(device: torch.device) -> torch.dtype | None:

@@ -27,6 +27,7 @@ class MaskedLm(Objective):
         text: The encoded text.
         vocabulary: Sorted ids of the pieces that are scored, or None for all of them (exact).
         masking: How many pieces are hidden, and how.
+        num_negatives: How many of the other pieces are scored too, others in every batch, as `Decoder` says.
     """
 
     name: ClassVar[str] = "mlm"
@@ -37,10 +38,12 @@ class MaskedLm(Objective):
         *,
         vocabulary: Tensor | None,
         masking: Masking,
+        num_negatives: int = 0,
     ) -> None:
         self.text = text
         self.vocabulary = vocabulary
         self.masking = masking
+        self.num_negatives = num_negatives
         self._decoder: Decoder | None = None
 
     @override
@@ -64,6 +67,7 @@ class MaskedLm(Objective):
         ).to(base.device)
         head, _ = attachment.find_masked_lm_head()
         if self._decoder is None or self._decoder.head is not head:
-            self._decoder = Decoder(attachment, self.vocabulary)
+            self._decoder = Decoder(attachment, self.vocabulary, num_negatives=self.num_negatives)
+        self._decoder.draw(seed=seed, step=step)
         total = sum_masked_lm_loss(attachment, masked, self._decoder)
         return Loss(total=total, num_targets=len(masked.targets), num_tokens=batch.num_tokens)

@@ -8,6 +8,8 @@ from polygraft.errors import OptionError, nearest
 
 NUM_SEEDS = 2**63
 """Seeds are below this: PyTorch's generators take no more."""
+NUM_NEGATIVES = 1024
+"""How many pieces that a text does not have are scored beside its own, unless the user says otherwise."""
 PRECISIONS = ("bfloat16", "float16")
 """Number formats that products may be computed in, where it is not the base's own."""
 
