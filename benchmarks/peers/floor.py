@@ -4,8 +4,8 @@ The floor of a step is the time that its multiply-adds take at the measured matr
 pass and the gradient by its activations, of the linear layers (the last layer's feed-forward part where pieces are
 masked, which nothing else reads), of attention, of the masked-LM head, and of the decoder at the masked positions over
 the pieces that are scored. Nothing else is in it: no LayerNorm, no GELU, no softmax, no
-optimiser. The share with the graft's own products is given apart. The rate is measured on the base's own shapes,
-before every few steps, since the speed of a machine drifts.
+optimiser. The share with the graft's own products is given apart. The rate is measured on the base's own shapes, by the
+quickest way there is here, before every few steps, since the speed of a machine drifts.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from train_polygraft import NAME, list_parts, make_objective, make_training, pla
 from polygraft.attach.graft import make_graft
 from polygraft.base.base import Base
 from polygraft.base.load import load_base, multiplies_bfloat16
+from polygraft.base.packed import PackedWeight, multiplies_packed
 from polygraft.data.masking import Masking
 from polygraft.train.mlm import MaskedLm
 
@@ -52,18 +53,22 @@ class Product:
         """Of all of them."""
         return self.rows * self.inner * self.columns * self.batch * self.count
 
-    def make_call(self, dtype: torch.dtype) -> Callable[[], Tensor]:
-        """Give what computes it once."""
+    def make_calls(self, dtype: torch.dtype) -> list[Callable[[], Tensor]]:
+        """Give the ways to compute it once: PyTorch's own, and oneDNN's with a packed weight where there is one."""
         if self.batch > 1:
             a = torch.randn(self.batch, self.rows, self.inner, dtype=dtype)
             b = torch.randn(self.batch, self.inner, self.columns, dtype=dtype)
-            return lambda: torch.bmm(a, b)
+            return [lambda: torch.bmm(a, b)]
         x = torch.randn(self.rows, self.inner, dtype=dtype)
-        if self.is_back:
-            weight = torch.randn(self.inner, self.columns, dtype=dtype)
-            return lambda: torch.mm(x, weight)
         weight = torch.randn(self.columns, self.inner, dtype=dtype)
-        return lambda: torch.nn.functional.linear(x, weight)
+        turned = weight.T.contiguous()
+        calls: list[Callable[[], Tensor]] = [
+            lambda: torch.mm(x, turned) if self.is_back else torch.nn.functional.linear(x, weight)
+        ]
+        if multiplies_packed(torch.device("cpu")):
+            packed = PackedWeight()
+            calls.append(lambda: packed.multiply(x, weight, None))
+        return calls
 
 
 def list_linear(name: str, *, rows: int, inner: int, columns: int, count: int) -> list[Product]:
@@ -106,14 +111,15 @@ def list_own_products(base: Base, *, tokens: int, num_masked: int, reduction: in
     ]
 
 
-def time_best(call: Callable[[], Tensor]) -> float:
-    """Give the shortest of several times, in seconds."""
+def time_best(calls: list[Callable[[], Tensor]]) -> float:
+    """Give the shortest of several times of the quickest way, in seconds."""
     times: list[float] = []
-    call()
-    for _ in range(REPEATS):
-        started = time.perf_counter()
+    for call in calls:
         call()
-        times.append(time.perf_counter() - started)
+        for _ in range(REPEATS):
+            started = time.perf_counter()
+            call()
+            times.append(time.perf_counter() - started)
     return min(times)
 
 
@@ -141,7 +147,7 @@ def compare(job: Job, base: Base) -> dict[str, Any]:
     seconds: list[float] = []
     num_steps = max(1, (training.total - work.warm) // ROUNDS)
     for _ in range(min(ROUNDS, training.total - work.warm)):
-        floors.append(sum(time_best(product.make_call(dtype)) * product.count for product in products))
+        floors.append(sum(time_best(product.make_calls(dtype)) * product.count for product in products))
         times: list[float] = []
         for _ in range(num_steps):
             started = time.perf_counter()

@@ -75,9 +75,11 @@ def test_a_smaller_vocabulary_scores_its_own_pieces_only():
     assert loss.item() == pytest.approx(expected.item(), abs=1e-4)
 
 
-def measure_drawn(count: int, steps: range, *, vocabulary: Tensor, seed: int = 3) -> list[float]:
+def measure_drawn(
+    count: int, steps: range, *, vocabulary: Tensor, seed: int = 3, name: str = "bert"
+) -> list[float]:
     """The loss of the bare base over a vocabulary and some of the other pieces, for several draws."""
-    base, batch = make_base("bert"), make_masked()
+    base, batch = make_base(name), make_masked()
     with torch.no_grad(), attach(base, None) as attachment:
         decoder = Decoder(attachment, vocabulary, num_negatives=count)
         found: list[float] = []
@@ -87,13 +89,13 @@ def measure_drawn(count: int, steps: range, *, vocabulary: Tensor, seed: int = 3
     return found
 
 
-def score_bare() -> Tensor:
+def score_bare(name: str = "bert") -> Tensor:
     """All scores of the bare base at the masked positions [N, V]."""
-    base, batch = make_base("bert"), make_masked()
+    base, batch = make_base(name), make_masked()
     with torch.no_grad(), attach(base, None) as attachment:
         hidden = attachment.run(batch.input_ids, batch.attention_mask)
         x, weight, bias = attachment.prepare_decoding(hidden.flatten(0, 1)[POSITIONS])
-        return x @ weight.T + bias
+        return x @ weight.T if bias is None else x @ weight.T + bias
 
 
 def test_a_drawn_piece_stands_for_as_many_as_were_not_drawn():
@@ -133,9 +135,10 @@ def test_the_sum_under_the_softmax_is_right_on_average():
     assert statistics.stdev(sums) > 0.05 * expected
 
 
-def test_all_other_pieces_are_drawn_if_there_are_fewer():
-    (found,) = measure_drawn(10 * VOCAB, range(1), vocabulary=torch.tensor([4, 7, 30, 55]))
-    scores = score_bare()
+@pytest.mark.parametrize("name", ["bert", "eurobert"])
+def test_all_other_pieces_are_drawn_if_there_are_fewer(name: str):
+    (found,) = measure_drawn(10 * VOCAB, range(1), vocabulary=torch.tensor([4, 7, 30, 55]), name=name)
+    scores = score_bare(name)
     expected = (scores.logsumexp(1) - scores[torch.arange(4), TARGETS]).sum()
     assert found == pytest.approx(expected.item(), abs=1e-4)
 

@@ -27,7 +27,7 @@ COMMANDS = {
     "quickstart": "--folder --json",
     "run": "RECIPE --set --dry-run --only --seed --log-json --tracker --json",
     "train": "",
-    "train mlm": f"{TRAINED} --from-layer --invertible --negatives --head-layer",
+    "train mlm": f"{TRAINED} --from-layer --invertible --negatives --vocabulary --head-layer",
     "train tokens": f"{LABELLED} --token-column --tag-column",
     "train sequence": LABELLED,
     "evaluate": f"FILE --plan --objective --language --task --token-column --tag-column --json {LOADED}",

@@ -58,6 +58,22 @@ def test_the_number_of_negatives_is_part_of_the_order(polygraft: Command):
     first, second = (Store("store").manifest("en", version=version) for version in (1, 2))
     assert first.sha256 != second.sha256
     assert first.step != second.step
+    assert [manifest.hyperparameters["negatives"] for manifest in (first, second)] == [1024, 40]
+
+
+def test_all_pieces_are_scored_if_asked_for(polygraft: Command):
+    words = ("train", "mlm", "--name", "en", "--train", "text.txt", "--steps", "2")
+    polygraft(*words)
+    polygraft(*words, "--vocabulary", "full")
+    first, second = (Store("store").manifest("en", version=version) for version in (1, 2))
+    scored = [
+        (manifest.hyperparameters["vocabulary"], manifest.hyperparameters["negatives"])
+        for manifest in (first, second)
+    ]
+    assert scored == [("corpus", 1024), ("full", 0)]
+    # The base has fewer pieces than that, so that both score all of them.
+    losses = [[point["loss"] for point in manifest.curve] for manifest in (first, second)]
+    assert losses[0] == pytest.approx(losses[1], rel=0.05)
 
 
 @pytest.mark.parametrize(("objective", "file"), [("tokens", "tagged.conll"), ("sequence", "labelled.tsv")])

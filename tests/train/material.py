@@ -54,10 +54,10 @@ def encode_sentences(base: Base, count: int = 30) -> EncodedTags:
     return encode_tags(make_sentences(count), base.tokenizer, labels=LABELS, max_length=16)
 
 
-def make_masked_lm(base: Base, *, full: bool = False) -> MaskedLm:
+def make_masked_lm(base: Base, *, full: bool = False, negatives: int = 0) -> MaskedLm:
     text = encode_lines(base)
     vocabulary = None if full else corpus_vocabulary(text, special_ids=base.special_ids)
-    return MaskedLm(text, vocabulary=vocabulary, masking=Masking())
+    return MaskedLm(text, vocabulary=vocabulary, masking=Masking(), num_negatives=negatives)
 
 
 def make_objective(base: Base, name: str) -> Objective:

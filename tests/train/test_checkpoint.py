@@ -70,6 +70,8 @@ def damage(path: Path, how: str) -> None:
         tensors.write_bytes(bytes(data))
     elif how == "gone":
         tensors.unlink()
+    elif how == "number":
+        facts.write_text(facts.read_text().replace('"step": 2', '"step": 3'))
     elif how == "facts":
         facts.write_text(facts.read_text()[:20])
     else:
@@ -81,6 +83,7 @@ def damage(path: Path, how: str) -> None:
     [
         ("cut", "ValueError"),
         ("bit", "ValueError"),
+        ("number", "ValueError"),
         ("gone", "FileNotFoundError"),
         ("facts", "JSONDecodeError"),
         ("list", "TypeError"),

@@ -98,6 +98,14 @@ def test_values_that_float16_cannot_tell_stay_as_they_are():
     assert cache.bytes_in_memory == 8 + 2
 
 
+def test_what_finds_no_room_is_rounded_too(monkeypatch: pytest.MonkeyPatch):
+    cache = PrefixCache(memory=0, half=True)
+    monkeypatch.setattr(cache._files, "store", lambda _: None)
+    block = torch.tensor([0.1, 1 / 3])
+    assert torch.equal(cache.fetch("no room", lambda: block), block.half().float())
+    assert cache.bytes_in_memory == cache.bytes_in_files == 0
+
+
 def test_objectives_with_other_rows_may_share_it():
     base = make_base("bert")
 

@@ -82,8 +82,8 @@ class Attachment:
             input_ids: Pieces, [B, T].
             attention_mask: 1 for pieces, 0 for padding, [B, T].
             layer: After how many layers to stop; -1 runs all and gives the last hidden state.
-            at: The only places that are asked for, [N], each `row * T + column`. The last layer then computes
-                nothing for the others but their keys and values, where its norms come after the residual sums.
+            at: The only places that are asked for, [N], each `row * T + column`. For the others the last
+                layer computes its attention and nothing behind it, where its norms come after the residual sums.
 
         Returns:
             [B, T, D], or [N, D] with `at`; what stands at padding has no meaning.

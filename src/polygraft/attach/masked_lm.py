@@ -98,14 +98,15 @@ class Decoder:
             shares = self.weight.new_zeros(len(self.weight), dtype=torch.float32)
             shares[len(self.vocabulary) :] = self._log_share
             return shares
+        bias = bias.float()
         return torch.cat([bias[self.vocabulary], bias[self._drawn] + self._log_share])
 
 
 def sum_masked_lm_loss(attachment: Attachment, batch: MaskedBatch, decoder: Decoder) -> Tensor:
     """Sum the cross entropy at the masked positions of a batch, in nats.
 
-    Only the masked positions go through the head, and no matrix of all tokens and all pieces exists. The sum is
-    exact, over the full vocabulary too.
+    Only the masked positions go through the head, and no matrix of all tokens and all pieces exists. The sum over the
+    decoder's rows is exact, over the full vocabulary too.
     """
     _, layer = attachment.find_masked_lm_head()
     selected = attachment.run(batch.input_ids, batch.attention_mask, layer=layer, at=batch.positions)

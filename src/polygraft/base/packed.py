@@ -32,6 +32,8 @@ def multiplies_packed(device: torch.device) -> bool:
 class PackedWeight:
     """A copy of a weight in oneDNN's own order; made when first asked for, and anew once the weight has changed.
 
+    A change in place through `weight.data`, which PyTorch does not count, is not seen; one under `torch.no_grad()` is.
+
     Args:
         is_transposed: Whether the product is with the weight itself, as a gradient needs it, instead of its transpose.
     """
@@ -39,17 +41,23 @@ class PackedWeight:
     def __init__(self, *, is_transposed: bool = False) -> None:
         self.is_transposed = is_transposed
         self._packed: Tensor | None = None
-        self._made_of: tuple[int, int] | None = None
+        self._made_of: tuple[Tensor, int, int] | None = None
 
     def multiply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Compute `x @ weight.T + bias`, or `x @ weight`, with x [..., D] of the weight's dtype."""
         # Tensors made in inference mode do not count their changes.
-        now = (weight.data_ptr(), 0 if weight.is_inference() else weight._version)
-        if self._packed is None or now != self._made_of:
+        version = 0 if weight.is_inference() else weight._version
+        made_of = self._made_of
+        if (
+            self._packed is None
+            or made_of is None
+            or made_of[0] is not weight
+            or made_of[1:] != (version, weight.data_ptr())
+        ):
             rows = weight.detach()
             # Without its batch size: blocks that suit every number of rows.
             self._packed = torch.ops.mkldnn._reorder_linear_weight(rows.T if self.is_transposed else rows)
-            self._made_of = now
+            self._made_of = (weight, version, weight.data_ptr())
         return torch.ops.mkldnn._linear_pointwise(x, self._packed, bias, "none", [], "")
 
     def __deepcopy__(self, memo: dict[int, Any]) -> PackedWeight:

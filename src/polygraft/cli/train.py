@@ -45,6 +45,7 @@ from polygraft.cli.train_options import (
     SkipOption,
     StepsOption,
     UnderOption,
+    VocabularyOption,
     WarmupOption,
 )
 from polygraft.train.settings import NUM_NEGATIVES, TrainSettings
@@ -87,6 +88,7 @@ def train_mlm(
     from_layer: FromLayerOption = None,
     invertible: InvertibleOption = False,
     negatives: NegativesOption = NUM_NEGATIVES,
+    vocabulary: VocabularyOption = "corpus",
     head_layer: HeadLayerOption = None,
     base: BaseOption,
     store: StoreOption,
@@ -127,6 +129,7 @@ def train_mlm(
         from_layer=from_layer,
         invertible=invertible,
         negatives=negatives,
+        vocabulary=vocabulary,
         head_layer=head_layer,
     )
     carry_out(

@@ -120,6 +120,13 @@ NegativesOption = Annotated[
         help="Pieces that the text does not have and that are scored beside its own, others in every batch.",
     ),
 ]
+VocabularyOption = Annotated[
+    Literal["corpus", "full"],
+    typer.Option(
+        "--vocabulary",
+        help="Pieces that are scored: the text's own and the negatives (fast), or all of them (exact).",
+    ),
+]
 HeadLayerOption = Annotated[
     int | None,
     typer.Option(

@@ -327,7 +327,13 @@ def list_notes(
 
 
 def measure_masked_lm(
-    attachment: Attachment, text: EncodedText, *, vocabulary: Tensor | None, masking: Masking, seed: int = 0
+    attachment: Attachment,
+    text: EncodedText,
+    *,
+    vocabulary: Tensor | None,
+    masking: Masking,
+    seed: int = 0,
+    num_negatives: int = 0,
 ) -> MaskedLmScore:
     """Measure the masked-LM loss on held-out text, in nats a masked piece; the masks are fixed by the seed.
 
@@ -337,9 +343,11 @@ def measure_masked_lm(
         vocabulary: Sorted ids of the pieces that are scored, or None for all.
         masking: How many pieces are hidden, and how.
         seed: Which pieces are hidden.
+        num_negatives: How many of the other pieces are scored too, as `Decoder` says; the same ones in all batches.
     """
     base = attachment.base
-    decoder = Decoder(attachment, vocabulary)
+    decoder = Decoder(attachment, vocabulary, num_negatives=num_negatives)
+    decoder.draw(seed=seed, step=0)
     total, count = 0.0, 0
     with torch.inference_mode():
         for number, rows in enumerate(plan_eval_batches(text.lengths, token_budget=BATCH_TOKENS)):

@@ -45,7 +45,7 @@ def make_masked_lm(
         base: The base, for its special pieces.
         text: What is learned from.
         masking: How many pieces are hidden.
-        scores_all_pieces: Whether all pieces are scored (exact), or those of the text alone (fast).
+        scores_all_pieces: Whether all pieces are scored (exact), or those of the text and some others (fast).
         num_negatives: How many pieces that the text does not have are scored beside its own, others in every batch.
     """
     if scores_all_pieces:
@@ -61,7 +61,8 @@ def make_held_out_loss(
 
     Args:
         base: The base, for its special pieces.
-        objective: What is learned; unless it scores all pieces, those of the text kept apart are scored beside its own.
+        objective: What is learned; unless it scores all pieces, those of the text kept apart are scored beside its own,
+            and as many others as it scores, the same ones each time.
         held_out: The text kept apart.
         seed: Chooses the pieces that are hidden, the same ones each time.
     """
@@ -72,7 +73,12 @@ def make_held_out_loss(
 
     def evaluate(attachment: Attachment) -> float:
         return -measure_masked_lm(
-            attachment, held_out, vocabulary=vocabulary, masking=Masking(), seed=seed
+            attachment,
+            held_out,
+            vocabulary=vocabulary,
+            masking=Masking(),
+            seed=seed,
+            num_negatives=objective.num_negatives,
         ).loss
 
     return evaluate

@@ -101,7 +101,7 @@ class LanguageSettings:
     """Share of the tokens that is text of the tasks' source language instead of the graft's own."""
     mask_rate: float = 0.15
     vocabulary: Literal["corpus", "full"] = "corpus"
-    """Pieces that are scored: those of the text (fast), or all (exact)."""
+    """Pieces that are scored: those of the text and some others (fast), or all (exact)."""
     negatives: int | None = None
     """Pieces that the text does not have and that are scored beside its own, others in every batch; None is 1,024
     beside the vocabulary `corpus`."""

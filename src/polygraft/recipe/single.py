@@ -77,6 +77,8 @@ class Order:
     invertible: bool = False
     negatives: int = NUM_NEGATIVES
     """Pieces that the text does not have and that are scored beside its own, others in every batch; only for `mlm`."""
+    vocabulary: Literal["corpus", "full"] = "corpus"
+    """Pieces that are scored: those of the text and the negatives (fast), or all (exact); only for `mlm`."""
     head_layer: int | None = None
     """After how many layers a head reads; for `mlm` None trains no head."""
     token_column: int = 0
@@ -237,11 +239,22 @@ def finish(started: Started, store: Store) -> Manifest:
         data=_list_data(order, started.work),
         members=[graft.manifest for graft in started.below.values() if graft.manifest is not None],
         step=started.digest,
+        further=_list_scored(order),
     )
     stored = put_once(store, manifest, training.graft.tensors(), processes=training.processes)
     if training.checkpoints is not None:
         training.checkpoints.clear()
     return stored
+
+
+def _list_scored(order: Order) -> dict[str, str | int]:
+    """Give which pieces are scored, for the manifest of a language graft."""
+    if order.objective != "mlm":
+        return {}
+    return {
+        "vocabulary": order.vocabulary,
+        "negatives": 0 if order.vocabulary == "full" else order.negatives,
+    }
 
 
 def check_names(order: Order) -> None:
@@ -316,7 +329,13 @@ def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft], notify: C
         order.name, reduction=order.reduction, skip_layers=skip, invertible=order.invertible, head=head
     )
     text, held_out, num_examples = _read_texts(base, order, notify)
-    objective = make_masked_lm(base, text, masking=Masking(), num_negatives=order.negatives)
+    objective = make_masked_lm(
+        base,
+        text,
+        masking=Masking(),
+        scores_all_pieces=order.vocabulary == "full",
+        num_negatives=order.negatives,
+    )
     if held_out is None:
         sentences = (describe_one_line(order.train),)
         return Work(parts=parts, objective=objective, num_examples=num_examples, sentences=sentences)

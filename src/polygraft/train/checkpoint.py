@@ -48,7 +48,8 @@ class Checkpoints:
         self.folder.mkdir(parents=True, exist_ok=True)
         self._remove(self.folder.glob(f"{LEFTOVER}*"))
         data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
-        text = json.dumps({**facts, "key": self.key, "sha256": hashlib.sha256(data).hexdigest()})
+        whole = {**facts, "key": self.key}
+        text = json.dumps({**whole, "sha256": _digest(data, whole)})
         unfinished = leftover(self.folder)
         unfinished.mkdir()
         write_new(unfinished / TENSORS, data)
@@ -70,8 +71,8 @@ class Checkpoints:
                 data = (path / TENSORS).read_bytes()
                 if facts["key"] != self.key:
                     continue
-                if hashlib.sha256(data).hexdigest() != facts["sha256"]:
-                    raise ValueError(TENSORS)
+                if facts.pop("sha256") != _digest(data, facts):
+                    raise ValueError(path.name)
                 tensors = load(data)
             except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
                 damaged.append(
@@ -97,3 +98,10 @@ class Checkpoints:
     def _remove(folders: Iterable[Path]) -> None:
         for path in folders:
             shutil.rmtree(path)
+
+
+def _digest(data: bytes, facts: Mapping[str, Any]) -> str:
+    """Give a digest of the bytes of the tensors and of the facts as JSON has them."""
+    # Once there and back, since JSON turns tuples into lists and numbers that are keys into text.
+    plain = json.loads(json.dumps(facts))
+    return hashlib.sha256(data + json.dumps(plain, sort_keys=True).encode()).hexdigest()

@@ -9,7 +9,6 @@ import torch
 from torch.nn import functional
 from typing_extensions import override
 
-from polygraft.attach.hooks import pick
 from polygraft.data.batches import pad_length, plan_batches
 from polygraft.data.chance import ORDER, make_generator
 from polygraft.data.collate import collate
@@ -90,16 +89,15 @@ class Labelling(Objective):
         if self.cache is None or depth == 0:
             return attachment.run(*inputs, layer=layer, at=at)
         num_layers = attachment.base.sites.num_layers
-        # With nothing trained but the head, what it reads is kept: after the last layer a norm may follow.
-        is_whole = depth >= (num_layers if layer == -1 else layer)
-        end = layer if is_whole else depth
-        key = (attachment.identify_below(depth), end, _find_format(attachment.base.device), _digest(*inputs))
-        below = self.cache.fetch(key, lambda: attachment.run(*inputs, layer=end))
-        return (
-            pick(below, at)
-            if is_whole
-            else attachment.run_above(below, *inputs, start=depth, layer=layer, at=at)
+        below = (attachment.identify_below(depth), _find_format(attachment.base.device))
+        if depth >= (num_layers if layer == -1 else layer):
+            # With nothing trained but the head, what it reads is kept: after the last layer a norm may follow.
+            key = (*below, layer, _digest(*inputs, at))
+            return self.cache.fetch(key, lambda: attachment.run(*inputs, layer=layer, at=at))
+        hidden = self.cache.fetch(
+            (*below, depth, _digest(*inputs)), lambda: attachment.run(*inputs, layer=depth)
         )
+        return attachment.run_above(hidden, *inputs, start=depth, layer=layer, at=at)
 
 
 def _choose_places(labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -102,7 +102,8 @@ class PrefixCache:
         else:
             stored = self._files.store(narrow)
             if stored is None:
-                return block
+                # Rounded all the same, so that room or none makes no other numbers.
+                return _Block(kept=narrow, dtype=block.dtype, device=block.device).restore()
             kept = stored
         self._blocks[key] = _Block(kept=kept, dtype=block.dtype, device=block.device)
         # Rounded or not, the first epoch sees the same numbers as those after it.
