@@ -14,7 +14,7 @@ from polygraft.parts.bottleneck import Bottleneck
 from polygraft.recipe.corpus import describe_one_line, find_labels
 from polygraft.recipe.grafts import list_language_parts, list_mlm_parts, list_task_parts
 from polygraft.recipe.objectives import make_held_out_loss, make_labelling, make_masked_lm, score_examples
-from polygraft.recipe.record import record_training
+from polygraft.recipe.record import describe_scored, record_training
 from polygraft.recipe.steps import find_source
 from polygraft.recipe.workshop import MLM, Workshop
 from polygraft.store.manifest import DataRecord, Manifest
@@ -102,7 +102,7 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
             "strength": settings.strength,
             "mask_rate": settings.mask_rate,
             "source_share": settings.source_share,
-            "negatives": settings.num_negatives,
+            **describe_scored(settings.vocabulary, settings.num_negatives),
         },
     )
     _keep(workshop, training, stored, manifest)

@@ -73,6 +73,16 @@ def record_training(
     )
 
 
+def describe_scored(vocabulary: str, negatives: int) -> dict[str, JsonValue]:
+    """Give which pieces a language graft is scored on in training, as hyperparameters.
+
+    Args:
+        vocabulary: "corpus" or "full".
+        negatives: How many other pieces are scored beside those of the text; none beside "full".
+    """
+    return {"vocabulary": vocabulary, "negatives": 0 if vocabulary == "full" else negatives}
+
+
 def _list_scores(best: float | None, objective: str) -> dict[str, float]:
     if best is None:
         return {}

@@ -28,7 +28,7 @@ from polygraft.recipe.corpus import (
     read_examples,
 )
 from polygraft.recipe.objectives import make_held_out_loss, make_labelling, make_masked_lm, score_examples
-from polygraft.recipe.record import record_training
+from polygraft.recipe.record import NOTHING, describe_scored, record_training
 from polygraft.recipe.single_parts import list_parts, list_skipped_layers
 from polygraft.recipe.workshop import point_back, put_once
 from polygraft.settings import load_launch
@@ -239,22 +239,12 @@ def finish(started: Started, store: Store) -> Manifest:
         data=_list_data(order, started.work),
         members=[graft.manifest for graft in started.below.values() if graft.manifest is not None],
         step=started.digest,
-        further=_list_scored(order),
+        further=describe_scored(order.vocabulary, order.negatives) if order.objective == "mlm" else NOTHING,
     )
     stored = put_once(store, manifest, training.graft.tensors(), processes=training.processes)
     if training.checkpoints is not None:
         training.checkpoints.clear()
     return stored
-
-
-def _list_scored(order: Order) -> dict[str, str | int]:
-    """Give which pieces are scored, for the manifest of a language graft."""
-    if order.objective != "mlm":
-        return {}
-    return {
-        "vocabulary": order.vocabulary,
-        "negatives": 0 if order.vocabulary == "full" else order.negatives,
-    }
 
 
 def check_names(order: Order) -> None:
