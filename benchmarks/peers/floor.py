@@ -3,9 +3,9 @@
 The floor of a step is the time that its multiply-adds take at the measured matrix rate: the frozen base's forward
 pass and the gradient by its activations, of the linear layers (the last layer's feed-forward part where pieces are
 masked, which nothing else reads), of attention, of the masked-LM head, and of the decoder at the masked positions over
-the pieces that are scored. Nothing else is in it: no LayerNorm, no GELU, no softmax, no
-optimiser. The share with the graft's own products is given apart. The rate is measured on the base's own shapes, by the
-quickest way there is here, before every few steps, since the speed of a machine drifts.
+the pieces that are scored. Nothing else is in it: no LayerNorm, no GELU, no softmax, no optimiser. The share with the
+graft's own products is given apart. The rate is measured on the base's own shapes, by the quickest way there is here,
+before every few steps, since the speed of a machine drifts.
 """
 
 from __future__ import annotations

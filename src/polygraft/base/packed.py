@@ -41,37 +41,23 @@ class PackedWeight:
     def __init__(self, *, is_transposed: bool = False) -> None:
         self.is_transposed = is_transposed
         self._packed: Tensor | None = None
-        self._made_of: tuple[Tensor, int, int] | None = None
+        self._weight: Tensor | None = None
+        self._state = (0, 0)
 
     def multiply(self, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
         """Compute `x @ weight.T + bias`, or `x @ weight`, with x [..., D] of the weight's dtype."""
         # Tensors made in inference mode do not count their changes.
-        version = 0 if weight.is_inference() else weight._version
-        made_of = self._made_of
-        if (
-            self._packed is None
-            or made_of is None
-            or made_of[0] is not weight
-            or made_of[1:] != (version, weight.data_ptr())
-        ):
+        state = (0 if weight.is_inference() else weight._version, weight.data_ptr())
+        if self._weight is not weight or self._state != state:
             rows = weight.detach()
             # Without its batch size: blocks that suit every number of rows.
             self._packed = torch.ops.mkldnn._reorder_linear_weight(rows.T if self.is_transposed else rows)
-            self._made_of = (weight, version, weight.data_ptr())
+            self._weight, self._state = weight, state
         return torch.ops.mkldnn._linear_pointwise(x, self._packed, bias, "none", [], "")
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> PackedWeight:
-        """Begin anew: the copy of a layer has a weight of its own."""
-        return PackedWeight(is_transposed=self.is_transposed)
-
-    @override
-    def __reduce__(self) -> tuple[Any, ...]:
-        # Tensors in oneDNN's order cannot be written to a file.
-        return _begin, (self.is_transposed,)
-
-
-def _begin(is_transposed: bool) -> PackedWeight:
-    return PackedWeight(is_transposed=is_transposed)
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy, whose layer has a weight of its own, begins anew; a file cannot hold tensors in oneDNN's order.
+        return {"is_transposed": self.is_transposed, "_packed": None, "_weight": None, "_state": (0, 0)}
 
 
 class _PackedProduct(torch.autograd.Function):

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Int64
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from polygraft.data.batches import pad_length
 from polygraft.data.encode import IGNORE, EncodedLabels, EncodedTags, EncodedText
@@ -92,3 +93,18 @@ def collate(encoded: EncodedText, rows: NDArray[np.integer], *, pad_id: int) -> 
         word_of=pad(encoded.word_of, -1) if isinstance(encoded, EncodedTags) else None,
         num_tokens=int(lengths.sum()),
     )
+
+
+def pad_places(places: Tensor) -> Tensor:
+    """Fill up the places of some tokens of a batch [N] with place 0, to at least one and to one of few numbers.
+
+    Few numbers make few shapes, as `pad_length` says.
+
+    Args:
+        places: Each `row * T + column`.
+
+    Example:
+        >>> pad_places(torch.arange(1, 34)).tolist()[-2:], pad_places(torch.arange(0)).tolist()
+        ([33, 0], [0])
+    """
+    return functional.pad(places, (0, max(1, pad_length(len(places))) - len(places)))

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 
 from polygraft.attach.masked_lm import Decoder, sum_masked_lm_loss
-from polygraft.data.batches import pad_length, plan_eval_batches
-from polygraft.data.collate import collate
-from polygraft.data.encode import encode_labelled, encode_tags
+from polygraft.data.batches import plan_eval_batches
+from polygraft.data.collate import collate, pad_places
+from polygraft.data.encode import IGNORE, EncodedTags, encode_labelled, encode_tags
 from polygraft.data.example import LabelledText, TaggedSentence
 from polygraft.data.masking import Masking, mask_batch
 from polygraft.evaluate.bootstrap import bootstrap_interval
@@ -22,7 +22,6 @@ from polygraft.evaluate.result import Result
 from polygraft.evaluate.spans import TypeScore, f1_of_counts, score_spans, span_counts_per_sentence
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from polygraft.attach.attach import Attachment
@@ -92,7 +91,7 @@ def predict_tags(
         tagged, attachment.base.tokenizer, labels=names, max_length=find_max_length(attachment.base)
     )
     first = encoded.first_pieces
-    best, num_tokens = _score_rows(attachment, encoded, first, batch_tokens=batch_tokens)
+    best, num_tokens = _score_rows(attachment, encoded, batch_tokens=batch_tokens)
     row_of = np.repeat(np.arange(encoded.num_rows), encoded.lengths)
     found = [np.zeros(len(sentence.tokens), dtype=np.int64) for sentence in tagged]
     starts = np.searchsorted(row_of[first], np.arange(encoded.num_rows + 1))
@@ -146,26 +145,22 @@ def predict_texts(
     )
 
 
-def _score_rows(
-    attachment: Attachment, encoded: EncodedText, wanted: NDArray[np.bool_], *, batch_tokens: int
-) -> tuple[np.ndarray, int]:
-    """Give the number of the best label at the wanted tokens of the flat data, and 0 at the others."""
+def _score_rows(attachment: Attachment, encoded: EncodedTags, *, batch_tokens: int) -> tuple[np.ndarray, int]:
+    """Give the number of the best label at every labelled token of the flat data, and 0 at the others."""
     best = np.zeros(encoded.num_tokens, dtype=np.int64)
     num_tokens = 0
     with torch.inference_mode():
         for rows in plan_eval_batches(encoded.lengths, token_budget=batch_tokens):
             batch = collate(encoded, rows, pad_id=attachment.base.pad_id)
-            batch = batch.to(attachment.base.device)
+            assert batch.labels is not None
             num_tokens += batch.num_tokens
-            starts, length = encoded.starts[rows], batch.input_ids.shape[1]
-            columns = np.arange(length)
-            is_wanted = columns < (encoded.starts[rows + 1] - starts)[:, None]
-            is_wanted[is_wanted] = wanted[(starts[:, None] + columns)[is_wanted]]
-            row, column = np.nonzero(is_wanted)
-            num_more = max(1, pad_length(len(row))) - len(row)
-            places = torch.from_numpy(np.pad(row * length + column, (0, num_more))).to(batch.input_ids.device)
-            scores = attachment.score(batch.input_ids, batch.attention_mask, at=places)
-            best[starts[row] + column] = scores.argmax(-1).cpu().numpy()[: len(row)]
+            row, column = np.nonzero(batch.labels.numpy() != IGNORE)
+            places = pad_places(torch.from_numpy(row * batch.labels.shape[1] + column))
+            batch = batch.to(attachment.base.device)
+            scores = attachment.score(
+                batch.input_ids, batch.attention_mask, at=places.to(attachment.base.device)
+            )
+            best[encoded.starts[rows[row]] + column] = scores.argmax(-1).cpu().numpy()[: len(row)]
     return best, num_tokens
 
 

@@ -104,4 +104,6 @@ def _digest(data: bytes, facts: Mapping[str, Any]) -> str:
     """Give a digest of the bytes of the tensors and of the facts as JSON has them."""
     # Once there and back, since JSON turns tuples into lists and numbers that are keys into text.
     plain = json.loads(json.dumps(facts))
-    return hashlib.sha256(data + json.dumps(plain, sort_keys=True).encode()).hexdigest()
+    digest = hashlib.sha256(data)
+    digest.update(json.dumps(plain, sort_keys=True).encode())
+    return digest.hexdigest()

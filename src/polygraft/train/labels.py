@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional
 from typing_extensions import override
 
-from polygraft.data.batches import pad_length, plan_batches
+from polygraft.data.batches import plan_batches
 from polygraft.data.chance import ORDER, make_generator
-from polygraft.data.collate import collate
+from polygraft.data.collate import collate, pad_places
 from polygraft.data.encode import IGNORE, EncodedLabels, EncodedTags
 from polygraft.errors import DataError
 from polygraft.train.objective import Loss, Objective
@@ -103,9 +103,8 @@ class Labelling(Objective):
 def _choose_places(labels: Tensor) -> tuple[Tensor, Tensor]:
     """Give the places of the tokens with a label, and their labels, filled up to one of few numbers of places."""
     places = (labels != IGNORE).nonzero().flatten()
-    num_more = max(1, pad_length(len(places))) - len(places)
-    more = places.new_zeros(num_more)
-    return torch.cat([places, more]), torch.cat([labels[places], torch.full_like(more, IGNORE)])
+    padded = pad_places(places)
+    return padded, functional.pad(labels[places], (0, len(padded) - len(places)), value=IGNORE)
 
 
 def _find_format(device: torch.device) -> torch.dtype | None:
