@@ -182,7 +182,7 @@ def keys_on_the_page(heading: str) -> dict[str, tuple[str, str]]:
 def write_default(field: dataclasses.Field[Any]) -> str:
     match field.default:
         case dataclasses.MISSING:
-            return "needed"
+            return "needed" if field.default_factory is dataclasses.MISSING else "`{}`"
         case None:
             return "none"
         case bool() as value:

@@ -51,6 +51,7 @@ MAY_WRITE = {
     "interop",
     "report",
     "recipe",
+    "base/compact.py",  # Writes a base without its pruned units, for other programs as well.
     "train/checkpoint.py",
     "train/spill.py",
     "train/memory.py",  # Tells the system to begin its record of the largest size anew.

@@ -11,10 +11,12 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerFast
 
 from polygraft.attach.graft import Graft, make_graft
+from polygraft.attach.sparse import find_edit, make_mask
 from polygraft.base.base import Base
 from polygraft.base.load import freeze_base
 from polygraft.base.masked_lm_head import find_head
 from polygraft.base.sites import find_family
+from polygraft.parts.mask import Mask, MaskLayers
 from polygraft.parts.part import Part
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
@@ -150,8 +152,13 @@ def make_batch(*, lengths: Sequence[int] = (9, 5, 2), seed: int = 0) -> TinyBatc
 
 def make_trained_graft(base: Base, name: str, parts: Sequence[Part], *, seed: int = 0) -> Graft:
     """A graft as if it had been trained: every one of its values is random, none is zero."""
-    graft = make_graft(base, name, parts, seed=seed)
     generator = torch.Generator().manual_seed(seed + 1)
+    graft = make_graft(base, name, parts, seed=seed)
+    if any(isinstance(part, Mask) for part in parts):
+        infos = find_edit(graft, MaskLayers).infos
+        kept = {info.name: torch.rand(info.shape, generator=generator) < 0.7 for info in infos}
+        others = [part for part in parts if not isinstance(part, Mask)]
+        graft = make_mask(base, name, kept, others=others, seed=seed)
     with torch.no_grad():
         for parameter in graft.layers.parameters():
             parameter.add_(torch.randn(parameter.shape, generator=generator), alpha=0.2)

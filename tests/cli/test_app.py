@@ -22,6 +22,7 @@ TRAINED = (
     f"--skip-layer --precision --recompute --compile --log-json --tracker --json {LOADED}"
 )
 LABELLED = f"{TRAINED} --head-lr-factor --head-layer --seeds --accumulate --cache --cache-gib"
+PRUNED = " ".join(option for option in TRAINED.split() if option not in ("--reduction", "--compile"))
 COMMANDS = {
     "": "--version --traceback",
     "quickstart": "--folder --json",
@@ -30,6 +31,11 @@ COMMANDS = {
     "train mlm": f"{TRAINED} --from-layer --invertible --negatives --vocabulary --head-layer",
     "train tokens": f"{LABELLED} --token-column --tag-column",
     "train sequence": LABELLED,
+    "prune": (
+        "METHOD --objective --weights --values --weight-decay --sparsity --scope --levels --schedule --sparsities "
+        "--rewind --retrain --density --l1 --choice --init --threshold --score-lr-factor --penalty "
+        f"{PRUNED} --head-lr-factor --head-layer --accumulate --negatives --vocabulary --token-column --tag-column"
+    ),
     "evaluate": f"FILE --plan --objective --language --task --token-column --tag-column --json {LOADED}",
     "predict": f"[FILE] --plan --text --json {LOADED}",
     "grafts": "",

@@ -112,7 +112,8 @@ def test_verify_finds_a_part_that_no_polygraft_has(polygraft: Command):
     done = polygraft("grafts", "verify", "--json")
     assert done.exit_code == 1
     assert {row["name"]: row["problem"] for row in json.loads(done.stdout)} == {
-        "ner": "There is no part 'lora'. Known are bottleneck, invertible, head. Correct the name.",
+        "ner": "There is no part 'lora'. Known are bottleneck, invertible, delta, mask, scores, head. Correct "
+        "the name.",
         "qu": "The part 'bottleneck' has no option 'reductoin'. Its options are reduction, activation, placement, "
         "semantics, scaling, skip_layers, init. Did you mean 'reduction'? Correct the name.",
         "topic": None,

@@ -44,7 +44,8 @@ CASES = {
     ),
     "a part that no polygraft has": (
         (*PREDICT, "odd", "--store", "one"),
-        "There is no part 'lora'. Known are bottleneck, invertible, head. Correct the name. That was version 1 of the "
+        "There is no part 'lora'. Known are bottleneck, invertible, delta, mask, scores, head. Correct the name. "
+        "That was version 1 of the "
         "graft 'odd'. Put the graft in again, or remove it with `polygraft grafts remove odd --version 1`.",
     ),
     "a plan without its end": (

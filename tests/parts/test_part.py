@@ -9,9 +9,12 @@ import torch
 
 from polygraft.errors import OptionError
 from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.delta import Delta
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
+from polygraft.parts.mask import Mask
 from polygraft.parts.part import Part, check_width, make_linear
+from polygraft.parts.scores import Scores
 from polygraft.parts.table import PARTS, make_part
 
 EXAMPLES: list[Part] = [
@@ -20,6 +23,9 @@ EXAMPLES: list[Part] = [
     Invertible(reduction=4, activation="tanh"),
     Head(objective="tokens", labels=("O", "B-LOC"), layer=2),
     Head(objective="mlm"),
+    Delta(weights=("norm", "*.query.weight"), num_values=3, num_code_bytes=9, dtype="float16"),
+    Mask(skip_layers=(0, -1), num_kept=5, num_code_bytes=9, retrained="all"),
+    Scores(init=0.5, threshold=-1.0),
 ]
 
 
@@ -40,8 +46,8 @@ def test_the_table_has_every_part_under_its_own_name():
         (
             "bottelneck",
             {},
-            "There is no part 'bottelneck'. Known are bottleneck, invertible, head. Did you mean 'bottleneck'? "
-            "Correct the name.",
+            "There is no part 'bottelneck'. Known are bottleneck, invertible, delta, mask, scores, head. Did you mean "
+            "'bottleneck'? Correct the name.",
         ),
         (
             "invertible",

@@ -12,8 +12,8 @@ from tests.recipe.test_single import make_order, stop_after, train
 from tests.tiny import make_base
 
 from polygraft.errors import OptionError, PlanError
+from polygraft.recipe.order import Order
 from polygraft.recipe.several import spread_seeds, train_grafts
-from polygraft.recipe.single import Order
 from polygraft.store.manifest import Manifest
 from polygraft.store.store import Store
 from polygraft.train.loop import Interrupted

@@ -11,7 +11,8 @@ import pytest
 from tests.tiny import make_base
 
 from polygraft.errors import DataError, OptionError, PlanError
-from polygraft.recipe.single import Order, train_graft
+from polygraft.recipe.order import Order
+from polygraft.recipe.single import train_graft
 from polygraft.store.manifest import Manifest
 from polygraft.store.store import Store
 from polygraft.train.loop import Interrupted

@@ -12,8 +12,10 @@ from polygraft.attach.graft import Graft, check_made_for, rebuild_graft
 from polygraft.attach.hooks import Hooks, LayerReached, Pass, pick
 from polygraft.attach.parse import parse_plan
 from polygraft.attach.plan import Named, Plan, check_names, list_names
+from polygraft.attach.weights import WeightEdits
 from polygraft.errors import GraftError, OptionError, PlanError, nearest
 from polygraft.parts.head import HeadLayers, MaskedLmLayers
+from polygraft.parts.mask import Mask
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -53,7 +55,12 @@ class Attachment:
         self.base = base
         self.plan = plan
         self.grafts = tuple(grafts)
-        self.hooks = Hooks(base, self.grafts)
+        self.edits = WeightEdits(base, self.grafts)
+        try:
+            self.hooks = Hooks(base, self.grafts)
+        except BaseException:
+            self.edits.remove()
+            raise
         base.in_force.append(self)
 
     def __str__(self) -> str:
@@ -70,6 +77,7 @@ class Attachment:
     def remove(self) -> None:
         """Take the plan off the base, which is then what it was, bit for bit. Safe to call twice."""
         self.hooks.remove()
+        self.edits.remove()
         if self in self.base.in_force:
             self.base.in_force.remove(self)
 
@@ -300,12 +308,18 @@ def attach(
 
 
 def _check_heads(plan: Plan, grafts: Sequence[Graft], *, kind: str, layers: type[nn.Module]) -> None:
-    names = [graft.name for graft in grafts if isinstance(graft.find_head(), layers)]
-    if len(names) > 1:
+    headed = [graft for graft in grafts if isinstance(graft.find_head(), layers)]
+    names = [graft.name for graft in headed]
+    # A task that is packed over others needs their weights and not their heads: its own, the topmost, scores.
+    if len(names) > 1 and not _is_packed(headed[-1]):
         raise PlanError(
             f"The plan '{plan}' has {len(names)} heads for {kind}: those of {', '.join(names)}. One at most was "
             "expected, since only one can score. Leave the other grafts out."
         )
+
+
+def _is_packed(graft: Graft) -> bool:
+    return any(isinstance(part, Mask) and part.retrained == "some" for part in graft.parts)
 
 
 def _find_graft(

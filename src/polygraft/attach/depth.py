@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from polygraft.parts.bottleneck import BottleneckLayers
+from polygraft.parts.edit import EditLayers
 from polygraft.parts.head import HeadLayers, MaskedLmLayers
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def count_layers_below(graft: Graft, *, num_layers: int) -> int:
         elif isinstance(layers, HeadLayers | MaskedLmLayers):
             reads = layers.options.layer
             lowest = min(lowest, num_layers if reads == -1 else reads)
+        elif isinstance(layers, EditLayers):
+            lowest = min(lowest, layers.lowest_layer)
         else:
             return 0
     return lowest

@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from polygraft.base.weights import list_weights
 from polygraft.errors import FingerprintError, GraftError, PolygraftError, nearest
+from polygraft.parts.edit import EditLayers
 from polygraft.parts.head import Head, HeadLayers, MaskedLmLayers
 from polygraft.parts.invertible import InvertibleLayers
 from polygraft.parts.part import Dimensions, Part
@@ -36,7 +38,7 @@ class Graft:
     @property
     def num_parameters(self) -> int:
         """Count the graft's own values."""
-        return sum(tensor.numel() for tensor in self.layers.parameters())
+        return sum(tensor.numel() for tensor in self.tensors().values() if tensor.is_floating_point())
 
     def tensors(self) -> dict[str, Tensor]:
         """Give the tensors by name, as they are stored."""
@@ -71,6 +73,7 @@ def measure_base(base: Base) -> Dimensions:
         embedding=sites.embedding,
         vocab=sites.vocab,
         norm_eps=sites.norm_eps,
+        weights=list_weights(base),
     )
 
 
@@ -115,10 +118,13 @@ def copy_tensors(graft: Graft, tensors: Mapping[str, Tensor]) -> None:
     """Fill a graft with tensors, all of them and no others.
 
     Raises:
-        GraftError: A tensor is missing, unknown, or of another shape.
+        GraftError: A tensor is missing, unknown, or of another shape, or no code of places.
     """
     check_fit(graft.name, tensors, own=graft.layers.state_dict())
     graft.layers.load_state_dict(dict(tensors), strict=True)
+    for layers in graft.layers.children():
+        if isinstance(layers, EditLayers):
+            layers.find_places(layers.names[0])
 
 
 def check_fit(name: str, tensors: Mapping[str, Tensor], *, own: Mapping[str, Tensor]) -> None:
@@ -178,11 +184,11 @@ def rebuild_graft(
         shapes = _build_layers(base, parts, seed=0, device="meta").state_dict()
         check_fit(manifest.name, tensors, own=shapes)
         graft = make_graft(base, manifest.name, parts)
+        copy_tensors(graft, tensors)
     except PolygraftError as error:
         error.add_note(_say_where(base, manifest))
         raise
     graft.manifest = manifest
-    copy_tensors(graft, tensors)
     graft.layers.requires_grad_(False)
     return graft
 

@@ -97,15 +97,16 @@ class PackedLinear(nn.Linear):
     def forward(self, input: Tensor) -> Tensor:
         """Compute `input @ weight.T + bias`."""
         weight, bias = self.weight, self.bias
+        has_bias = bias is not None  # pyright: ignore[reportUnnecessaryComparison]
+        learns = weight.requires_grad or (has_bias and bias.requires_grad)
         if (
             input.numel() == 0
-            or weight.requires_grad
+            or (learns and torch.is_grad_enabled())
             or weight.dtype not in DTYPES
             or input.dtype != weight.dtype
             or weight.device.type != "cpu"
             or torch.is_autocast_enabled("cpu")
             or torch.compiler.is_compiling()
-            or (bias is not None and bias.requires_grad)  # pyright: ignore[reportUnnecessaryComparison]
         ):
             return functional.linear(input, weight, bias)
         if input.requires_grad and torch.is_grad_enabled():

@@ -22,6 +22,7 @@ from polygraft.cli.grafts import (
     verify_grafts,
 )
 from polygraft.cli.predict import predict
+from polygraft.cli.prune import prune
 from polygraft.cli.quickstart import quickstart
 from polygraft.cli.report import report
 from polygraft.cli.run import run
@@ -84,6 +85,7 @@ add_group(
     about="Train one graft into a store.",
     panel=SINGLE,
 )
+add(app, "prune", prune, panel=SINGLE)
 add(app, "evaluate", evaluate, panel=SINGLE)
 add(app, "predict", predict, panel=SINGLE)
 add_group(

@@ -10,6 +10,7 @@ from polygraft.cli.console import say, show_table, write_json
 from polygraft.cli.gathered import GatheredSteps
 from polygraft.cli.grafts import show_manifest, summarise
 from polygraft.cli.interrupt import stop_on_signals
+from polygraft.cli.levels import build_level_table
 from polygraft.cli.loading import open_base
 from polygraft.cli.progress import make_display
 from polygraft.cli.seeds import build_seed_table
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
     from polygraft.base.base import Base
     from polygraft.cli.progress import Display
     from polygraft.recipe.log import EventLog
-    from polygraft.recipe.single import Order
+    from polygraft.recipe.order import Order
+    from polygraft.recipe.single_sparse import SparseOrder
     from polygraft.store.manifest import Manifest
     from polygraft.store.store import Store
     from polygraft.train.trackers import Trackers
@@ -88,6 +90,106 @@ def carry_out(
         show_table(build_seed_table(f"{order.name}, one graft a seed", stored))
     else:
         show_manifest(stored[0])
+
+
+def carry_out_method(
+    wanted: SparseOrder,
+    *,
+    base: str,
+    store: Path,
+    device: str,
+    dtype: str,
+    any_base: bool,
+    log: Path | None,
+    trackers: Sequence[str],
+    as_json: bool,
+) -> None:
+    """Make grafts by a method, with their progress on standard error, and show what came out.
+
+    Args:
+        wanted: What to train, and by which method.
+        base: Name of the frozen base.
+        store: The folder of grafts.
+        device: Where the base is computed.
+        dtype: Its number format.
+        any_base: Whether to accept grafts of another base below.
+        log: The file to which each event is added as a line of JSON.
+        trackers: What every update is logged to.
+        as_json: Whether to show JSON instead of a table.
+    """
+    from polygraft.recipe.log import open_log
+    from polygraft.store.store import Store
+
+    check_before(trackers)
+    order = wanted.order
+    is_first = load_launch().is_first
+    with open_log(log if is_first else None) as opened:
+        loaded = open_base(base, device=device, dtype=dtype)
+        opened.write("TrainStarted", _describe_order(order, base=loaded, store=store))
+        tracking = track_order(order, trackers)
+        with stop_on_signals() as should_stop, make_display() as display, tracking as tracker:
+            stored = _train_by_method(
+                loaded,
+                wanted,
+                store=Store(store),
+                any_base=any_base,
+                should_stop=should_stop,
+                display=display,
+                log=opened,
+                tracker=tracker,
+            )
+    if not is_first:
+        return
+    if as_json:
+        write_json([summarise(manifest) for manifest in stored])
+        return
+    if len(stored) > 1:
+        show_table(build_level_table(f"{order.name}, one graft a level", stored))
+    show_manifest(stored[-1])
+
+
+def _train_by_method(
+    base: Base,
+    wanted: SparseOrder,
+    *,
+    store: Store,
+    any_base: bool,
+    should_stop: Callable[[], bool],
+    display: Display,
+    log: EventLog,
+    tracker: Trackers,
+) -> list[Manifest]:
+    from polygraft.recipe.bench import Phase
+    from polygraft.recipe.log import describe_step
+    from polygraft.recipe.single_sparse import train_sparse
+    from polygraft.store.manifest import Manifest
+
+    stored: list[Manifest] = []
+    num_steps, phase = 0, wanted.order.name
+    making = train_sparse(
+        base,
+        wanted,
+        store=store,
+        any_base=any_base,
+        should_stop=should_stop,
+        notify=_tell_both(display, log),
+    )
+    for item in making:
+        if isinstance(item, Phase):
+            phase = item.name
+            display.begin(item.title, name=item.name)
+            log.write("PhaseStarted", {"name": item.name, "title": item.title})
+        elif isinstance(item, Manifest):
+            stored.append(item)
+            log.write("TrainFinished", _describe_end(item, is_new=num_steps > 0))
+        else:
+            num_steps += 1
+            display.advance(item)
+            log.write("TrainStep", {"name": phase, **describe_step(item)})
+            tracker.log(item, run=phase)
+    if num_steps == 0 and load_launch().is_first:
+        say(f"This very graft was made before: it is version {stored[-1].version} of '{wanted.order.name}'.")
+    return stored
 
 
 def _train_one(

@@ -14,8 +14,8 @@ import typer
 from polygraft.settings import load_launch
 
 if TYPE_CHECKING:
+    from polygraft.recipe.order import Order
     from polygraft.recipe.schema import Recipe
-    from polygraft.recipe.single import Order
     from polygraft.train.step import Step
     from polygraft.train.trackers import Trackers
 

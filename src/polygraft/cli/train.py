@@ -115,7 +115,7 @@ def train_mlm(
         recompute=recompute,
         compile=compile_layers,
     )
-    from polygraft.recipe.single import Order
+    from polygraft.recipe.order import Order
 
     order = Order(
         name=name,
@@ -195,7 +195,7 @@ def train_tokens(
         recompute=recompute,
         compile=compile_layers,
     )
-    from polygraft.recipe.single import Order
+    from polygraft.recipe.order import Order
 
     order = Order(
         name=name,
@@ -274,7 +274,7 @@ def train_sequence(
         recompute=recompute,
         compile=compile_layers,
     )
-    from polygraft.recipe.single import Order
+    from polygraft.recipe.order import Order
 
     order = Order(
         name=name,

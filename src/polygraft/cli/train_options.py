@@ -35,6 +35,9 @@ BatchTokensOption = Annotated[
 WarmupOption = Annotated[
     float, typer.Option("--warmup", metavar="X", help="Share of the steps over which the rate rises.")
 ]
+WeightDecayOption = Annotated[
+    float, typer.Option("--weight-decay", min=0, metavar="X", help="AdamW's decoupled weight decay.")
+]
 PatienceOption = Annotated[
     int | None,
     typer.Option("--patience", min=1, metavar="N", help="Stop after N dev scores without a better one."),

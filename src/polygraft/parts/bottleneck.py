@@ -10,9 +10,16 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from polygraft.errors import OptionError
 from polygraft.parts.activation import find_activation
-from polygraft.parts.part import Dimensions, Part, apply_linear, check_choice, check_width, make_linear
+from polygraft.parts.part import (
+    Dimensions,
+    Part,
+    apply_linear,
+    check_choice,
+    check_width,
+    find_layers,
+    make_linear,
+)
 
 PLACEMENTS = ("ffn", "attention+ffn", "parallel")
 SEMANTICS = ("adapterhub", "paper")
@@ -94,20 +101,7 @@ class Bottleneck(Part):
         Raises:
             OptionError: A layer to skip does not exist, or none is left.
         """
-        for layer in self.skip_layers:
-            if not -num_layers <= layer < num_layers:
-                raise OptionError(
-                    f"The part '{self.kind}' has skip_layers with {layer}, and the base has {num_layers} "
-                    "layers. "
-                    f"Expected {-num_layers} to {num_layers - 1}. Correct the number."
-                )
-        skipped = {layer % num_layers for layer in self.skip_layers}
-        if len(skipped) == num_layers:
-            raise OptionError(
-                f"The part '{self.kind}' skips all {num_layers} layers of the base, so it would do nothing. "
-                "Leave at least one layer out of skip_layers."
-            )
-        return [layer for layer in range(num_layers) if layer not in skipped]
+        return find_layers(self.kind, skip_layers=self.skip_layers, num_layers=num_layers)
 
     @override
     def build(self, dimensions: Dimensions, *, generator: torch.Generator) -> BottleneckLayers:

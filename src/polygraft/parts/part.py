@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import UnionType
 from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from polygraft.errors import OptionError, nearest
+from polygraft.types import WeightInfo
 
 MOST_TIMES = 8
 """How many times as wide as what it reads a part may be: the narrow middle is the point of it."""
@@ -34,6 +35,8 @@ class Dimensions:
     """Number of pieces (V)."""
     norm_eps: float = 1e-12
     """What the base's LayerNorms add to the variance."""
+    weights: tuple[WeightInfo, ...] = ()
+    """The base's own weights, in order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,6 +130,28 @@ def check_choice(kind: str, option: str, value: object, choices: tuple[str, ...]
             f"The part '{kind}' has {option}={value!r}. Expected one of {', '.join(choices)}."
             f"{nearest(str(value), choices)} Choose one."
         )
+
+
+def find_layers(kind: str, *, skip_layers: Collection[int], num_layers: int) -> list[int]:
+    """List the layers of a base without those to skip; negative ones count from the end.
+
+    Raises:
+        OptionError: A layer to skip does not exist, or none is left.
+    """
+    for layer in skip_layers:
+        if not -num_layers <= layer < num_layers:
+            raise OptionError(
+                f"The part '{kind}' has skip_layers with {layer}, and the base has {num_layers} "
+                "layers. "
+                f"Expected {-num_layers} to {num_layers - 1}. Correct the number."
+            )
+    skipped = {layer % num_layers for layer in skip_layers}
+    if len(skipped) == num_layers:
+        raise OptionError(
+            f"The part '{kind}' skips all {num_layers} layers of the base, so it would do nothing. "
+            "Leave at least one layer out of skip_layers."
+        )
+    return [layer for layer in range(num_layers) if layer not in skipped]
 
 
 def check_width(kind: str, *, size: int, reduction: float) -> int:

@@ -7,13 +7,19 @@ from typing import Any
 
 from polygraft.errors import OptionError, nearest
 from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.delta import Delta
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
+from polygraft.parts.mask import Mask
 from polygraft.parts.part import Part
+from polygraft.parts.scores import Scores
 
 PARTS: Mapping[str, type[Part]] = {
     "bottleneck": Bottleneck,
     "invertible": Invertible,
+    "delta": Delta,
+    "mask": Mask,
+    "scores": Scores,
     "head": Head,
 }
 

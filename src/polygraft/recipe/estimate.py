@@ -14,8 +14,10 @@ from polygraft.attach.graft import make_graft
 from polygraft.attach.plan import Named
 from polygraft.data.example import LabelledText
 from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.delta import Delta
 from polygraft.recipe.corpus import count_held_out
 from polygraft.recipe.grafts import find_border, find_head_layer
+from polygraft.recipe.methods import count_phases
 from polygraft.recipe.score import list_conditions
 from polygraft.train.loop import NUM_EVALUATIONS
 
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from polygraft.base.base import Base
+    from polygraft.recipe.methods import Method
     from polygraft.recipe.steps import Job
     from polygraft.recipe.workshop import Workshop
 
@@ -62,16 +65,33 @@ class Speed:
     """A forward pass through all layers."""
     update: Cost
     """A forward and a backward pass through all layers with a bottleneck in each."""
+    weights: Cost | None = None
+    """The same where the linear layers' own weights are trained; None where it was not asked for."""
+
+    def find_update(self, method: Method | None) -> Cost:
+        """Give what an update takes in all phases of a method together; None is that of bottlenecks."""
+        if method is None or self.weights is None:
+            return self.update
+        num_phases = count_phases(method)
+        return Cost(batch=num_phases * self.weights.batch, token=num_phases * self.weights.token)
 
 
-def measure_speed(base: Base) -> Speed:
-    """Time forward passes and updates of a scratch graft; takes one to three seconds on a base of usual size."""
+def measure_speed(base: Base, *, with_weights: bool = False) -> Speed:
+    """Time forward passes and updates of a scratch graft; takes one to three seconds on a base of usual size.
+
+    Args:
+        base: The base.
+        with_weights: Whether to time updates of the base's weights as well.
+    """
     graft = make_graft(base, "scratch", [Bottleneck(reduction=REDUCTION)])
     with attach(base, Named("scratch"), grafts=[graft]) as attachment:
-        return Speed(
-            forward=fit_cost(lambda rows: _forward(attachment, rows)),
-            update=fit_cost(lambda rows: _update(attachment, rows)),
-        )
+        forward = fit_cost(lambda rows: _forward(attachment, rows))
+        update = fit_cost(lambda rows: _update(attachment, rows))
+    if not with_weights:
+        return Speed(forward=forward, update=update)
+    with attach(base, Named("scratch"), grafts=[make_graft(base, "scratch", [Delta()])]) as attachment:
+        weights = fit_cost(lambda rows: _update(attachment, rows))
+    return Speed(forward=forward, update=update, weights=weights)
 
 
 def fit_cost(work: Callable[[int], None]) -> Cost:
@@ -128,7 +148,8 @@ def estimate_seconds(workshop: Workshop, job: Job, speed: Speed) -> float:
     if job.kind == "language":
         steps, tokens = train.language.steps, train.language.steps * train.language.batch_tokens
         held_out = NUM_EVALUATIONS * _count_held_out(workshop, job.language or "")
-        return share * (speed.update.estimate(num_batches=steps, num_tokens=tokens) + _score(speed, held_out))
+        update = speed.find_update(train.language.find_method())
+        return share * (update.estimate(num_batches=steps, num_tokens=tokens) + _score(speed, held_out))
     if job.kind == "evaluate":
         return _estimate_scores(workshop, job.task or "", speed)
     return _estimate_task(workshop, job.task or "", speed)
@@ -141,7 +162,8 @@ def _estimate_task(workshop: Workshop, name: str, speed: Speed) -> float:
     if planned.steps is not None:
         tokens = float(planned.steps * planned.batch_tokens)
     dev = NUM_EVALUATIONS * _count_pieces(workshop, name, task.dev)
-    update = speed.update.estimate(num_batches=tokens / settings.batch_tokens, num_tokens=tokens)
+    cost = speed.find_update(settings.find_method())
+    update = cost.estimate(num_batches=tokens / settings.batch_tokens, num_tokens=tokens)
     return update + _score(speed, dev)
 
 

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from polygraft.attach.attach import attach
-from polygraft.attach.graft import Graft, copy_tensors, make_graft
+from polygraft.attach.graft import Graft, make_graft
 from polygraft.attach.plan import Named, Plan, Stack
 from polygraft.data.masking import Masking
-from polygraft.parts.bottleneck import Bottleneck
+from polygraft.recipe.bench import Bench
 from polygraft.recipe.corpus import describe_one_line, find_labels
-from polygraft.recipe.grafts import list_language_parts, list_mlm_parts, list_task_parts
+from polygraft.recipe.fit_sparse import Label, fit_by_method
+from polygraft.recipe.grafts import (
+    list_language_parts,
+    list_layers_above,
+    list_mlm_parts,
+    list_task_parts,
+    make_task_head,
+)
 from polygraft.recipe.objectives import make_held_out_loss, make_labelling, make_masked_lm, score_examples
 from polygraft.recipe.record import describe_scored, record_training
+from polygraft.recipe.scale import scale_graft
 from polygraft.recipe.steps import find_source
 from polygraft.recipe.workshop import MLM, Workshop
 from polygraft.store.manifest import DataRecord, Manifest
@@ -24,6 +31,7 @@ from polygraft.train.loop import Training
 if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
     from polygraft.data.encode import EncodedText
+    from polygraft.parts.head import Head
     from polygraft.recipe.steps import Job
     from polygraft.train.mlm import MaskedLm
     from polygraft.train.objective import Objective
@@ -73,37 +81,57 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
     """Train a language graft on plain text, below the frozen masked-LM head."""
     settings = workshop.recipe.train.language
     name = cast("str", job.language)
-    parts = list_language_parts(workshop.recipe, workshop.base)
-    graft = make_graft(workshop.base, name, parts, seed=workshop.recipe.seed)
     plan: Plan = Named(name) if workshop.base.head is not None else Stack((Named(MLM), Named(name)))
-    grafts = {name: graft} if workshop.base.head is not None else {MLM: workshop.get(MLM), name: graft}
+    below = {} if workshop.base.head is not None else {MLM: workshop.get(MLM)}
     source = find_source(workshop.recipe)
     text = workshop.corpus.read_with_source(name, source)
     objective = _make_masked_lm(workshop, text, mask_rate=settings.mask_rate)
     train = workshop.recipe.train.plan_training(settings, seed=workshop.recipe.seed)
     evaluate = _find_held_out_loss(workshop, name, objective)
-    training = _make_training(workshop, job, graft, [plan], grafts, objective, train, evaluate)
-    yield from training.run()
-    best, scores = training.progress.best, None
-    stored = scale_bottlenecks(workshop, graft, settings.strength)
-    if stored is not graft and evaluate is not None:
-        with attach(workshop.base, plan, grafts={**grafts, name: stored}) as attachment:
-            scores = {"held_out_loss": -evaluate(attachment), "held_out_loss_at_strength_1": -(best or 0.0)}
     texts = [name] if not settings.source_share or source in (None, name) else [name, source]
-    manifest = record_training(
-        training,
-        graft=stored,
+    label = Label(
         objective="mlm",
         data=_list_texts(workshop, texts),
         members=workshop.find_members([MLM]),
-        step=job.digest,
-        scores=scores,
         further={
             "strength": settings.strength,
             "mask_rate": settings.mask_rate,
             "source_share": settings.source_share,
             **describe_scored(settings.vocabulary, settings.num_negatives),
         },
+    )
+    method = settings.find_method()
+    if method is not None:
+        skip = list_layers_above(workshop.recipe, workshop.base)
+        bench = _make_bench(workshop, job, [plan], below, objective, train, evaluate, skip_layers=skip)
+        yield from fit_by_method(
+            workshop,
+            job,
+            method,
+            bench=bench,
+            label=label,
+            finish=lambda graft: scale_graft(workshop, graft, settings.strength),
+        )
+        return
+    parts = list_language_parts(workshop.recipe, workshop.base)
+    graft = make_graft(workshop.base, name, parts, seed=workshop.recipe.seed)
+    grafts = {**below, name: graft}
+    training = _make_training(workshop, job, graft, [plan], grafts, objective, train, evaluate)
+    yield from training.run()
+    best, scores = training.progress.best, None
+    stored = scale_graft(workshop, graft, settings.strength)
+    if stored is not graft and evaluate is not None:
+        with attach(workshop.base, plan, grafts={**grafts, name: stored}) as attachment:
+            scores = {"held_out_loss": -evaluate(attachment), "held_out_loss_at_strength_1": -(best or 0.0)}
+    manifest = record_training(
+        training,
+        graft=stored,
+        objective="mlm",
+        data=label.data,
+        members=label.members,
+        step=job.digest,
+        scores=scores,
+        further=label.further,
     )
     _keep(workshop, training, stored, manifest)
 
@@ -117,20 +145,6 @@ def _find_held_out_loss(
         workshop.sentences.append(describe_one_line(workshop.recipe.languages[name].text))
         return None
     return make_held_out_loss(workshop.base, objective, held_out, seed=workshop.recipe.seed)
-
-
-def scale_bottlenecks(workshop: Workshop, graft: Graft, strength: float) -> Graft:
-    """Give a graft with the same values whose bottlenecks add that many times as much."""
-    if strength == 1:
-        return graft
-    parts = [
-        dataclasses.replace(part, scaling=part.scale * strength) if isinstance(part, Bottleneck) else part
-        for part in graft.parts
-    ]
-    scaled = make_graft(workshop.base, graft.name, parts)
-    copy_tensors(scaled, graft.tensors())
-    scaled.layers.requires_grad_(False)
-    return scaled
 
 
 def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
@@ -149,33 +163,54 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
     )
     if sentence is not None:
         workshop.sentences.append(sentence)
-    parts = list_task_parts(workshop.recipe, task, labels)
-    graft = make_graft(workshop.base, name, parts, seed=workshop.recipe.seed)
     plans: list[Plan] = [Stack((Named(language), Named(name))) for language in job.under]
     if settings.ready_for == "targets" or not plans:
         plans.append(Named(name))
     under = {
-        language: scale_bottlenecks(workshop, workshop.get(language), settings.under_strength)
+        language: scale_graft(workshop, workshop.get(language), settings.under_strength)
         for language in job.under
     }
-    grafts = {name: graft, **under}
     train = workshop.recipe.train.plan_training(settings, seed=workshop.recipe.seed)
 
     def evaluate(attachment: Attachment) -> float:
         return score_examples(attachment, dev, task=name, language=task.source, condition="dev")[0].score
 
-    training = _make_training(workshop, job, graft, plans, grafts, objective, train, evaluate)
-    yield from training.run()
     sizes = {"train": len(train_examples), "dev": len(dev)}
-    manifest = record_training(
-        training,
-        graft=graft,
+    label = Label(
         objective=task.objective,
         data=[
             DataRecord(name=use, sha256=workshop.corpus.digest(path), num_examples=sizes[use])
             for use, path in (("train", task.train), ("dev", task.dev))
         ],
         members=workshop.find_members(job.under),
+        further={},
+    )
+    method = settings.find_method()
+    if method is not None:
+        bench = _make_bench(
+            workshop,
+            job,
+            plans,
+            under,
+            objective,
+            train,
+            evaluate,
+            head=make_task_head(task, labels),
+            skip_layers=settings.skip_layers,
+        )
+        yield from fit_by_method(workshop, job, method, bench=bench, label=label)
+        return
+    parts = list_task_parts(workshop.recipe, task, labels)
+    graft = make_graft(workshop.base, name, parts, seed=workshop.recipe.seed)
+    grafts = {name: graft, **under}
+    training = _make_training(workshop, job, graft, plans, grafts, objective, train, evaluate)
+    yield from training.run()
+    manifest = record_training(
+        training,
+        graft=graft,
+        objective=label.objective,
+        data=label.data,
+        members=label.members,
         step=job.digest,
     )
     _keep(workshop, training, graft, manifest)
@@ -189,6 +224,35 @@ def _make_masked_lm(workshop: Workshop, text: EncodedText, *, mask_rate: float) 
         masking=Masking(rate=mask_rate),
         scores_all_pieces=settings.vocabulary == "full",
         num_negatives=settings.num_negatives,
+    )
+
+
+def _make_bench(
+    workshop: Workshop,
+    job: Job,
+    plans: Sequence[Plan],
+    below: Mapping[str, Graft],
+    objective: Objective,
+    settings: TrainSettings,
+    evaluate: Callable[[Attachment], float] | None,
+    *,
+    head: Head | None = None,
+    skip_layers: tuple[int, ...],
+) -> Bench:
+    return Bench(
+        base=workshop.base,
+        name=job.graft or job.name,
+        below=below,
+        plans=plans,
+        objective=objective,
+        settings=settings,
+        evaluate=evaluate,
+        head=head,
+        skip_layers=skip_layers,
+        folder=workshop.recipe.folder / "checkpoints" / job.name,
+        key=job.digest,
+        should_stop=workshop.should_stop,
+        notify=workshop.sentences.append,
     )
 
 

@@ -45,11 +45,17 @@ def list_mlm_parts(recipe: Recipe, base: Base) -> list[Part]:
     return [Bottleneck(reduction=settings.reduction, skip_layers=skipped), head]
 
 
+def list_layers_above(recipe: Recipe, base: Base) -> tuple[int, ...]:
+    """List the layers without language grafts: those that the masked-LM head does not read, or that `mlm` stands in."""
+    return tuple(range(find_border(recipe, base), base.sites.num_layers))
+
+
 def list_language_parts(recipe: Recipe, base: Base) -> list[Part]:
     """List the parts of a language graft."""
     settings = recipe.train.language
-    above = tuple(range(find_border(recipe, base), base.sites.num_layers))
-    parts: list[Part] = [Bottleneck(reduction=settings.reduction, skip_layers=above)]
+    parts: list[Part] = [
+        Bottleneck(reduction=settings.reduction, skip_layers=list_layers_above(recipe, base))
+    ]
     if settings.invertible:
         parts.append(Invertible())
     return parts
@@ -66,5 +72,10 @@ def list_task_parts(recipe: Recipe, task: TaskData, labels: Sequence[str]) -> li
             placement=settings.placement,
             activation=settings.activation,
         ),
-        Head.from_options({"objective": task.objective, "labels": list(labels)}),
+        make_task_head(task, labels),
     ]
+
+
+def make_task_head(task: TaskData, labels: Sequence[str]) -> Head:
+    """Make the head of a task graft."""
+    return Head.from_options({"objective": task.objective, "labels": list(labels)})

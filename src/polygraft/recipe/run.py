@@ -30,6 +30,7 @@ from polygraft.recipe.events import (
     TrainStep,
 )
 from polygraft.recipe.fit import fit
+from polygraft.recipe.methods import read_levels
 from polygraft.recipe.preflight import check_places, check_recipe
 from polygraft.recipe.score import Scores, load_other_seeds, load_scores, save_scores, score_task
 from polygraft.recipe.steps import Job, list_jobs, select_jobs
@@ -199,7 +200,10 @@ def _scores_folder(recipe: Recipe) -> Path:
 
 
 def _plan(workshop: Workshop, jobs: Sequence[Job], done: set[str]) -> RunPlan:
-    speed = measure_speed(workshop.base) if any(job.name not in done for job in jobs) else None
+    train = workshop.recipe.train
+    with_weights = any(table.find_method() is not None for table in (train.language, train.task))
+    is_new = any(job.name not in done for job in jobs)
+    speed = measure_speed(workshop.base, with_weights=with_weights) if is_new else None
     return RunPlan(
         steps=tuple(
             PlannedStep(
@@ -339,6 +343,7 @@ def _summarise_graft(manifest: Manifest, job: Job | None) -> GraftSummary:
         curve=manifest.curve,
         scores=manifest.scores,
         sha256=manifest.sha256,
+        levels=read_levels(manifest.hyperparameters),
     )
 
 

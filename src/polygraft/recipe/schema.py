@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from polygraft.errors import OptionError, RecipeError
+from polygraft.recipe.methods import BOTTLENECK, Method, read_method
 from polygraft.store.manifest import check_name
 from polygraft.train.settings import NUM_NEGATIVES, NUM_SEEDS, TrainSettings
 
@@ -114,6 +115,10 @@ class LanguageSettings:
     weight_decay: float = 0.0
     patience: int | None = None
     """Stop after so many held-out losses without a smaller one."""
+    method: str = BOTTLENECK
+    """What the graft is: a bottleneck, or a sparse change of the base's weights by a method such as `lt-sft`."""
+    pruning: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The method's own settings."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -148,6 +153,11 @@ class LanguageSettings:
             expected="0 beside vocabulary = 'full', which scores all pieces",
         )
         _check_mask_rate("train.language", self.mask_rate)
+        self.find_method()
+
+    def find_method(self) -> Method | None:
+        """Give the method that changes weights, or None for bottlenecks."""
+        return read_method(self.method, self.pruning, where="train.language")
 
     @property
     def num_negatives(self) -> int:
@@ -206,6 +216,10 @@ class TaskSettings:
     numbers to the bit, in float16, or not."""
     cache_gib: float = 2.0
     """Gigabytes (2**30 bytes) of it in memory; the rest lies in memory-mapped files in the run's folder."""
+    method: str = BOTTLENECK
+    """What the graft is: a bottleneck, or a sparse change of the base's weights by a method such as `lt-sft`."""
+    pruning: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The method's own settings."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -216,6 +230,11 @@ class TaskSettings:
         _check("train.task.head_lr_factor", factor, is_fine=factor > 0, expected="a number above 0")
         is_fine = 0 <= self.cache_gib < float("inf")
         _check("train.task.cache_gib", self.cache_gib, is_fine=is_fine, expected="0 or more")
+        self.find_method()
+
+    def find_method(self) -> Method | None:
+        """Give the method that changes weights, or None for bottlenecks."""
+        return read_method(self.method, self.pruning, where="train.task")
 
     def plan_training(self, *, seed: int) -> TrainSettings:
         """Say how the loop is to train."""

@@ -8,24 +8,15 @@ from typing import TYPE_CHECKING
 
 from polygraft.errors import OptionError
 from polygraft.recipe.corpus import ignore
-from polygraft.recipe.single import (
-    CHECKPOINTS,
-    Started,
-    check_names,
-    find_done,
-    finish,
-    hash_order,
-    load_below,
-    never,
-    prepare,
-    start,
-)
+from polygraft.recipe.order import check_names, hash_order
+from polygraft.recipe.single import CHECKPOINTS, Started, find_done, finish, load_below, never, start
+from polygraft.recipe.single_data import prepare
 from polygraft.train.loop import Interrupted
 from polygraft.train.together import run_together
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
-    from polygraft.recipe.single import Order
+    from polygraft.recipe.order import Order
     from polygraft.store.manifest import Manifest
     from polygraft.store.store import Store
     from polygraft.train.step import Step
@@ -40,7 +31,7 @@ def spread_seeds(order: Order, seeds: Sequence[int]) -> list[Order]:
 
     Example:
         >>> from pathlib import Path
-        >>> from polygraft.recipe.single import Order
+        >>> from polygraft.recipe.order import Order
         >>> from polygraft.train.settings import TrainSettings
         >>> order = Order(
         ...     name="ner", objective="tokens", train=Path("a.conll"), settings=TrainSettings(epochs=1)

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from polygraft.recipe.schema import Recipe, TaskData
+from polygraft.recipe.methods import BOTTLENECK
+from polygraft.recipe.schema import LanguageSettings, Recipe, TaskData, TaskSettings
 from polygraft.settings import load_launch
 
 if TYPE_CHECKING:
@@ -122,7 +123,7 @@ def _make_language(
         digest=_hash(
             common,
             kind="language",
-            settings=recipe.train.language,
+            settings=_describe_settings(recipe.train.language),
             text=_describe_text(recipe, corpus, name),
             source=_describe_text(recipe, corpus, source) if source else None,
             mlm=mlm_digest,
@@ -145,7 +146,8 @@ def _make_task(
     # What `ready_for` leads to stands beside: the graft that is alone does not depend on it. Where the outputs of
     # frozen layers are kept changes no number, unless they are rounded.
     left_out = ("ready_for", "cache", "cache_gib")
-    settings = {key: value for key, value in vars(recipe.train.task).items() if key not in left_out}
+    described = _describe_settings(recipe.train.task)
+    settings = {key: value for key, value in described.items() if key not in left_out}
     if recipe.train.task.cache == "half":
         settings["cache"] = "half"
     facts = {"settings": settings, "files": files, "columns": columns, "task_form": TASK_FORM}
@@ -193,6 +195,14 @@ def _make_task(
         task=name,
     )
     return [alone, over, score]
+
+
+def _describe_settings(settings: LanguageSettings | TaskSettings) -> dict[str, Any]:
+    """Give the settings of a table; the method only where it changes weights."""
+    found = dict(vars(settings))
+    if settings.method == BOTTLENECK:
+        del found["method"], found["pruning"]
+    return found
 
 
 def _describe_text(recipe: Recipe, corpus: Corpus, name: str) -> list[Any]:

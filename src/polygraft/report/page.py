@@ -19,6 +19,7 @@ from polygraft.report.curves import plot_curve
 from polygraft.report.details import graft_table, result_table, type_table
 from polygraft.report.examples import build_examples
 from polygraft.report.languages import language_name
+from polygraft.report.levels import plot_levels
 from polygraft.report.numbers import format_bytes, format_count, format_score, format_seconds
 from polygraft.report.plots import (
     NARROW,
@@ -93,6 +94,7 @@ def render_report(summary: RunSummary) -> str:
 def _collect(summary: RunSummary) -> dict[str, Any]:
     grids = build_grids(summary)
     grafts = sorted(summary.grafts, key=lambda graft: _role_rank(graft.role))
+    levels = [(graft, plot_levels(graft, ident=f"levels-{index}")) for index, graft in enumerate(grafts)]
     curves = [(graft, plot_curve(graft, ident=f"curve-{index}")) for index, graft in enumerate(grafts)]
     return {
         "created": _format_time(summary.created),
@@ -100,6 +102,7 @@ def _collect(summary: RunSummary) -> dict[str, Any]:
         "paragraph": write_paragraph(summary),
         "transfers": [_collect_transfer(grid, number=number) for number, grid in enumerate(grids)],
         "conditions": _describe_conditions(summary),
+        "levels": [(graft, drawn) for graft, drawn in levels if drawn is not None],
         "curves": [(graft, curve) for graft, curve in curves if curve is not None],
         "cost": cost_table(grafts, base=summary.base),
         "storage": storage_table(grafts, base=summary.base),

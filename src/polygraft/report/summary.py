@@ -67,6 +67,8 @@ class GraftSummary:
     scores: Mapping[str, float]
     sha256: str | None = None
     """Digest of the stored tensors."""
+    levels: tuple[Mapping[str, float], ...] = ()
+    """Of a graft that was pruned level by level, the levels {"sparsity", "score", "when_cut"}, as in `curve`."""
 
 
 @dataclass(frozen=True, kw_only=True)

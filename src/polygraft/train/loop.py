@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -28,9 +28,9 @@ from polygraft.train.processes import join_processes
 from polygraft.train.resume import pack_tensors, unpack_tensors
 from polygraft.train.settings import TrainSettings, compute_lr
 from polygraft.train.step import Step
+from polygraft.train.updates import plan_updates
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     from torch import Tensor
 
     from polygraft.attach.compile import CompiledLayers
@@ -85,6 +85,9 @@ class Training:
         checkpoints: Where to save what is done so far.
         should_stop: Asked after every step; when true, a checkpoint is written and `Interrupted` raised.
         notify: Told sentences that a user should see.
+        penalty: What is added to the loss for the graft's values alone, a scalar with a gradient.
+        prepare: Told the number of each step, counted from 0, before it.
+        lr_factors: What the learning rate is multiplied by for the values of some kinds of parts.
     """
 
     base: Base
@@ -97,15 +100,21 @@ class Training:
     checkpoints: Checkpoints | None = None
     should_stop: Callable[[], bool] = lambda: False
     notify: Callable[[str], None] = lambda sentence: None
+    penalty: Callable[[], Tensor] | None = None
+    prepare: Callable[[int], None] = lambda number: None
+    lr_factors: Mapping[str, float] = field(default_factory=dict[str, float])
 
     def __post_init__(self) -> None:
         """Freeze all but the graft, and plan the epochs."""
         for graft in self.grafts.values():
             graft.layers.requires_grad_(graft is self.graft)
         self.parameters = dict(self.graft.layers.named_parameters())
-        head = [tensor for name, tensor in self.parameters.items() if name.startswith(f"{Head.kind}.")]
-        others = [tensor for name, tensor in self.parameters.items() if not name.startswith(f"{Head.kind}.")]
-        groups = [(others, 1.0), (head, self.settings.head_lr_factor)]
+        factors = {Head.kind: self.settings.head_lr_factor, **self.lr_factors}
+        by_part: dict[str, list[Tensor]] = {"": [], **{kind: [] for kind in factors}}
+        for name, tensor in self.parameters.items():
+            kind = name.partition(".")[0]
+            by_part[kind if kind in factors else ""].append(tensor)
+        groups = [(tensors, factors.get(kind, 1.0)) for kind, tensors in by_part.items()]
         self.optimiser = torch.optim.AdamW(
             [{"params": tensors, "factor": factor} for tensors, factor in groups if tensors],
             lr=self.settings.lr,
@@ -118,7 +127,7 @@ class Training:
         self.progress = Progress()
         self.memory = PeakMemory()
         self.best_tensors: dict[str, Tensor] = {}
-        self.updates = self._plan()
+        self.updates = plan_updates(self.objective, self.settings, num_processes=self.processes.launch.count)
         self.depth = count_layers_below(self.graft, num_layers=self.base.sites.num_layers)
 
     @property
@@ -130,21 +139,6 @@ class Training:
     def batches_per_update(self) -> int:
         """Batches of an update, over all processes."""
         return self.settings.accumulate * self.processes.launch.count
-
-    def _plan(self) -> list[list[NDArray[np.int64]]]:
-        """List the batches of each step."""
-        settings, batches, epoch = self.settings, list[Any](), 0
-        each = self.batches_per_update
-        while (
-            epoch < settings.epochs
-            if settings.epochs is not None
-            else len(batches) < each * (settings.steps or 0)
-        ):
-            batches += self.objective.plan_epoch(
-                batch_tokens=settings.batch_tokens, seed=settings.seed, epoch=epoch
-            )
-            epoch += 1
-        return [batches[start : start + each] for start in range(0, len(batches), each)][: settings.steps]
 
     def run(self) -> Iterator[Step]:
         """Train, step by step; afterwards the graft holds its best values, the later of equally good ones.
@@ -194,12 +188,13 @@ class Training:
 
     def _take(self, number: int, started: float) -> Step:
         plan = self.plans[self._choose(number)]
+        self.prepare(number)
         lr = compute_lr(self.settings, step=number, total=self.total)
         self.optimiser.zero_grad(set_to_none=True)
         with self._change_layers(), attach(self.base, plan, grafts=self.grafts) as attachment:
             value, num_tokens = self._add_gradients(attachment, number, lr)
-        if number == 0:
-            self._check_gradients()
+            if number == 0:
+                self._check_gradients(attachment)
         self._update(lr)
         progress = self.progress
         progress.step = number + 1
@@ -259,6 +254,8 @@ class Training:
                 if tensor.grad is not None:
                     tensor.grad *= first / max(1, num_targets)
         self.processes.add_gradients(self.parameters.values())
+        if self.penalty is not None:
+            self.precision.scale(self.penalty()).backward()
         return total / max(1, num_targets), int(num_tokens)
 
     def _choose(self, number: int) -> int:
@@ -275,7 +272,16 @@ class Training:
             group["lr"] = lr * group["factor"]
         self.precision.step(self.optimiser)
 
-    def _check_gradients(self) -> None:
+    def _check_gradients(self, attachment: Attachment) -> None:
+        for sentence in attachment.edits.list_conflicts():
+            self.notify(sentence)
+        waiting = sorted(attachment.edits.waiting)
+        if waiting:
+            raise TrainError(
+                f"The base's weight '{waiting[0]}', which '{self.graft.name}' changes, gets no gradient "
+                f"({len(waiting)} such): nothing that the loss reads depends on it. Leave its layer out with "
+                "skip_layers, or name other weights."
+            )
         without = [name for name, tensor in self.parameters.items() if tensor.grad is None]
         if without:
             raise TrainError(

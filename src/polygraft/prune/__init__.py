@@ -1,0 +1,1 @@
+"""Which weights: masks over named tensors, and the scores, scopes and schedules that choose them."""

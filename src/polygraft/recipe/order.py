@@ -1,0 +1,113 @@
+"""What a training outside of a recipe is asked for."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from polygraft.attach.parse import parse_plan
+from polygraft.attach.plan import list_names
+from polygraft.data.open import file_digest
+from polygraft.errors import PlanError
+from polygraft.recipe.caching import CACHE_GIB, CacheKind, check_cache
+from polygraft.settings import load_launch
+from polygraft.store.manifest import check_name
+from polygraft.train.settings import NUM_NEGATIVES, TrainSettings
+
+if TYPE_CHECKING:
+    from polygraft.attach.graft import Graft
+    from polygraft.base.base import Base
+
+FORM = 4
+"""Raised when the same order would give other numbers than before."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Order:
+    """A graft that is to be trained."""
+
+    name: str
+    """What plans will call it."""
+    objective: Literal["mlm", "tokens", "sequence"]
+    train: Path
+    """Plain text, CoNLL, or label-tab-text."""
+    settings: TrainSettings
+    dev: Path | None = None
+    """Held-out data; without it, masked language modelling keeps some lines apart, and labels keep none."""
+    under: str | None = None
+    """The plan of the frozen grafts below the new one."""
+    reduction: float = 16
+    """Of the bottleneck; 0 leaves it out."""
+    skip_layers: tuple[int, ...] = ()
+    from_layer: int | None = None
+    """The first layer with a bottleneck, counted from 0; only for `mlm`."""
+    invertible: bool = False
+    negatives: int = NUM_NEGATIVES
+    """Pieces that the text does not have and that are scored beside its own, others in every batch; only for `mlm`."""
+    vocabulary: Literal["corpus", "full"] = "corpus"
+    """Pieces that are scored: those of the text and the negatives (fast), or all (exact); only for `mlm`."""
+    head_layer: int | None = None
+    """After how many layers a head reads; for `mlm` None trains no head."""
+    token_column: int = 0
+    tag_column: int = -1
+    cache: CacheKind = "exact"
+    """How the output of the layers below a task's first bottleneck is kept for later epochs."""
+    cache_gib: float = CACHE_GIB
+    """Gigabytes (2**30 bytes) of it in memory; the rest lies in memory-mapped files in the store's folder."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        check_cache(self.cache, gib=self.cache_gib)
+
+
+def check_names(order: Order) -> None:
+    """Refuse a name that no graft may have, or that is in the plan below the graft already.
+
+    Raises:
+        StoreError: The name has what a name may not have.
+        PlanError: It is in the plan, or the plan cannot be read.
+    """
+    check_name(order.name)
+    taken = {order.name}
+    for named in () if order.under is None else list_names(parse_plan(order.under)):
+        if named.name in taken:
+            raise PlanError(
+                f"The plan '{order.under}' below the new graft '{order.name}' names '{named.name}', which is there "
+                "already. Each graft stands in a plan once. Choose another name."
+            )
+        taken.add(named.name)
+
+
+def hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
+    """Hash all that the trained values depend on."""
+    asked = dataclasses.asdict(order)
+    # What changes no number is left out, and so is what was not there when orders were first carried out.
+    settings = asked["settings"]
+    del settings["recompute"], settings["compile"]
+    if settings["precision"] is None:
+        del settings["precision"]
+    if order.from_layer is None:
+        del asked["from_layer"]
+    # Where the output of frozen layers is kept changes no number, unless it is rounded.
+    for key in ("cache_gib",) if order.cache == "half" else ("cache", "cache_gib"):
+        del asked[key]
+    count = load_launch().count
+    facts = {
+        **asked,
+        **({} if count == 1 else {"processes": count}),
+        "form": FORM,
+        "base": [base.fingerprint, base.tokenizer_fingerprint, base.head_fingerprint, f"torch.{base.dtype}"],
+        "train": file_digest(order.train),
+        "dev": None if order.dev is None else file_digest(order.dev),
+        "under": [
+            [graft.name, graft.manifest.sha256, [[part.kind, part.to_options()] for part in graft.parts]]
+            for graft in below.values()
+            if graft.manifest is not None
+        ],
+    }
+    return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()

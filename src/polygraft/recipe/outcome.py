@@ -1,0 +1,89 @@
+"""What a method gives to be stored."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from polygraft.attach.graft import copy_tensors, make_graft
+from polygraft.parts.delta import Delta
+from polygraft.parts.edit import VALUE_DTYPES
+from polygraft.parts.mask import Mask
+
+if TYPE_CHECKING:
+    from polygraft.attach.graft import Graft
+    from polygraft.recipe.bench import Bench
+    from polygraft.store.fields import JsonValue
+    from polygraft.train.loop import Training
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A graft that is to be stored, and how it came about."""
+
+    graft: Graft
+    training: Training
+    """The last training that its values went through."""
+    digest: str
+    """Of all that its values depend on."""
+    name: str | None = None
+    """What it is called, if not as the bench says."""
+    score: float | None = None
+    """Its score on held-out data, where it is not the training's best."""
+    facts: Mapping[str, JsonValue] = dataclasses.field(default_factory=dict[str, "JsonValue"])
+    """What the manifest tells beside the training's settings."""
+
+
+def make_outcome(
+    bench: Bench,
+    graft: Graft,
+    training: Training,
+    *,
+    dtype: str,
+    is_scored: bool,
+    facts: Mapping[str, JsonValue],
+    digest: str,
+) -> Outcome:
+    """Round a graft's values to the format they are stored in, and score what comes out if that is not known.
+
+    Args:
+        bench: Where it was trained.
+        graft: The graft, trained.
+        training: Its last training.
+        dtype: Number format of the values that are stored.
+        is_scored: Whether the training's best score is that of these values.
+        facts: What the manifest is to tell.
+        digest: Of all that the values depend on.
+    """
+    stored = round_values(bench, graft, dtype=dtype)
+    stored.layers.requires_grad_(False)
+    is_known = is_scored and stored is graft
+    return Outcome(
+        graft=stored,
+        training=training,
+        digest=digest,
+        score=None if is_known else bench.score(stored),
+        facts=facts,
+    )
+
+
+def round_values(bench: Bench, graft: Graft, *, dtype: str) -> Graft:
+    """Give a graft whose values have a number format; the graft itself if they have it already."""
+    parts = [
+        dataclasses.replace(part, dtype=dtype) if isinstance(part, Delta | Mask) else part
+        for part in graft.parts
+    ]
+    if parts == list(graft.parts):
+        return graft
+    rounded = make_graft(bench.base, graft.name, parts)
+    own = rounded.layers.state_dict()
+    copy_tensors(
+        rounded,
+        {
+            name: tensor.to(own[name].dtype) if own[name].dtype in VALUE_DTYPES.values() else tensor
+            for name, tensor in graft.tensors().items()
+        },
+    )
+    return rounded

@@ -1,0 +1,127 @@
+"""Several tasks packed one after the other into one set of weights."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+import torch
+
+from polygraft.attach.sparse import find_edit, make_mask, read_places, read_values
+from polygraft.errors import OptionError
+from polygraft.parts.mask import MaskLayers
+from polygraft.prune.mask import count_places, invert, measure_density, unite
+from polygraft.prune.scope import check_selection, parse_scope
+from polygraft.prune.scores import magnitude
+from polygraft.prune.select import select
+from polygraft.recipe.bench import Bench, Phase, copy_head
+from polygraft.recipe.methods import describe_method
+from polygraft.recipe.outcome import Outcome, make_outcome
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from polygraft.attach.graft import Graft
+    from polygraft.recipe.methods import PackNet
+    from polygraft.train.step import Step
+
+Masks = Mapping[str, "Tensor"]
+
+
+def run_packnet(bench: Bench, method: PackNet) -> Iterator[Step | Phase | Outcome]:
+    """Train the weights that the tasks below left free, give some of them back, and train the others on.
+
+    The first task begins with the base's weights; what a task gave back is zero until a later one takes it. Weights of
+    the tasks below stay what they are, so that nothing about those tasks changes.
+
+    Args:
+        bench: The data, and below the tasks that are packed already.
+        method: How much is given back.
+
+    Raises:
+        OptionError: Nothing is free, or a graft below is not packed over the same weights.
+    """
+    scope, shapes = parse_scope(method.scope), bench.find_shapes(method)
+    taken = _find_taken(bench, shapes)
+    free = invert(taken)
+    num_free = count_places(free)
+    # Of all weights, so many are this task's in the end.
+    sparsity = 1 - (1 - method.sparsity) * measure_density(free)
+    check_selection(shapes, scope=scope, sparsity=sparsity, num_candidates=num_free)
+    whole = {name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()}
+    dense = _make(
+        bench, method, whole, free, _read_start(bench, shapes, is_first=num_free == count_places(whole))
+    )
+    yield Phase(title=f"Training the {num_free:,} free weights ...", name=f"{bench.name}, free weights")
+    described = describe_method(method)
+    yield from bench.train(dense, phase="free", facts=[described], chooses=False)
+    values = read_values(find_edit(dense, MaskLayers))
+    own = select(shapes, magnitude(values), scope=scope, sparsity=sparsity, within=free)
+    graft = _make(bench, method, unite(taken, own), own, values)
+    copy_head(dense.tensors(), graft)
+    title = f"Training the {count_places(own):,} weights that are kept ..."
+    yield Phase(title=title, name=f"{bench.name}, kept weights")
+    training = yield from bench.train(graft, phase="kept", facts=[described])
+    yield make_outcome(
+        bench,
+        graft,
+        training,
+        dtype=method.dtype,
+        is_scored=True,
+        digest=bench.digest(described),
+        facts={
+            **described,
+            "weights_taken": count_places(own),
+            "capacity_left": 1 - measure_density(unite(taken, own)),
+        },
+    )
+
+
+def _find_taken(bench: Bench, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, Tensor]:
+    """Give the places that the tasks below keep, none without any.
+
+    Raises:
+        OptionError: A graft below prunes other weights, or none is left.
+    """
+    taken = {name: torch.zeros(shape, dtype=torch.bool) for name, shape in shapes.items()}
+    for name, graft in bench.below.items():
+        for layers in graft.layers.children():
+            if not isinstance(layers, MaskLayers):
+                continue
+            if layers.names != list(shapes) or layers.values is None:
+                raise OptionError(
+                    f"The graft '{name}' below '{bench.name}' is a mask over {len(layers.names)} weights"
+                    f"{'' if layers.values is not None else ' without values'}, and '{bench.name}' is to be "
+                    f"packed into {len(shapes)}. Expected tasks that were packed into the same ones. Name the same "
+                    "weights."
+                )
+            taken = unite(taken, read_places(layers))
+    if not count_places(invert(taken)):
+        raise OptionError(
+            f"No weight is left for '{bench.name}': the grafts {', '.join(bench.below)} have taken all of them. "
+            "Expected free ones. Pack the tasks below with a higher sparsity."
+        )
+    return taken
+
+
+def _read_start(bench: Bench, shapes: Mapping[str, tuple[int, ...]], *, is_first: bool) -> dict[str, Tensor]:
+    """Give what the free weights begin with: the base's for the first task, zero for later ones."""
+    if not is_first:
+        return {name: torch.zeros(shape) for name, shape in shapes.items()}
+    weights = dict(bench.base.model.named_parameters())
+    return {name: weights[name].detach() for name in shapes}
+
+
+def _make(bench: Bench, method: PackNet, kept: Masks, own: Masks, values: Masks) -> Graft:
+    """Make a graft that keeps some weights, and has values for its own among them."""
+    return make_mask(
+        bench.base,
+        bench.name,
+        kept,
+        weights=method.weights,
+        skip_layers=bench.skip_layers,
+        values=values,
+        valued=own,
+        others=bench.further_parts,
+        seed=bench.settings.seed,
+    )

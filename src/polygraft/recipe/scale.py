@@ -1,0 +1,34 @@
+"""Grafts that do more or less of what they do."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import torch
+
+from polygraft.attach.graft import copy_tensors, make_graft
+from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.delta import DeltaLayers
+
+if TYPE_CHECKING:
+    from polygraft.attach.graft import Graft
+    from polygraft.recipe.workshop import Workshop
+
+
+def scale_graft(workshop: Workshop, graft: Graft, strength: float) -> Graft:
+    """Give a graft whose bottlenecks and deltas add that many times as much."""
+    if strength == 1:
+        return graft
+    parts = [
+        dataclasses.replace(part, scaling=part.scale * strength) if isinstance(part, Bottleneck) else part
+        for part in graft.parts
+    ]
+    scaled = make_graft(workshop.base, graft.name, parts)
+    copy_tensors(scaled, graft.tensors())
+    with torch.no_grad():
+        for layers in scaled.layers.children():
+            if isinstance(layers, DeltaLayers):
+                layers.values.mul_(strength)
+    scaled.layers.requires_grad_(False)
+    return scaled

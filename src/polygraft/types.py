@@ -1,0 +1,29 @@
+"""Values that folders hand to each other which do not know one another."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+WeightRole = Literal["linear", "bias", "norm", "embedding", "other"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WeightInfo:
+    """One weight of a base: what it is called and where it stands."""
+
+    name: str
+    """As in `model.named_parameters()`."""
+    shape: tuple[int, ...]
+    role: WeightRole
+    """The weight or bias of a linear layer, either of a norm, or an embedding."""
+    layer: int | None
+    """Index of the layer that it is in, counted from 0; None outside of all layers."""
+
+    @property
+    def size(self) -> int:
+        """Count its numbers."""
+        count = 1
+        for axis in self.shape:
+            count *= axis
+        return count

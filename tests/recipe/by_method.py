@@ -1,0 +1,74 @@
+"""Orders of methods on the small data, carried out on a tiny base."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from tests.tiny import make_base
+from torch import Tensor
+
+from polygraft.attach.graft import Graft, rebuild_graft
+from polygraft.attach.sparse import find_edit, read_places
+from polygraft.base.base import Base
+from polygraft.parts.edit import EditLayers
+from polygraft.recipe.bench import Phase
+from polygraft.recipe.methods import Method
+from polygraft.recipe.order import Order
+from polygraft.recipe.single_sparse import SparseOrder, train_sparse
+from polygraft.store.manifest import Manifest
+from polygraft.store.store import Store
+from polygraft.train.settings import TrainSettings
+from polygraft.train.step import Step
+
+SETTINGS = TrainSettings(steps=4, batch_tokens=96, lr=0.01)
+FILES: dict[str, dict[str, Path]] = {
+    "mlm": {"train": Path("data/en.txt")},
+    "tokens": {"train": Path("data/train.conll"), "dev": Path("data/dev.conll")},
+}
+
+
+def make_order(**changes: Any) -> Order:
+    objective = changes.get("objective", "tokens")
+    chosen = {"name": "new", "objective": objective, "settings": SETTINGS, **FILES[objective], **changes}
+    return Order(**chosen)
+
+
+def carry_out(
+    method: Method, order: Order | None = None, *, store: str = "store", **options: Any
+) -> tuple[list[Phase], list[Step], list[Manifest]]:
+    """What a method tells, by kind."""
+    wanted = SparseOrder(order=make_order() if order is None else order, method=method)
+    items = list(train_sparse(make_base("bert"), wanted, store=Store(Path(store)), **options))
+    return (
+        [item for item in items if isinstance(item, Phase)],
+        [item for item in items if isinstance(item, Step)],
+        [item for item in items if isinstance(item, Manifest)],
+    )
+
+
+def load_graft(name: str, *, store: str = "store", base: Base | None = None) -> Graft:
+    return rebuild_graft(make_base("bert") if base is None else base, *Store(Path(store)).get(name))
+
+
+def read_mask(name: str, *, store: str = "store") -> dict[str, Tensor]:
+    """The places that a stored graft keeps or changes."""
+    return read_places(find_edit(load_graft(name, store=store), EditLayers))
+
+
+def count(masks: dict[str, Tensor]) -> int:
+    return sum(int(mask.sum()) for mask in masks.values())
+
+
+def read_bytes(store: str) -> dict[str, bytes]:
+    """The tensors of every stored graft, bit for bit."""
+    folder = Path(store)
+    return {
+        str(path.relative_to(folder)): path.read_bytes() for path in sorted(folder.glob("*/*/*.safetensors"))
+    }
+
+
+def stop_after(number: int) -> Callable[[], bool]:
+    asked: list[int] = []
+    return lambda: bool(asked.append(1)) or len(asked) == number

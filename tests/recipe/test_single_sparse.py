@@ -1,0 +1,156 @@
+"""What all methods that change weights have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+from tests.recipe.by_method import SETTINGS, carry_out, load_graft, make_order, read_bytes, stop_after
+from tests.tiny import make_base
+from torch import Tensor
+
+from polygraft.attach.attach import attach
+from polygraft.attach.sparse import find_edit
+from polygraft.errors import OptionError
+from polygraft.parts.edit import EditLayers
+from polygraft.parts.mask import MaskLayers
+from polygraft.recipe.methods import Imp, LtSft, Method, Movement, PackNet, Piggyback
+from polygraft.train.loop import Interrupted
+
+pytestmark = pytest.mark.usefixtures("here")
+
+METHODS: dict[str, Method] = {
+    "imp": Imp(sparsities=(0.0, 0.5, 0.8)),
+    "imp rewound": Imp(sparsities=(0.5, 0.8), rewind="2"),
+    "lt-sft": LtSft(density=0.1),
+    "piggyback": Piggyback(),
+    "packnet": PackNet(sparsity=0.5),
+    "movement": Movement(sparsity=0.7, every=1),
+}
+every_method = pytest.mark.parametrize("kind", METHODS)
+
+
+@every_method
+def test_an_order_that_is_stopped_again_and_again_ends_with_the_same_bytes(kind: str):
+    carry_out(METHODS[kind], store="whole")
+    num_stops = 0
+    while True:
+        try:
+            carry_out(METHODS[kind], should_stop=stop_after(2))
+            break
+        except Interrupted:
+            num_stops += 1
+    assert num_stops >= 2
+    assert read_bytes("store") == read_bytes("whole")
+    assert not Path("store/.checkpoints/new").exists()
+
+
+@every_method
+def test_an_order_that_was_carried_out_is_not_carried_out_again(kind: str):
+    _, _, made = carry_out(METHODS[kind])
+    phases, steps, again = carry_out(METHODS[kind])
+    assert (phases, steps, again) == ([], [], made[-1:])
+
+
+@every_method
+def test_the_score_in_the_manifest_is_that_of_the_stored_graft(kind: str):
+    _, _, made = carry_out(METHODS[kind])
+    from polygraft.data.conll import read_conll
+    from polygraft.recipe.objectives import score_examples
+
+    base = make_base("bert")
+    with torch.no_grad(), attach(base, "new", grafts=[load_graft("new", base=base)]) as attachment:
+        dev = read_conll(Path("data/dev.conll"))
+        score = score_examples(attachment, dev, task="new", language="und", condition="dev")[0].score
+    assert made[-1].scores == {"dev": pytest.approx(score, abs=1e-9)}
+
+
+HARD = dataclasses.replace(
+    SETTINGS, weight_decay=0.5, clip=0.1, accumulate=2, precision="bfloat16", steps=6, checkpoint_every=1
+)
+
+
+@pytest.mark.parametrize("kind", ["imp", "lt-sft", "packnet"])
+def test_nothing_moves_outside_of_the_mask_whatever_is_on(kind: str):
+    """Weight decay, momentum, clipping, accumulation, rounded products, and going on in the middle."""
+    order = make_order(settings=HARD)
+    for _ in range(50):
+        try:
+            carry_out(METHODS[kind], order, should_stop=stop_after(4))
+            break
+        except Interrupted:
+            continue
+    base = make_base("bert")
+    before = {name: weight.clone() for name, weight in base.model.named_parameters()}
+    graft = load_graft("new", base=base)
+    layers = find_edit(graft, EditLayers)
+    with attach(base, "new", grafts=[graft]):
+        for name, weight in base.model.named_parameters():
+            if name not in layers.index_of:
+                assert torch.equal(weight, before[name])
+                continue
+            places = layers.find_kept(name) if isinstance(layers, MaskLayers) else layers.find_places(name)
+            outside = torch.ones(weight.numel(), dtype=torch.bool)
+            outside[places] = False
+            own: Tensor = weight.detach().flatten()[outside]
+            expected = torch.zeros(()) if isinstance(layers, MaskLayers) else before[name].flatten()[outside]
+            assert torch.equal(own, expected.expand_as(own))
+            assert not torch.equal(weight.detach().flatten()[~outside], before[name].flatten()[~outside])
+
+
+@pytest.mark.parametrize("kind", ["lt-sft", "piggyback", "imp"])
+def test_languages_are_learned_from_plain_text(kind: str):
+    _, steps, made = carry_out(METHODS[kind], make_order(objective="mlm"))
+    assert set(made[-1].scores) == {"held_out_loss"} and made[-1].scores["held_out_loss"] > 0
+    assert len(steps) == {"lt-sft": 8, "piggyback": 4, "imp": 12}[kind]
+
+
+def test_word_embeddings_are_left_alone_while_pieces_are_guessed():
+    with pytest.raises(OptionError) as refused:
+        carry_out(LtSft(weights=("embedding",)), make_order(objective="mlm"))
+    assert str(refused.value) == (
+        "The graft 'new' was to change 'embeddings.word_embeddings.weight' while it learns to guess pieces, and these "
+        "are also what scores the pieces. Expected other weights, such as linear and norm. Leave the word embeddings "
+        "out."
+    )
+
+
+def test_a_task_may_change_embeddings():
+    _, _, made = carry_out(LtSft(weights=("embedding", "norm"), density=0.1))
+    assert made[-1].parts[0].options["weights"] == ["embedding", "norm"]
+
+
+def test_a_task_is_learned_over_a_language():
+    carry_out(METHODS["lt-sft"], make_order(objective="mlm", name="en"))
+    _, _, made = carry_out(METHODS["lt-sft"], make_order(under="en"))
+    assert made[-1].trained_under == "stack(en, new)"
+    assert [member.name for member in made[-1].members] == ["en"]
+
+
+def test_values_may_be_stored_in_half_the_bytes():
+    _, _, whole = carry_out(LtSft(density=0.5))
+    _, _, half = carry_out(LtSft(density=0.5, dtype="float16"), store="half")
+    tensors = [load_graft("new", store=store).tensors()["delta.values"] for store in ("store", "half")]
+    assert torch.equal(tensors[0].half(), tensors[1])
+    assert half[-1].num_bytes < 0.7 * whole[-1].num_bytes
+
+
+@pytest.mark.parametrize(
+    ("method", "sentence"),
+    [
+        (
+            Imp(sparsities=(0.4,), scope="3:5"),
+            "'encoder.layer.0.attention.self.query.weight'",
+        ),
+        (LtSft(weights=("liner",)), "asks for the weights 'liner', and none of the base's"),
+        (Imp(sparsities=(0.99999,)), "leaves none of 5,376 weights. At least one was expected."),
+        (Imp(rewind="4"), "Pruning was to rewind to step 4, and the dense training has 4 steps."),
+    ],
+)
+def test_the_impossible_is_refused_before_anything_is_trained(method: Method, sentence: str):
+    with pytest.raises(OptionError) as refused:
+        carry_out(method)
+    assert sentence in str(refused.value)
+    assert not Path("store/.checkpoints").exists() or not list(Path("store/.checkpoints").glob("*/*/*"))
