@@ -33,7 +33,8 @@ COMMANDS = {
     "train sequence": LABELLED,
     "prune": (
         "METHOD --objective --weights --values --weight-decay --sparsity --scope --levels --schedule --sparsities "
-        "--rewind --retrain --density --l1 --choice --init --threshold --score-lr-factor --penalty "
+        "--criterion --score-batches --rewind --retrain --density --l1 --choice --units --compact --init --threshold "
+        "--score-lr-factor --penalty "
         f"{PRUNED} --head-lr-factor --head-layer --accumulate --negatives --vocabulary --token-column --tag-column"
     ),
     "evaluate": f"FILE --plan --objective --language --task --token-column --tag-column --json {LOADED}",
@@ -41,6 +42,7 @@ COMMANDS = {
     "grafts": "",
     "grafts list": "--store --json",
     "grafts show": "NAME --version --store --json",
+    "grafts compare": "A B --base --device --dtype --any-base --store --json",
     "grafts verify": "[NAME]... --store --json",
     "grafts remove": "NAME --version --yes --store",
     "grafts rename": "OLD NEW --store",

@@ -23,6 +23,7 @@ TEXT = ("--name", "new", "--objective", "mlm", "--train", "text.txt", "--steps",
             ("movement", *TAGS, "--sparsity", "0.5", "--penalty", "0.1", "--score-lr-factor", "9"),
             ["mask", "head"],
         ),
+        (("structured", *TAGS, "--units", "heads", "--scope", "global"), ["mask", "head"]),
         (("imp", *TAGS, "--sparsity", "0.5", "--levels", "1", "--rewind", "start"), ["mask", "head"]),
     ],
 )
@@ -69,8 +70,8 @@ def test_the_log_tells_the_phases(polygraft: Command):
     [
         (
             ("lt-stf",),
-            "There is no method 'lt-stf'. Known are imp, lt-sft, piggyback, packnet, movement. Did you mean 'lt-sft'? "
-            "Correct the name.",
+            "There is no method 'lt-stf'. Known are imp, lt-sft, piggyback, packnet, movement, structured. Did "
+            "you mean 'lt-sft'? Correct the name.",
         ),
         (
             ("piggyback", "--density", "0.1"),
@@ -113,3 +114,19 @@ def test_what_cannot_be_meant_is_refused(polygraft: Command, words: tuple[str, .
     assert done.exit_code == 1
     assert done.stderr.strip().replace("\n", " ").endswith(sentence)
     assert not Path("store/new").exists()
+
+
+def test_a_smaller_base_is_written_and_labels_alike(polygraft: Command):
+    words = ("prune", "structured", *TAGS, "--sparsity", "0.5", "--compact", "small")
+    done = polygraft(*words)
+    assert done.exit_code == 0, done.stderr
+    said = " ".join(done.stdout.split())
+    assert "The smaller base" in said and "tokens a second instead of" in said
+    text = ("--text", "qam llaqta mariya cuscoman")
+    whole = polygraft("predict", "--plan", "new", *text, "--json").stdout
+    assert polygraft("predict", "--base", "small", "--plan", "new-compact", *text, "--json").stdout == whole
+    again = polygraft(*words)
+    assert again.exit_code == 1
+    assert "A smaller base was to be written to 'small', which is there already." in " ".join(
+        again.stderr.split()
+    )

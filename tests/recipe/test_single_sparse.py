@@ -16,7 +16,7 @@ from polygraft.attach.sparse import find_edit
 from polygraft.errors import OptionError
 from polygraft.parts.edit import EditLayers
 from polygraft.parts.mask import MaskLayers
-from polygraft.recipe.methods import Imp, LtSft, Method, Movement, PackNet, Piggyback
+from polygraft.recipe.methods import Imp, LtSft, Method, Movement, PackNet, Piggyback, Structured
 from polygraft.train.loop import Interrupted
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -28,6 +28,7 @@ METHODS: dict[str, Method] = {
     "piggyback": Piggyback(),
     "packnet": PackNet(sparsity=0.5),
     "movement": Movement(sparsity=0.7, every=1),
+    "structured": Structured(sparsity=0.5),
 }
 every_method = pytest.mark.parametrize("kind", METHODS)
 
@@ -72,7 +73,7 @@ HARD = dataclasses.replace(
 )
 
 
-@pytest.mark.parametrize("kind", ["imp", "lt-sft", "packnet"])
+@pytest.mark.parametrize("kind", ["imp", "lt-sft", "packnet", "structured"])
 def test_nothing_moves_outside_of_the_mask_whatever_is_on(kind: str):
     """Weight decay, momentum, clipping, accumulation, rounded products, and going on in the middle."""
     order = make_order(settings=HARD)

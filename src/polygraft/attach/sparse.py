@@ -184,6 +184,28 @@ def read_values(layers: EditLayers) -> dict[str, Tensor]:
     return found
 
 
+def read_gradients(layers: MaskLayers) -> dict[str, Tensor]:
+    """Give the gradients of a mask's values as dense tensors by weight, float32; 0 where a weight has no value.
+
+    Raises:
+        GraftError: There is none.
+    """
+    if layers.values is None or layers.values.grad is None:
+        raise GraftError(
+            "A mask's values have no gradient. Expected a loss that was differentiated while they are trained. Call "
+            "`backward` first."
+        )
+    grad = layers.values.grad
+    found: dict[str, Tensor] = {}
+    for info in layers.infos:
+        places, start = layers.find_valued(info.name), layers.find_start(info.name)
+        dense = torch.zeros(info.size, device=grad.device)
+        count = info.size if places is None else len(places)
+        dense[slice(None) if places is None else places] = grad[start : start + count].float()
+        found[info.name] = dense.view(info.shape)
+    return found
+
+
 def _flatten(base: Base, edit: Edit, masks: Mapping[str, Tensor], *, name: str) -> list[Tensor]:
     """Give a flat mask for each weight of a part, in order."""
     infos: dict[str, WeightInfo] = {info.name: info for info in edit.find_weights(measure_base(base))}

@@ -95,7 +95,7 @@ class WeightEdits:
                 if isinstance(layers, MaskLayers):
                     for below, other in changed.stacked[:index]:
                         if below != above:
-                            num = _count_undone(layers, other, name, size=changed.weight.numel())
+                            num = count_undone(layers, other, name, size=changed.weight.numel())
                             counts.setdefault((above, below), []).append(num)
         return [
             f"The mask of '{above}' wins over the graft '{below}' below it at {sum(nums):,} places of "
@@ -184,7 +184,7 @@ def _locate(places: Tensor | None, among: Tensor | None) -> Tensor | None:
     return torch.searchsorted(among, places)
 
 
-def _count_undone(mask: MaskLayers, other: EditLayers, name: str, *, size: int) -> int:
+def count_undone(mask: MaskLayers, other: EditLayers, name: str, *, size: int) -> int:
     """Count the places that a graft below may change and the mask sets to something else."""
     touched = torch.zeros(size, dtype=torch.bool)
     places = other.find_kept(name) if isinstance(other, MaskLayers) else other.find_places(name)

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from polygraft.cli.bases import list_bases, show_base
+from polygraft.cli.compare import compare
 from polygraft.cli.console import write
 from polygraft.cli.doctor import doctor
 from polygraft.cli.evaluate import evaluate
@@ -93,6 +94,7 @@ add_group(
     {
         "list": list_grafts,
         "show": show_graft,
+        "compare": compare,
         "verify": verify_grafts,
         "remove": remove_graft,
         "rename": rename_graft,

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polygraft.cli.compacting import make_compact, show_compact, summarise_last
 from polygraft.cli.console import say, show_table, write_json
 from polygraft.cli.gathered import GatheredSteps
 from polygraft.cli.grafts import show_manifest, summarise
@@ -102,6 +103,7 @@ def carry_out_method(
     any_base: bool,
     log: Path | None,
     trackers: Sequence[str],
+    compact: Path | None,
     as_json: bool,
 ) -> None:
     """Make grafts by a method, with their progress on standard error, and show what came out.
@@ -115,13 +117,17 @@ def carry_out_method(
         any_base: Whether to accept grafts of another base below.
         log: The file to which each event is added as a line of JSON.
         trackers: What every update is logged to.
+        compact: The folder for a base without what was pruned; None writes none.
         as_json: Whether to show JSON instead of a table.
     """
+    from polygraft.recipe.compact import check_compact
     from polygraft.recipe.log import open_log
     from polygraft.store.store import Store
 
     check_before(trackers)
     order = wanted.order
+    if compact is not None:
+        check_compact(order.under, compact)
     is_first = load_launch().is_first
     with open_log(log if is_first else None) as opened:
         loaded = open_base(base, device=device, dtype=dtype)
@@ -140,12 +146,15 @@ def carry_out_method(
             )
     if not is_first:
         return
+    report = None if compact is None else make_compact(loaded, Store(store), stored[-1], folder=compact)
     if as_json:
-        write_json([summarise(manifest) for manifest in stored])
+        write_json([*(summarise(manifest) for manifest in stored[:-1]), summarise_last(stored[-1], report)])
         return
     if len(stored) > 1:
         show_table(build_level_table(f"{order.name}, one graft a level", stored))
     show_manifest(stored[-1])
+    if report is not None:
+        show_compact(report)
 
 
 def _train_by_method(

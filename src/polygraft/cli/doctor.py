@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -69,6 +70,7 @@ def examine(
         "plan": plan,
         "grafts": [],
         "places": [],
+        "conflicts": [],
         "checks": [],
     }
     if plan is None:
@@ -79,6 +81,7 @@ def examine(
             found["plan"] = str(attachment)
             found["grafts"] = [_describe_graft(graft) for graft in attachment.grafts]
             found["places"] = list_places(attachment)
+            found["conflicts"] = attachment.edits.list_conflicts()
             found["checks"] = probe_plan(attachment, bare=before)
         found["checks"] += check_removal(loaded, before=before)
     return found
@@ -87,6 +90,7 @@ def examine(
 def list_places(attachment: Attachment) -> list[Row]:
     """List where the grafts of a plan stand, from the embeddings to the heads."""
     from polygraft.parts.bottleneck import BottleneckLayers
+    from polygraft.parts.edit import EditLayers
 
     places: dict[tuple[int, str], list[str]] = {}
     for graft in attachment.grafts:
@@ -96,6 +100,11 @@ def list_places(attachment: Attachment) -> list[Row]:
             if isinstance(layers, BottleneckLayers):
                 for place in layers.list_places():
                     places.setdefault(place, []).append(f"{graft.name} bottleneck")
+            elif isinstance(layers, EditLayers):
+                counts = Counter(-1 if info.layer is None else info.layer for info in layers.infos)
+                for layer, num in counts.items():
+                    what = f"{graft.name} {layers.options.kind} of {num}"
+                    places.setdefault((layer, "weights"), []).append(what)
         head = graft.find_head()
         if head is not None:
             layer = head.options.layer
@@ -122,6 +131,8 @@ def show_examination(found: dict[str, Any]) -> None:
         return
     show_table(_draw_grafts(found))
     show_table(_draw_places(found))
+    for sentence in found["conflicts"]:
+        say(sentence)
     show_table(_draw_checks(found))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from polygraft.cli.console import say, show_table, write, write_json
+from polygraft.cli.densities import show_densities
 from polygraft.cli.options import JsonOption, StoreOption, VersionOption
 from polygraft.errors import NotInStoreError, PolygraftError, StoreError
 from polygraft.report.cells import DASH, Cell, Table, bytes_cell, count_cell, seconds_cell
@@ -57,11 +58,13 @@ def show_graft(
     from polygraft.store.manifest import manifest_to_json
     from polygraft.store.store import Store
 
-    manifest = Store(store).manifest(name, version=version)
+    opened = Store(store)
+    manifest = opened.manifest(name, version=version)
     if as_json:
         write(manifest_to_json(manifest))
         return
     show_manifest(manifest)
+    show_densities(opened, manifest)
 
 
 def show_manifest(manifest: Manifest) -> None:

@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polygraft.cli.console import make_console
+from polygraft.cli.console import make_console, say
 from polygraft.settings import load_launch
 
 if TYPE_CHECKING:
@@ -71,4 +71,6 @@ def open_attachment(
     from polygraft.store.store import Store
 
     with attach(loaded, plan, store=Store(store), any_base=any_base) as attachment:
+        for sentence in attachment.edits.list_conflicts():
+            say(sentence)
         yield attachment

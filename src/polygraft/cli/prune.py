@@ -16,6 +16,8 @@ from polygraft.cli.options import (
 )
 from polygraft.cli.prune_options import (
     ChoiceOption,
+    CompactOption,
+    CriterionOption,
     DensityOption,
     InitOption,
     L1Option,
@@ -27,12 +29,14 @@ from polygraft.cli.prune_options import (
     RewindOption,
     ScheduleOption,
     ScopeOption,
+    ScoreBatchesOption,
     ScoreLrOption,
     SkipWeightsOption,
     SparsitiesOption,
     SparsityOption,
     ThresholdOption,
     TrainFileOption,
+    UnitsOption,
     ValuesOption,
     WeightsOption,
     make_method,
@@ -82,11 +86,15 @@ def prune(
     levels: LevelsOption = None,
     schedule: ScheduleOption = None,
     sparsities: SparsitiesOption = None,
+    criterion: CriterionOption = None,
+    score_batches: ScoreBatchesOption = None,
     rewind: RewindOption = None,
     retrain: RetrainOption = None,
     density: DensityOption = None,
     l1: L1Option = None,
     choice: ChoiceOption = None,
+    units: UnitsOption = None,
+    compact: CompactOption = None,
     init: InitOption = None,
     threshold: ThresholdOption = None,
     score_lr_factor: ScoreLrOption = None,
@@ -120,8 +128,8 @@ def prune(
     """Make a graft by pruning or sparsely changing the base's own weights.
 
     METHOD is imp (iterative magnitude pruning), lt-sft (sparse fine-tuning), piggyback (a learned binary mask),
-    packnet (another task in the weights that are free), or movement (movement pruning). Each phase of a method takes
-    --epochs or --steps.
+    packnet (another task in the weights that are free), movement (movement pruning), or structured (whole heads or
+    neurons). Each phase of a method takes --epochs or --steps.
     """
     settings = TrainSettings(
         steps=steps,
@@ -145,11 +153,14 @@ def prune(
         "levels": levels,
         "schedule": schedule,
         "sparsities": sparsities,
+        "criterion": criterion,
+        "num_batches": score_batches,
         "rewind": rewind,
         "retrain": retrain,
         "density": density,
         "l1": l1,
         "choice": choice,
+        "units": units,
         "init": init,
         "threshold": threshold,
         "score_lr_factor": score_lr_factor,
@@ -184,5 +195,6 @@ def prune(
         any_base=any_base,
         log=log,
         trackers=tracker or (),
+        compact=compact,
         as_json=as_json,
     )

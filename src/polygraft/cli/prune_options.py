@@ -12,11 +12,11 @@ from polygraft.errors import OptionError, nearest
 if TYPE_CHECKING:
     from polygraft.recipe.methods import Method
 
-IMP, LT_SFT, PIGGYBACK, MOVEMENT = "imp", "lt-sft", "piggyback", "movement"
+IMP, LT_SFT, PIGGYBACK, MOVEMENT, STRUCTURED = "imp", "lt-sft", "piggyback", "movement", "structured"
 SHARED = "Several methods"
 
 MethodArgument = Annotated[
-    str, typer.Argument(metavar="METHOD", help="imp, lt-sft, piggyback, packnet or movement.")
+    str, typer.Argument(metavar="METHOD", help="imp, lt-sft, piggyback, packnet, movement or structured.")
 ]
 ObjectiveOption = Annotated[
     Literal["tokens", "sequence", "mlm"],
@@ -89,6 +89,26 @@ SparsitiesOption = Annotated[
         rich_help_panel=IMP,
     ),
 ]
+CriterionOption = Annotated[
+    str | None,
+    typer.Option(
+        "--criterion",
+        metavar="NAME",
+        show_default="magnitude",
+        help="What is kept: magnitude, change, movement, fisher, wanda or random.",
+        rich_help_panel=IMP,
+    ),
+]
+ScoreBatchesOption = Annotated[
+    int | None,
+    typer.Option(
+        "--score-batches",
+        metavar="N",
+        show_default="32",
+        help="Batches for criteria that look at gradients or inputs.",
+        rich_help_panel=IMP,
+    ),
+]
 RewindOption = Annotated[
     str | None,
     typer.Option(
@@ -152,8 +172,28 @@ PenaltyOption = Annotated[
     ),
 ]
 
+UnitsOption = Annotated[
+    Literal["neurons", "heads"] | None,
+    typer.Option(
+        "--units",
+        show_default="neurons",
+        help="What is removed: feed-forward neurons or attention heads.",
+        rich_help_panel=STRUCTURED,
+    ),
+]
+CompactOption = Annotated[
+    Path | None,
+    typer.Option(
+        "--compact",
+        metavar="FOLDER",
+        help="Also write the base without what was removed, as a Hugging Face folder, and time it.",
+        rich_help_panel=STRUCTURED,
+    ),
+]
+
 DEFAULT_LEVELS = 5
 DEFAULT_SCHEDULE = "geometric"
+ONE_SHOT = "one-shot"
 
 
 def make_method(kind: str, given: dict[str, Any]) -> Method:
@@ -205,7 +245,7 @@ def _spread(values: dict[str, Any]) -> dict[str, Any]:
     spread = list_sparsities(
         schedule or DEFAULT_SCHEDULE,
         final=0.9 if final is None else final,
-        num_levels=levels or DEFAULT_LEVELS,
+        num_levels=levels or (1 if schedule == ONE_SHOT else DEFAULT_LEVELS),
     )
     return {**values, "sparsities": spread}
 
@@ -222,7 +262,7 @@ def _read_shares(text: str) -> tuple[float, ...]:
 
 def _name_options(kind: str, known: list[str]) -> list[str]:
     """Name the options by which the fields of a method are set."""
-    names = {"dtype": "values"}
+    names = {"dtype": "values", "num_batches": "score_batches"}
     listed = [names.get(name, name) for name in known if name not in ("start_share", "end_share", "every")]
     more = ["sparsity", "levels", "schedule"] if kind == IMP else []
     return [f"--{name.replace('_', '-')}" for name in (*listed, *more)]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -14,6 +14,9 @@ from polygraft.errors import OptionError
 from polygraft.parts.edit import VALUE_DTYPES, Edit, EditLayers, add_gradient, list_starts
 from polygraft.parts.part import Dimensions, check_choice
 from polygraft.parts.stored_places import StoredPlaces
+
+MOST_HEADER_BYTES = 32
+"""More than what the code of a weight's places has beside the places themselves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,11 +63,34 @@ def check_counts(kind: str, *, num_values: int | None, num_code_bytes: int | Non
         )
 
 
+def check_room(
+    kind: str, *, num_values: int | None, num_code_bytes: int | None, sizes: Sequence[int]
+) -> None:
+    """Refuse more places than weights have, before there is memory for them: a manifest may say anything.
+
+    Raises:
+        OptionError: There are more, or their code is longer than any that could be read.
+    """
+    total = sum(sizes)
+    most = total + MOST_HEADER_BYTES * len(sizes)
+    if (num_values or 0) > total or (num_code_bytes or 0) > most:
+        raise OptionError(
+            f"The part '{kind}' has {num_values} places and {num_code_bytes} bytes that say which, for {len(sizes)} "
+            f"weights of {total:,} numbers. Expected at most {total:,} places and {most:,} bytes. Make it from a mask."
+        )
+
+
 class DeltaLayers(EditLayers):
     """The differences of one graft."""
 
     def __init__(self, options: Delta, *, dimensions: Dimensions) -> None:
         super().__init__(options, dimensions=dimensions)
+        check_room(
+            options.kind,
+            num_values=options.num_values,
+            num_code_bytes=options.num_code_bytes,
+            sizes=self.sizes,
+        )
         self.places: StoredPlaces | None = None
         if options.num_code_bytes is not None:
             self.places = StoredPlaces(options.kind, num_bytes=options.num_code_bytes)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from polygraft.errors import OptionError
-from polygraft.parts.delta import check_counts
+from polygraft.parts.delta import check_counts, check_room
 from polygraft.parts.edit import VALUE_DTYPES, Edit, EditLayers, add_gradient, list_starts
 from polygraft.parts.part import Dimensions, check_choice
 from polygraft.parts.stored_places import StoredPlaces
@@ -73,6 +73,11 @@ class MaskLayers(EditLayers):
     def __init__(self, options: Mask, *, dimensions: Dimensions) -> None:
         super().__init__(options, dimensions=dimensions)
         total = sum(self.sizes)
+        for count, num_bytes in (
+            (options.num_kept, options.num_code_bytes),
+            (options.num_values, options.num_value_code_bytes),
+        ):
+            check_room("mask", num_values=count, num_code_bytes=num_bytes, sizes=self.sizes)
         self.num_kept = total if options.num_kept is None else options.num_kept
         self.kept: StoredPlaces | None = None
         self.valued: StoredPlaces | None = None

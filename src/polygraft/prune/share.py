@@ -36,5 +36,15 @@ def count_left(sparsity: float, *, total: int) -> int:
     return _round((1 - Fraction(repr(float(sparsity)))) * total)
 
 
+def complement(share: float) -> float:
+    """Give what a share leaves, both taken as they are written: 0.3 beside 0.7.
+
+    Example:
+        >>> complement(0.7), 1 - 0.7
+        (0.3, 0.30000000000000004)
+    """
+    return float(1 - Fraction(repr(float(share))))
+
+
 def _round(number: Fraction) -> int:
     return (2 * number.numerator + number.denominator) // (2 * number.denominator)

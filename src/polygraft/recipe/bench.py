@@ -14,7 +14,7 @@ import torch
 
 from polygraft.attach.attach import attach
 from polygraft.attach.graft import copy_tensors, make_graft, measure_base
-from polygraft.attach.sparse import find_edit
+from polygraft.attach.sparse import find_edit, make_mask
 from polygraft.errors import OptionError
 from polygraft.parts.mask import Mask, MaskLayers
 from polygraft.settings import load_launch
@@ -188,6 +188,9 @@ class Bench:
 
     def clear(self) -> None:
         """Remove what the phases left: the graft is stored."""
+        # Of several processes, the first one clears up for all.
+        if not load_launch().is_first:
+            return
         for checkpoints in self.phases:
             checkpoints.clear()
         if self.folder.is_dir() and not any(self.folder.iterdir()):
@@ -208,6 +211,37 @@ def make_dense(bench: Bench, method: Method) -> Graft:
     with torch.no_grad():
         layers.values.copy_(torch.cat([weights[name].float().flatten() for name in layers.names]))
     return graft
+
+
+def make_pruned(
+    bench: Bench,
+    method: Method,
+    kept: Mapping[str, Tensor],
+    values: Mapping[str, Tensor],
+    *,
+    head: Mapping[str, Tensor],
+) -> Graft:
+    """Make a graft in which some weights survive, with values for them.
+
+    Args:
+        bench: Where it is trained.
+        method: Says which weights it is about.
+        kept: Which of them survive.
+        values: What they are, dense.
+        head: Tensors by name, the head's among them.
+    """
+    pruned = make_mask(
+        bench.base,
+        bench.name,
+        kept,
+        weights=method.weights,
+        skip_layers=bench.skip_layers,
+        values=values,
+        others=bench.further_parts,
+        seed=bench.settings.seed,
+    )
+    copy_head(head, pruned)
+    return pruned
 
 
 def count_weights(shapes: Mapping[str, Sequence[int]]) -> int:

@@ -6,16 +6,18 @@ from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from polygraft.attach.sparse import find_edit, make_mask, read_values
+from polygraft.attach.sparse import find_edit, read_values
 from polygraft.errors import OptionError, TrainError
 from polygraft.parts.mask import MaskLayers
 from polygraft.prune.mask import count_places
 from polygraft.prune.scope import check_selection, parse_scope
-from polygraft.prune.scores import magnitude
 from polygraft.prune.select import select
-from polygraft.recipe.bench import Bench, Phase, copy_head, count_weights, make_dense, pick_head
+from polygraft.recipe.bench import Bench, Phase, count_weights, make_dense, make_pruned, pick_head
+from polygraft.recipe.criteria import check_criterion, make_score
 from polygraft.recipe.methods import LEVELS, describe_method
 from polygraft.recipe.outcome import Outcome, make_outcome
+from polygraft.settings import load_launch
+from polygraft.store.manifest import check_name
 from polygraft.train.mlm import MaskedLm
 
 if TYPE_CHECKING:
@@ -40,16 +42,21 @@ def run_imp(bench: Bench, method: Imp) -> Iterator[Step | Phase | Outcome]:
 
     Raises:
         OptionError: A level cannot be cut, or training is shorter than the steps that are rewound to.
+        StoreError: The name is too long for the grafts of the levels.
     """
     scope, shapes = parse_scope(method.scope), bench.find_shapes(method)
+    for sparsity in method.sparsities[:-1]:
+        check_name(name_level(bench.name, sparsity))
     for sparsity in method.sparsities:
         if sparsity:
             check_selection(shapes, scope=scope, sparsity=sparsity)
+    check_criterion(method.criterion, shapes)
     graft = make_dense(bench, method)
     start, head = read_values(find_edit(graft, MaskLayers)), pick_head(graft.tensors())
+    base_values = start
     yield Phase(title=f"Training all {count_weights(shapes):,} weights ...", name=bench.name)
     training = yield from _train_dense(bench, method, graft)
-    if method.rewind.isdigit():
+    if method.rewind.isdecimal():
         start, head = _read_rewound(bench, method, graft)
     dense = graft
     levels: list[Level] = []
@@ -61,12 +68,15 @@ def run_imp(bench: Bench, method: Imp) -> Iterator[Step | Phase | Outcome]:
             continue
         values = read_values(find_edit(graft, MaskLayers))
         within = kept if method.retrain == "between" else None
-        kept = select(shapes, magnitude(values), scope=scope, sparsity=sparsity, within=within)
-        cut = _cut(bench, method, kept, values, head=graft.tensors())
+        score = make_score(
+            bench, graft, criterion=method.criterion, num_batches=method.num_batches, start=base_values
+        )
+        kept = select(shapes, score, scope=scope, sparsity=sparsity, within=within)
+        cut = make_pruned(bench, method, kept, values, head=graft.tensors())
         before = bench.score(cut)
         if method.retrain != "never":
             if method.rewind != "none":
-                cut = _cut(bench, method, kept, start, head=head)
+                cut = make_pruned(bench, method, kept, start, head=head)
             yield Phase(
                 title=f"Training the {count_places(kept):,} weights that are left at {sparsity:.4g} ...",
                 name=f"{bench.name} at {sparsity:.4g}",
@@ -79,11 +89,12 @@ def run_imp(bench: Bench, method: Imp) -> Iterator[Step | Phase | Outcome]:
 
 def _train_dense(bench: Bench, method: Imp, graft: Graft) -> Generator[Step, None, Training]:
     """Train all weights; what they were after the step that is rewound to is kept on the way."""
-    wanted = int(method.rewind) if method.rewind.isdigit() else None
+    wanted = int(method.rewind) if method.rewind.isdecimal() else None
     snapshot = bench.open_checkpoints(REWIND, method.rewind)
 
     def prepare(number: int) -> None:
-        if number == wanted:
+        # Of several processes, the first one writes for all.
+        if number == wanted and load_launch().is_first:
             snapshot.save(number, graft.tensors(), {})
 
     # Nothing about the later levels: with others, the same dense training goes on.
@@ -107,29 +118,6 @@ def _read_rewound(bench: Bench, method: Imp, graft: Graft) -> tuple[dict[str, Te
         )
     early = bench.copy(graft, state.tensors)
     return read_values(find_edit(early, MaskLayers)), pick_head(state.tensors)
-
-
-def _cut(
-    bench: Bench,
-    method: Imp,
-    kept: Mapping[str, Tensor],
-    values: Mapping[str, Tensor],
-    *,
-    head: Mapping[str, Tensor],
-) -> Graft:
-    """Make a graft in which some weights survive, with values for them and the head."""
-    cut = make_mask(
-        bench.base,
-        bench.name,
-        kept,
-        weights=method.weights,
-        skip_layers=bench.skip_layers,
-        values=values,
-        others=bench.further_parts,
-        seed=bench.settings.seed,
-    )
-    copy_head(head, cut)
-    return cut
 
 
 def _make_level(
@@ -179,4 +167,5 @@ def list_level_facts(method: Imp, sparsity: float) -> list[object]:
     """List what a level depends on beside the data: the levels before it, not those after."""
     is_alone = method.retrain != "between"
     levels = [sparsity] if is_alone else [each for each in method.sparsities if each <= sparsity]
-    return [method.kind, method.weights, method.scope, method.rewind, method.retrain, method.dtype, levels]
+    described = {**describe_method(method), "method_sparsities": levels}
+    return [described]

@@ -11,6 +11,7 @@ from polygraft.prune.mask import count_places
 from polygraft.prune.scope import check_selection, parse_scope
 from polygraft.prune.scores import magnitude, random
 from polygraft.prune.select import select
+from polygraft.prune.share import complement
 from polygraft.recipe.bench import Bench, Phase, count_weights
 from polygraft.recipe.methods import describe_method
 from polygraft.recipe.outcome import Outcome, make_outcome
@@ -33,7 +34,7 @@ def run_lt_sft(bench: Bench, method: LtSft) -> Iterator[Step | Phase | Outcome]:
     Raises:
         OptionError: So many places cannot be chosen.
     """
-    scope, shapes, sparsity = parse_scope(method.scope), bench.find_shapes(method), 1 - method.density
+    scope, shapes, sparsity = parse_scope(method.scope), bench.find_shapes(method), complement(method.density)
     check_selection(shapes, scope=scope, sparsity=sparsity)
     if method.choice == "random":
         score = random(shapes, seed=bench.settings.seed)
@@ -57,7 +58,8 @@ def run_lt_sft(bench: Bench, method: LtSft) -> Iterator[Step | Phase | Outcome]:
         others=bench.further_parts,
         seed=bench.settings.seed,
     )
-    title = f"Training the {count_places(masks):,} weights that changed most, from the start ..."
+    which = "weights that changed most" if method.choice == "change" else "weights that chance took"
+    title = f"Training the {count_places(masks):,} {which}, from the start ..."
     yield Phase(title=title, name=f"{bench.name}, sparse")
     described = describe_method(method)
     training = yield from bench.train(

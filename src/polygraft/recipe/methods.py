@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 REWINDS = ("none", "start")
 LEVELS = "levels"
 """What a manifest calls the levels that led to a graft."""
+UNITS = ("neurons", "heads")
+CRITERIA = ("magnitude", "change", "movement", "fisher", "wanda", "random")
 RETRAINS = ("between", "after", "never")
 
 
@@ -43,6 +45,10 @@ class Imp(Method):
 
     sparsities: tuple[float, ...] = (0.5, 0.8, 0.9)
     """Share of the weights that is pruned, level after level."""
+    criterion: str = "magnitude"
+    """By which score weights are kept: magnitude, change, movement, fisher, wanda or random."""
+    num_batches: int = 32
+    """Batches that are gone through for criteria that look at gradients or inputs."""
     scope: str = "global"
     """Among which weights the smallest are looked for: global, tensor, row, or N:M such as 2:4."""
     rewind: str = "none"
@@ -56,6 +62,15 @@ class Imp(Method):
         """Refuse what cannot be meant."""
         scope = parse_scope(self.scope)
         check_sparsities(self.sparsities)
+        if self.criterion not in CRITERIA:
+            raise OptionError(
+                f"Weights were to be kept by the criterion '{self.criterion}'. Expected one of {', '.join(CRITERIA)}."
+                f"{nearest(self.criterion, CRITERIA)} Correct the name."
+            )
+        if self.num_batches < 1:
+            raise OptionError(
+                f"Scores were to be gathered over {self.num_batches} batches. Expected 1 or more. Give a larger number."
+            )
         if self.retrain not in RETRAINS:
             raise OptionError(
                 f"Pruning was to retrain '{self.retrain}'. Expected {', '.join(RETRAINS)}."
@@ -66,7 +81,7 @@ class Imp(Method):
                 f"The scope {self.scope} prunes one share, and {len(self.sparsities)} levels were asked for. Expected "
                 "one level. Leave the others out."
             )
-        if self.rewind not in REWINDS and not self.rewind.isdigit():
+        if self.rewind not in REWINDS and not self.rewind.isdecimal():
             raise OptionError(
                 f"Pruning was to rewind to '{self.rewind}'. Expected {', '.join(REWINDS)}, or a number of steps."
                 f"{nearest(self.rewind, REWINDS)} Correct it."
@@ -118,6 +133,11 @@ class Piggyback(Method):
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
+        if self.dtype != "float32":
+            raise OptionError(
+                f"A learned mask was to store its values in {self.dtype}, and it has none: one bit a weight. Expected "
+                "no number format. Leave --values out."
+            )
         if self.init <= self.threshold:
             raise OptionError(
                 f"A learned mask begins with the scores {self.init:g} and the threshold {self.threshold:g}, so that "
@@ -197,7 +217,37 @@ def count_phases(method: Method) -> int:
         return 1 + retrained
     if isinstance(method, LtSft):
         return 1 if method.choice == "random" else 2
-    return 2 if isinstance(method, PackNet) else 1
+    return 2 if isinstance(method, PackNet | Structured) else 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Structured(Method):
+    """Attention heads or feed-forward neurons as a whole: McCarley 2019; Michel et al. 2019; Li et al. 2017."""
+
+    kind: ClassVar[str] = "structured"
+
+    weights: tuple[str, ...] = ("linear", "bias")
+    """Which weights are trained; a unit that is removed takes its biases with it."""
+    units: Literal["neurons", "heads"] = "neurons"
+    """What is removed."""
+    sparsity: float = 0.5
+    """Share of the units that is removed."""
+    scope: str = "tensor"
+    """`tensor` removes equally many in each layer, which makes the smallest base; `global` the lowest scores of all."""
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        check_sparsities((self.sparsity,))
+        if self.units not in UNITS:
+            raise OptionError(
+                f"Units of the kind '{self.units}' were to be removed. Expected {' or '.join(UNITS)}."
+                f"{nearest(self.units, UNITS)} Correct the word."
+            )
+        if self.scope not in ("tensor", "global"):
+            raise OptionError(
+                f"Units were to be chosen in the scope '{self.scope}'. Expected tensor, for equally many in each "
+                "layer, or global. Correct the word."
+            )
 
 
 def describe_method(method: Method) -> dict[str, JsonValue]:
@@ -209,7 +259,7 @@ def describe_method(method: Method) -> dict[str, JsonValue]:
 
 
 METHODS: dict[str, type[Method]] = {
-    method.kind: method for method in (Imp, LtSft, Piggyback, PackNet, Movement)
+    method.kind: method for method in (Imp, LtSft, Piggyback, PackNet, Movement, Structured)
 }
 """The methods by name."""
 

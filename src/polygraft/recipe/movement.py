@@ -14,6 +14,7 @@ from polygraft.prune.mask import count_places, measure_density
 from polygraft.prune.schedule import cubic_at
 from polygraft.prune.scope import check_selection, parse_scope
 from polygraft.prune.select import select_global
+from polygraft.prune.share import count_left
 from polygraft.recipe.bench import Bench, Phase, copy_head, count_weights
 from polygraft.recipe.methods import describe_method
 from polygraft.recipe.outcome import Outcome, make_outcome
@@ -61,7 +62,7 @@ def run_movement(bench: Bench, method: Movement) -> Iterator[Step | Phase | Outc
             start_share=method.start_share,
             end_share=method.end_share,
         )
-        num_pruned = round(sparsity * total)
+        num_pruned = total - count_left(sparsity, total=total)
         if num_pruned:
             threshold = torch.kthvalue(scores.values.detach(), num_pruned).values
             scores.get_buffer("threshold").copy_(threshold)
@@ -79,7 +80,7 @@ def run_movement(bench: Bench, method: Movement) -> Iterator[Step | Phase | Outc
         lr_factors={Scores.kind: method.score_lr_factor},
     )
     found = {info.name: scores.read(info.name).view(info.shape) for info in scores.infos}
-    kept = select_global(shapes, found.__getitem__, num_kept=total - round(method.sparsity * total))
+    kept = select_global(shapes, found.__getitem__, num_kept=count_left(method.sparsity, total=total))
     differences = read_values(deltas)
     weights = dict(bench.base.model.named_parameters())
     values = {name: weights[name].detach().float() + own for name, own in differences.items()}

@@ -13,7 +13,8 @@ from polygraft.parts.mask import MaskLayers
 from polygraft.prune.mask import count_places, invert, measure_density, unite
 from polygraft.prune.scope import check_selection, parse_scope
 from polygraft.prune.scores import magnitude
-from polygraft.prune.select import select
+from polygraft.prune.select import select_global, select_n_of_m, select_per_row, select_per_tensor
+from polygraft.prune.share import complement, round_share
 from polygraft.recipe.bench import Bench, Phase, copy_head
 from polygraft.recipe.methods import describe_method
 from polygraft.recipe.outcome import Outcome, make_outcome
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from polygraft.attach.graft import Graft
+    from polygraft.prune.keys import Score
     from polygraft.recipe.methods import PackNet
     from polygraft.train.step import Step
 
@@ -41,22 +43,30 @@ def run_packnet(bench: Bench, method: PackNet) -> Iterator[Step | Phase | Outcom
     Raises:
         OptionError: Nothing is free, or a graft below is not packed over the same weights.
     """
-    scope, shapes = parse_scope(method.scope), bench.find_shapes(method)
+    shapes = bench.find_shapes(method)
     taken = _find_taken(bench, shapes)
     free = invert(taken)
     num_free = count_places(free)
-    # Of all weights, so many are this task's in the end.
-    sparsity = 1 - (1 - method.sparsity) * measure_density(free)
-    check_selection(shapes, scope=scope, sparsity=sparsity, num_candidates=num_free)
+    scope, is_first = parse_scope(method.scope), not count_places(taken)
+    check_selection(shapes, scope=scope, sparsity=method.sparsity)
+    if scope.kind == "n:m" and not is_first:
+        raise OptionError(
+            f"The scope '{scope}' chooses among whole groups of weights, and the tasks below '{bench.name}' have taken "
+            "some of each. Expected global, tensor or row. Choose one of them."
+        )
+    # Which places are chosen depends on the scores, how many does not.
+    if not count_places(_choose(method, shapes, lambda name: torch.zeros(shapes[name]), free=free)):
+        raise OptionError(
+            f"A sparsity of {method.sparsity:g} in the scope '{method.scope}' leaves '{bench.name}' none of the "
+            f"{num_free:,} weights that are free. At least one was expected. Give a smaller sparsity."
+        )
     whole = {name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()}
-    dense = _make(
-        bench, method, whole, free, _read_start(bench, shapes, is_first=num_free == count_places(whole))
-    )
+    dense = _make(bench, method, whole, free, _read_start(bench, shapes, is_first=is_first))
     yield Phase(title=f"Training the {num_free:,} free weights ...", name=f"{bench.name}, free weights")
     described = describe_method(method)
     yield from bench.train(dense, phase="free", facts=[described], chooses=False)
     values = read_values(find_edit(dense, MaskLayers))
-    own = select(shapes, magnitude(values), scope=scope, sparsity=sparsity, within=free)
+    own = _choose(method, shapes, magnitude(values), free=free)
     graft = _make(bench, method, unite(taken, own), own, values)
     copy_head(dense.tensors(), graft)
     title = f"Training the {count_places(own):,} weights that are kept ..."
@@ -102,6 +112,23 @@ def _find_taken(bench: Bench, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
             "Expected free ones. Pack the tasks below with a higher sparsity."
         )
     return taken
+
+
+def _choose(
+    method: PackNet, shapes: Mapping[str, tuple[int, ...]], score: Score, *, free: Masks
+) -> dict[str, Tensor]:
+    """Choose among the free weights, in a scope, those that the task keeps: a share of the free ones."""
+    scope, share = parse_scope(method.scope), complement(method.sparsity)
+    match scope.kind:
+        case "global":
+            num_kept = round_share(share, total=count_places(free))
+            return select_global(shapes, score, num_kept=num_kept, within=free)
+        case "tensor":
+            return select_per_tensor(shapes, score, share_kept=share, within=free)
+        case "row":
+            return select_per_row(shapes, score, share_kept=share, within=free)
+        case _:
+            return select_n_of_m(shapes, score, n=scope.n, m=scope.m, within=free)
 
 
 def _read_start(bench: Bench, shapes: Mapping[str, tuple[int, ...]], *, is_first: bool) -> dict[str, Tensor]:

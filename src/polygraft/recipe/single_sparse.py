@@ -11,7 +11,16 @@ from polygraft.recipe.bench import Bench, Phase, hash_facts
 from polygraft.recipe.corpus import ignore
 from polygraft.recipe.imp import list_level_facts, run_imp
 from polygraft.recipe.lt_sft import run_lt_sft
-from polygraft.recipe.methods import Imp, LtSft, Method, Movement, PackNet, Piggyback, describe_method
+from polygraft.recipe.methods import (
+    Imp,
+    LtSft,
+    Method,
+    Movement,
+    PackNet,
+    Piggyback,
+    Structured,
+    describe_method,
+)
 from polygraft.recipe.movement import run_movement
 from polygraft.recipe.order import Order, hash_order
 from polygraft.recipe.outcome import Outcome
@@ -20,6 +29,7 @@ from polygraft.recipe.piggyback import run_piggyback
 from polygraft.recipe.record import describe_scored, record_training
 from polygraft.recipe.single import CHECKPOINTS, find_done, load_below, never
 from polygraft.recipe.single_data import Work, list_data, prepare
+from polygraft.recipe.structured import run_structured
 from polygraft.recipe.workshop import put_once
 
 if TYPE_CHECKING:
@@ -55,6 +65,8 @@ def run_method(bench: Bench, method: Method) -> Iterator[Step | Phase | Outcome]
             yield from run_packnet(bench, method)
         case Movement():
             yield from run_movement(bench, method)
+        case Structured():
+            yield from run_structured(bench, method)
         case _:
             raise AssertionError(method.kind)
 

@@ -276,7 +276,8 @@ class Training:
         for sentence in attachment.edits.list_conflicts():
             self.notify(sentence)
         waiting = sorted(attachment.edits.waiting)
-        if waiting:
+        # A process may have had no batch of the first update.
+        if waiting and self.progress.num_batches:
             raise TrainError(
                 f"The base's weight '{waiting[0]}', which '{self.graft.name}' changes, gets no gradient "
                 f"({len(waiting)} such): nothing that the loss reads depends on it. Leave its layer out with "

@@ -1,0 +1,145 @@
+"""A pruned graft as a smaller base of its own, with its head beside it, and how much faster that is."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import torch
+
+from polygraft.attach.attach import Attachment, attach
+from polygraft.attach.graft import make_graft, rebuild_graft
+from polygraft.attach.sparse import find_edit, read_edited, read_places
+from polygraft.base.compact import compact_base
+from polygraft.base.load import load_base
+from polygraft.errors import OptionError
+from polygraft.parts.head import Head
+from polygraft.parts.mask import MaskLayers
+from polygraft.recipe.bench import copy_head
+from polygraft.store.manifest import BaseRecord, PartRecord
+
+if TYPE_CHECKING:
+    from polygraft.base.base import Base
+    from polygraft.store.manifest import Manifest
+    from polygraft.store.store import Store
+
+ROWS, LENGTH, PASSES, ROUNDS = 24, 64, 2, 5
+"""The batch whose forward pass is timed, how many of them make a measurement, and how many are made of each base."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompactReport:
+    """What came of writing a smaller base."""
+
+    folder: Path
+    num_parameters: int
+    num_parameters_before: int
+    tokens_per_second: float
+    tokens_per_second_before: float
+    """Of the masked base; both are medians, measured in turn."""
+    head: str | None
+    """Name of the graft in the store that holds the head for the smaller base; None without a head."""
+    notes: tuple[str, ...]
+
+
+def check_compact(under: str | None, folder: Path) -> None:
+    """Refuse what could not be written after hours of training.
+
+    Raises:
+        OptionError: There are grafts below, or the folder is there.
+    """
+    if under is not None:
+        raise OptionError(
+            f"A smaller base was to be written of a graft over '{under}', whose grafts it would not hold. Expected a "
+            "graft that was trained alone. Leave --under or --compact out."
+        )
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OptionError(
+            f"A smaller base was to be written to '{folder}', which is there already. Expected a folder that is not "
+            "there, or an empty one. Name another folder."
+        )
+
+
+def write_compact(base: Base, store: Store, manifest: Manifest, *, folder: Path) -> CompactReport:
+    """Write the base without the units that a stored graft prunes, store the head for it, and time both.
+
+    Args:
+        base: The base of the graft.
+        store: Where the graft is.
+        manifest: The graft's.
+        folder: Where the smaller base goes.
+
+    Raises:
+        GraftError: The graft prunes nothing.
+        BaseModelError: The folder cannot be written.
+    """
+    graft = rebuild_graft(base, *store.get(manifest.name, version=manifest.version))
+    layers = find_edit(graft, MaskLayers)
+    written = compact_base(base, folder=folder, masks=read_places(layers), weights=read_edited(base, layers))
+    small = load_base(str(folder), device=str(base.device), dtype=base.dtype)
+    with attach(base, graft.name, grafts=[graft]) as masked, attach(small, None) as compact:
+        before, after = _measure(masked, compact)
+    return CompactReport(
+        folder=folder,
+        num_parameters=written.num_parameters,
+        num_parameters_before=written.num_parameters_before,
+        tokens_per_second=after,
+        tokens_per_second_before=before,
+        head=_store_head(small, store, manifest, source=graft.tensors()),
+        notes=written.notes,
+    )
+
+
+def _store_head(
+    small: Base, store: Store, manifest: Manifest, *, source: dict[str, torch.Tensor]
+) -> str | None:
+    """Store the head of a graft as a graft of the smaller base, and give its name."""
+    head = next((record for record in manifest.parts if record.kind == Head.kind), None)
+    if head is None:
+        return None
+    name = f"{manifest.name}-compact"
+    graft = make_graft(small, name, [Head.from_options(head.options)])
+    copy_head(source, graft)
+    store.put(
+        replace(
+            manifest,
+            name=name,
+            version=0,
+            parts=(PartRecord(kind=head.kind, options=head.options),),
+            base=BaseRecord(name=small.name, fingerprint=small.fingerprint, revision=None),
+            tokenizer=small.tokenizer_fingerprint,
+            trained_under=None,
+            members=(),
+            step=None,
+        ),
+        graft.tensors(),
+    )
+    return name
+
+
+def _measure(masked: Attachment, compact: Attachment) -> tuple[float, float]:
+    """Give the tokens a second of both, medians of rounds in turn."""
+    rates: tuple[list[float], list[float]] = ([], [])
+    for number in range(ROUNDS + 1):
+        for attachment, found in zip((masked, compact), rates, strict=True):
+            rate = _time(attachment)
+            # The first round prepares.
+            if number:
+                found.append(rate)
+    return statistics.median(rates[0]), statistics.median(rates[1])
+
+
+def _time(attachment: Attachment) -> float:
+    base = attachment.base
+    generator = torch.Generator().manual_seed(0)
+    # Short enough for every base.
+    length = min(LENGTH, int(base.model.config.max_position_embeddings) // 2)
+    ids = torch.randint(0, base.sites.vocab, (ROWS, length), generator=generator).to(base.device)
+    started = time.perf_counter()
+    with torch.no_grad():
+        for _ in range(PASSES):
+            float(attachment.run(ids, torch.ones_like(ids)).sum())
+    return PASSES * ids.numel() / (time.perf_counter() - started)

@@ -1,0 +1,141 @@
+"""Scores by every criterion, against plain code on a copy of the base."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from tests.recipe.by_method import SETTINGS, carry_out, count, make_order, read_mask
+from tests.tiny import make_base
+from torch import Tensor
+
+from polygraft.attach.attach import attach
+from polygraft.attach.plan import Named
+from polygraft.attach.sparse import find_edit, read_values
+from polygraft.errors import OptionError
+from polygraft.parts.mask import MaskLayers
+from polygraft.prune import scores
+from polygraft.recipe import methods
+from polygraft.recipe.bench import Bench, make_dense
+from polygraft.recipe.criteria import make_score
+from polygraft.recipe.methods import Imp
+from polygraft.recipe.single_data import prepare
+
+NAME = "encoder.layer.1.output.dense.weight"
+
+pytestmark = pytest.mark.usefixtures("here")
+
+
+def make_bench() -> Bench:
+    base, order = make_base("bert"), make_order()
+    work = prepare(base, order, {}, folder=Path("store"), notify=lambda sentence: None)
+    return Bench(
+        base=base,
+        name="new",
+        below={},
+        plans=[Named("new")],
+        objective=work.objective,
+        settings=SETTINGS,
+        evaluate=None,
+        head=work.head,
+        skip_layers=(),
+        folder=Path("checkpoints"),
+        key="",
+        should_stop=lambda: False,
+        notify=lambda sentence: None,
+    )
+
+
+def list_batches(bench: Bench) -> list[Tensor]:
+    return bench.objective.plan_epoch(batch_tokens=SETTINGS.batch_tokens, seed=0, epoch=0)[:3]  # type: ignore[return-value]
+
+
+def list_gradients(bench: Bench, head: Tensor) -> Iterator[Tensor]:
+    """The slow way: a second base whose own weight is differentiated."""
+    slow = copy.deepcopy(bench.base)
+    weight = slow.model.get_parameter(NAME)
+    weight.requires_grad_(True)
+    from polygraft.attach.graft import make_graft
+
+    assert bench.head is not None
+    graft = make_graft(slow, "head", [bench.head])
+    graft.layers.load_state_dict({f"head.{key}": value for key, value in head.items()})  # type: ignore[attr-defined]
+    with attach(slow, "head", grafts=[graft]) as attachment:
+        for step, rows in enumerate(list_batches(bench)):
+            weight.grad = None
+            bench.objective.compute_loss(attachment, rows, seed=0, step=step).mean.backward()  # type: ignore[arg-type]
+            assert weight.grad is not None
+            yield weight.grad.clone()
+
+
+@pytest.mark.parametrize("criterion", ["movement", "fisher"])
+def test_gradients_are_those_of_the_weights(criterion: str):
+    bench = make_bench()
+    graft = make_dense(bench, Imp())
+    values = read_values(find_edit(graft, MaskLayers))
+    score = make_score(bench, graft, criterion=criterion, num_batches=3, start=values)(NAME)
+    head = {
+        key.removeprefix("head."): tensor
+        for key, tensor in graft.tensors().items()
+        if key.startswith("head.")
+    }
+    weight, expected = values[NAME], torch.zeros_like(values[NAME])
+    for grad in list_gradients(bench, head):  # type: ignore[arg-type]
+        expected += -grad * weight if criterion == "movement" else grad.square()
+    assert expected.abs().max() > 0
+    assert torch.allclose(score, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_wanda_weighs_by_the_length_of_the_inputs_without_padding():
+    bench = make_bench()
+    graft = make_dense(bench, Imp())
+    values = read_values(find_edit(graft, MaskLayers))
+    score = make_score(bench, graft, criterion="wanda", num_batches=3, start=values)(NAME)
+    seen: list[Tensor] = []
+    masks: list[Tensor] = []
+    layer = bench.base.model.get_submodule(NAME.removesuffix(".weight"))
+    handles = [
+        layer.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0])),
+        bench.base.model.register_forward_pre_hook(
+            lambda _, arguments, named: masks.append(named["attention_mask"].bool()), with_kwargs=True
+        ),
+    ]
+    with torch.no_grad(), attach(bench.base, "new", grafts=[graft]) as attachment:
+        for step, rows in enumerate(list_batches(bench)):
+            bench.objective.compute_loss(attachment, rows, seed=0, step=step)  # type: ignore[arg-type]
+    for handle in handles:
+        handle.remove()
+    inputs = torch.cat([x[mask] for x, mask in zip(seen, masks, strict=True)])
+    assert torch.allclose(score, values[NAME].abs() * inputs.norm(dim=0), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("criterion", methods.CRITERIA)
+def test_every_criterion_prunes(criterion: str):
+    carry_out(Imp(sparsities=(0.5, 0.75), criterion=criterion, num_batches=2, scope="row"))
+    assert count(read_mask("new")) == 5376 // 4
+
+
+def test_the_criteria_are_those_of_the_table():
+    assert set(methods.CRITERIA) == set(scores.CRITERIA)
+
+
+def test_biases_have_no_inputs():
+    with pytest.raises(OptionError) as refused:
+        carry_out(Imp(weights=("linear", "bias"), criterion="wanda"))
+    assert str(refused.value) == (
+        "The criterion 'wanda' scores a weight by what enters its linear layer, and "
+        "'encoder.layer.0.attention.self.query.bias' is of none (18 such). Expected the weights linear alone. Leave "
+        "the others out, or take magnitude."
+    )
+
+
+def test_a_criterion_that_is_not_known_is_refused():
+    with pytest.raises(OptionError) as refused:
+        Imp(criterion="magnitud")
+    assert str(refused.value) == (
+        "Weights were to be kept by the criterion 'magnitud'. Expected one of magnitude, change, movement, fisher, "
+        "wanda, random. Did you mean 'magnitude'? Correct the name."
+    )
