@@ -85,6 +85,15 @@ def test_the_kept_neurons_stand_in_their_order_and_the_rest_is_zero():
     )
 
 
+def test_a_number_that_is_rounded_up_is_told():
+    base = make_base()
+    shrunk = shrink_base(base, masks=keep(base, "neurons", [list(range(12))] * 3))
+    assert shrunk.notes == (
+        "Every layer keeps 12 of 24 neurons. Their number is rounded up to 16, so that 12 places are filled up with "
+        "zeros.",
+    )
+
+
 def test_without_masks_nothing_is_smaller_and_the_base_is_not_changed():
     base = make_base()
     shrunk = shrink_base(base, masks={})

@@ -21,9 +21,12 @@ TEXT = ("--name", "new", "--objective", "mlm", "--train", "text.txt", "--steps",
         (("packnet", *TAGS, "--sparsity", "0.5", "--scope", "global"), ["mask", "head"]),
         (
             ("movement", *TAGS, "--sparsity", "0.5", "--penalty", "0.1", "--score-lr-factor", "9"),
+            ["delta", "mask", "head"],
+        ),
+        (
+            ("structured", *TAGS, "--units", "heads", "--scope", "global", "--criterion", "fisher"),
             ["mask", "head"],
         ),
-        (("structured", *TAGS, "--units", "heads", "--scope", "global"), ["mask", "head"]),
         (("imp", *TAGS, "--sparsity", "0.5", "--levels", "1", "--rewind", "start"), ["mask", "head"]),
     ],
 )

@@ -36,11 +36,17 @@ def make_order(**changes: Any) -> Order:
 
 
 def carry_out(
-    method: Method, order: Order | None = None, *, store: str = "store", **options: Any
+    method: Method,
+    order: Order | None = None,
+    *,
+    store: str = "store",
+    base: Base | None = None,
+    **options: Any,
 ) -> tuple[list[Phase], list[Step], list[Manifest]]:
     """What a method tells, by kind."""
     wanted = SparseOrder(order=make_order() if order is None else order, method=method)
-    items = list(train_sparse(make_base("bert"), wanted, store=Store(Path(store)), **options))
+    chosen = make_base("bert") if base is None else base
+    items = list(train_sparse(chosen, wanted, store=Store(Path(store)), **options))
     return (
         [item for item in items if isinstance(item, Phase)],
         [item for item in items if isinstance(item, Step)],
@@ -52,9 +58,9 @@ def load_graft(name: str, *, store: str = "store", base: Base | None = None) -> 
     return rebuild_graft(make_base("bert") if base is None else base, *Store(Path(store)).get(name))
 
 
-def read_mask(name: str, *, store: str = "store") -> dict[str, Tensor]:
+def read_mask(name: str, *, store: str = "store", base: Base | None = None) -> dict[str, Tensor]:
     """The places that a stored graft keeps or changes."""
-    return read_places(find_edit(load_graft(name, store=store), EditLayers))
+    return read_places(find_edit(load_graft(name, store=store, base=base), EditLayers))
 
 
 def count(masks: dict[str, Tensor]) -> int:

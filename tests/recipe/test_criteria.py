@@ -15,6 +15,8 @@ from torch import Tensor
 from polygraft.attach.attach import attach
 from polygraft.attach.plan import Named
 from polygraft.attach.sparse import find_edit, read_values
+from polygraft.data.collate import collate, pad_places
+from polygraft.data.encode import IGNORE
 from polygraft.errors import OptionError
 from polygraft.parts.mask import MaskLayers
 from polygraft.prune import scores
@@ -23,6 +25,7 @@ from polygraft.recipe.bench import Bench, make_dense
 from polygraft.recipe.criteria import make_score
 from polygraft.recipe.methods import Imp
 from polygraft.recipe.single_data import prepare
+from polygraft.train.labels import Labelling
 
 NAME = "encoder.layer.1.output.dense.weight"
 
@@ -112,6 +115,27 @@ def test_wanda_weighs_by_the_length_of_the_inputs_without_padding():
     assert torch.allclose(score, values[NAME].abs() * inputs.norm(dim=0), rtol=1e-4, atol=1e-6)
 
 
+def test_wanda_sees_each_token_of_the_last_layer_once():
+    bench = make_bench()
+    graft = make_dense(bench, Imp())
+    values = read_values(find_edit(graft, MaskLayers))
+    # Behind the last layer's attention only words' places are computed, filled up to a round number.
+    name = "encoder.layer.2.output.dense.weight"
+    score = make_score(bench, graft, criterion="wanda", num_batches=3, start=values)(name)
+    seen: list[Tensor] = []
+    layer, objective = bench.base.model.get_submodule(name.removesuffix(".weight")), bench.objective
+    assert isinstance(objective, Labelling)
+    with torch.no_grad(), attach(bench.base, "new", grafts=[graft]) as attachment:
+        for rows in list_batches(bench):
+            batch = collate(objective.data, rows, pad_id=bench.base.pad_id)  # type: ignore[arg-type]
+            assert batch.labels is not None
+            with layer.register_forward_pre_hook(lambda _, arguments: seen.append(arguments[0])):
+                attachment.run(batch.input_ids, batch.attention_mask)
+            seen[-1] = seen[-1][batch.labels != IGNORE]
+    assert any(len(pad_places(torch.arange(len(x)))) > len(x) for x in seen)
+    assert torch.allclose(score, values[name].abs() * torch.cat(seen).norm(dim=0), rtol=1e-4, atol=1e-6)
+
+
 @pytest.mark.parametrize("criterion", methods.CRITERIA)
 def test_every_criterion_prunes(criterion: str):
     carry_out(Imp(sparsities=(0.5, 0.75), criterion=criterion, num_batches=2, scope="row"))
@@ -122,13 +146,20 @@ def test_the_criteria_are_those_of_the_table():
     assert set(methods.CRITERIA) == set(scores.CRITERIA)
 
 
-def test_biases_have_no_inputs():
+@pytest.mark.parametrize(
+    ("role", "named"),
+    [
+        ("bias", "'encoder.layer.0.attention.self.query.bias' is of none (18 such)"),
+        # A matrix, but not of a linear layer.
+        ("embedding", "'embeddings.word_embeddings.weight' is of none (3 such)"),
+    ],
+)
+def test_what_is_no_matrix_of_a_linear_layer_has_no_inputs(role: str, named: str):
     with pytest.raises(OptionError) as refused:
-        carry_out(Imp(weights=("linear", "bias"), criterion="wanda"))
+        carry_out(Imp(weights=("linear", role), criterion="wanda"))
     assert str(refused.value) == (
-        "The criterion 'wanda' scores a weight by what enters its linear layer, and "
-        "'encoder.layer.0.attention.self.query.bias' is of none (18 such). Expected the weights linear alone. Leave "
-        "the others out, or take magnitude."
+        f"The criterion 'wanda' scores a weight by what enters its linear layer, and {named}. Expected the weights "
+        "linear alone. Leave the others out, or take magnitude."
     )
 
 

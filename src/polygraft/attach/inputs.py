@@ -10,15 +10,18 @@ import torch
 from torch import Tensor, nn
 
 if TYPE_CHECKING:
-    from polygraft.base.base import Base
+    from polygraft.attach.attach import Attachment
+    from polygraft.attach.hooks import Pass
 
 
 @contextmanager
-def watch_inputs(base: Base, names: Collection[str], tell: Callable[[str, Tensor], None]) -> Generator[None]:
-    """Tell what enters linear layers during passes inside the block, without what stands at padding.
+def watch_inputs(
+    attachment: Attachment, names: Collection[str], tell: Callable[[str, Tensor], None]
+) -> Generator[None]:
+    """Tell what enters linear layers during passes inside the block: each token once, and no padding.
 
     Args:
-        base: The base.
+        attachment: What is in force.
         names: The weights of the layers.
         tell: Given a weight's name and its layer's input, [N, D].
     """
@@ -29,19 +32,28 @@ def watch_inputs(base: Base, names: Collection[str], tell: Callable[[str, Tensor
 
     def make_hook(name: str) -> Callable[..., None]:
         def hook(_: nn.Module, arguments: tuple[Any, ...]) -> None:
-            x = arguments[0]
-            mask = current["mask"].bool()
-            # Where only some places are computed, none of them is padding.
-            tell(name, x[mask] if x.shape[:-1] == mask.shape else x.reshape(-1, x.shape[-1]))
+            tell(name, _take_tokens(arguments[0], mask=current["mask"].bool(), seen=attachment.hooks.current))
 
         return hook
 
-    layers = {f"{name}.weight": layer for name, layer in base.model.named_modules()}
+    model = attachment.base.model
+    layers = {f"{name}.weight": layer for name, layer in model.named_modules()}
     with ExitStack() as stack:
-        handle = base.model.register_forward_pre_hook(note, with_kwargs=True)
+        handle = model.register_forward_pre_hook(note, with_kwargs=True)
         stack.callback(handle.remove)
         for name in names:
             handle = layers[name].register_forward_pre_hook(make_hook(name))
             stack.callback(handle.remove)
         with torch.no_grad():
             yield
+
+
+def _take_tokens(x: Tensor, *, mask: Tensor, seen: Pass) -> Tensor:
+    """Take the inputs of tokens, [N, D], out of those of a layer."""
+    if seen.is_narrow and seen.wanted is not None and x.shape[:-1] == (1, len(seen.wanted)):
+        # None of the wanted places is padding. They rise, and place 0 behind the first one only fills up.
+        is_token = seen.wanted != 0
+        is_token[0] = True
+        return x[0, is_token]
+    # Some families leave padding out by themselves.
+    return x[mask] if x.shape[:-1] == mask.shape else x.reshape(-1, x.shape[-1])

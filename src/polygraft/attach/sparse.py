@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, TypeVar
 
@@ -175,17 +176,23 @@ def read_edited(base: Base, layers: EditLayers) -> dict[str, Tensor]:
 
 
 def read_values(layers: EditLayers) -> dict[str, Tensor]:
-    """Give the values of a part as dense tensors by weight, float32: differences, or survivors; 0 elsewhere."""
+    """Give the values of a part as dense tensors by weight, float32: differences, or survivors; 0 elsewhere.
+
+    They are on the processor, wherever the part is.
+    """
+    device = next(itertools.chain(layers.parameters(), layers.buffers())).device
     found: dict[str, Tensor] = {}
     for info in layers.infos:
-        v = torch.zeros(info.size)
+        v = torch.zeros(info.size, device=device)
         layers.edit(info.name, v, at=layers.find_places(info.name))
-        found[info.name] = v.view(info.shape)
+        found[info.name] = v.view(info.shape).cpu()
     return found
 
 
 def read_gradients(layers: MaskLayers) -> dict[str, Tensor]:
     """Give the gradients of a mask's values as dense tensors by weight, float32; 0 where a weight has no value.
+
+    They are on the processor, wherever the mask is.
 
     Raises:
         GraftError: There is none.
@@ -202,7 +209,7 @@ def read_gradients(layers: MaskLayers) -> dict[str, Tensor]:
         dense = torch.zeros(info.size, device=grad.device)
         count = info.size if places is None else len(places)
         dense[slice(None) if places is None else places] = grad[start : start + count].float()
-        found[info.name] = dense.view(info.shape)
+        found[info.name] = dense.view(info.shape).cpu()
     return found
 
 

@@ -186,6 +186,11 @@ def _note_neurons(kept: list[Tensor], places: list[Places]) -> list[str]:
     if num_filled == 0:
         return []
     counts = [int(each.sum()) for each in kept]
+    if min(counts) == max(counts):
+        return [
+            f"Every layer keeps {counts[0]} of {len(kept[0])} neurons. Their number is rounded up to "
+            f"{len(places[0].units)}, so that {num_filled} places are filled up with zeros."
+        ]
     return [
         f"The layers keep from {min(counts)} to {max(counts)} of {len(kept[0])} neurons, and a configuration has one "
         f"number for all of them: it is {len(places[0].units)}, and {num_filled} places are filled up with zeros."

@@ -127,7 +127,7 @@ def carry_out_method(
     check_before(trackers)
     order = wanted.order
     if compact is not None:
-        check_compact(order.under, compact)
+        check_compact(wanted.method, under=order.under, folder=compact)
     is_first = load_launch().is_first
     with open_log(log if is_first else None) as opened:
         loaded = open_base(base, device=device, dtype=dtype)

@@ -36,10 +36,9 @@ def show_compact(report: CompactReport) -> None:
         "Forward": f"{report.tokens_per_second:,.0f} tokens a second instead of "
         f"{report.tokens_per_second_before:,.0f}, {report.tokens_per_second / report.tokens_per_second_before:.2f} "
         "times, medians on this machine",
-        "Head": "none"
-        if report.head is None
-        else f"the graft '{report.head}': polygraft predict --base {report.folder} --plan {report.head}",
     }
+    if report.head is not None:
+        facts["Labels"] = f"polygraft predict --base {report.folder} --plan {report.head}"
     show_table(draw_facts("The smaller base", facts))
 
 

@@ -95,8 +95,8 @@ CriterionOption = Annotated[
         "--criterion",
         metavar="NAME",
         show_default="magnitude",
-        help="What is kept: magnitude, change, movement, fisher, wanda or random.",
-        rich_help_panel=IMP,
+        help="What is kept: magnitude, change, movement, fisher, wanda (imp) or random.",
+        rich_help_panel=SHARED,
     ),
 ]
 ScoreBatchesOption = Annotated[
@@ -106,7 +106,7 @@ ScoreBatchesOption = Annotated[
         metavar="N",
         show_default="32",
         help="Batches for criteria that look at gradients or inputs.",
-        rich_help_panel=IMP,
+        rich_help_panel=SHARED,
     ),
 ]
 RewindOption = Annotated[
@@ -242,10 +242,12 @@ def _spread(values: dict[str, Any]) -> dict[str, Any]:
         return {**values, "sparsities": _read_shares(values["sparsities"])}
     if final is None and levels is None and schedule is None:
         return values
+    # N of M is one share, which no round but the last could have.
+    is_pattern = ":" in values.get("scope", "")
     spread = list_sparsities(
         schedule or DEFAULT_SCHEDULE,
         final=0.9 if final is None else final,
-        num_levels=levels or (1 if schedule == ONE_SHOT else DEFAULT_LEVELS),
+        num_levels=levels or (1 if schedule == ONE_SHOT or is_pattern else DEFAULT_LEVELS),
     )
     return {**values, "sparsities": spread}
 

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from polygraft.errors import OptionError
 from polygraft.parts.edit import Edit, EditLayers, add_gradient, list_starts
 from polygraft.parts.part import Dimensions
 
@@ -36,6 +37,14 @@ class Scores(Edit):
     """The scores at the start."""
     threshold: float = 0.005
     """Weights whose score is not above it are set to zero."""
+
+    def __post_init__(self) -> None:
+        """Refuse options that cannot be meant."""
+        if self.init <= self.threshold:
+            raise OptionError(
+                f"The part 'scores' has init={self.init:g} and threshold={self.threshold:g}, so that nothing would be "
+                "left. Expected scores above the threshold. Raise the first, or lower the second."
+            )
 
     @override
     def build(self, dimensions: Dimensions, *, generator: torch.Generator) -> ScoresLayers:

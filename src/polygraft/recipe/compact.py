@@ -19,10 +19,13 @@ from polygraft.errors import OptionError
 from polygraft.parts.head import Head
 from polygraft.parts.mask import MaskLayers
 from polygraft.recipe.bench import copy_head
+from polygraft.recipe.methods import LtSft
 from polygraft.store.manifest import BaseRecord, PartRecord
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
+    from polygraft.base.compact import Compacted
+    from polygraft.recipe.methods import Method
     from polygraft.store.manifest import Manifest
     from polygraft.store.store import Store
 
@@ -45,12 +48,22 @@ class CompactReport:
     notes: tuple[str, ...]
 
 
-def check_compact(under: str | None, folder: Path) -> None:
+def check_compact(method: Method, *, under: str | None, folder: Path) -> None:
     """Refuse what could not be written after hours of training.
 
+    Args:
+        method: What makes the graft.
+        under: The plan of the grafts below it.
+        folder: Where the smaller base is to go.
+
     Raises:
-        OptionError: There are grafts below, or the folder is there.
+        OptionError: The method prunes nothing, there are grafts below, or the folder is there.
     """
+    if isinstance(method, LtSft):
+        raise OptionError(
+            f"A smaller base was to be written of what '{method.kind}' makes, which changes weights and prunes none. "
+            "Expected a method that prunes, such as structured. Choose that, or leave --compact out."
+        )
     if under is not None:
         raise OptionError(
             f"A smaller base was to be written of a graft over '{under}', whose grafts it would not hold. Expected a "
@@ -66,6 +79,8 @@ def check_compact(under: str | None, folder: Path) -> None:
 def write_compact(base: Base, store: Store, manifest: Manifest, *, folder: Path) -> CompactReport:
     """Write the base without the units that a stored graft prunes, store the head for it, and time both.
 
+    A graft of which no whole unit is pruned gives a base of the same size, with zeros; a note says so.
+
     Args:
         base: The base of the graft.
         store: Where the graft is.
@@ -73,7 +88,7 @@ def write_compact(base: Base, store: Store, manifest: Manifest, *, folder: Path)
         folder: Where the smaller base goes.
 
     Raises:
-        GraftError: The graft prunes nothing.
+        GraftError: The graft has no mask.
         BaseModelError: The folder cannot be written.
     """
     graft = rebuild_graft(base, *store.get(manifest.name, version=manifest.version))
@@ -82,15 +97,36 @@ def write_compact(base: Base, store: Store, manifest: Manifest, *, folder: Path)
     small = load_base(str(folder), device=str(base.device), dtype=base.dtype)
     with attach(base, graft.name, grafts=[graft]) as masked, attach(small, None) as compact:
         before, after = _measure(masked, compact)
+    head = _store_head(small, store, manifest, source=graft.tensors())
     return CompactReport(
         folder=folder,
         num_parameters=written.num_parameters,
         num_parameters_before=written.num_parameters_before,
         tokens_per_second=after,
         tokens_per_second_before=before,
-        head=_store_head(small, store, manifest, source=graft.tensors()),
-        notes=written.notes,
+        head=head,
+        notes=(*_list_notes(written), *_note_head(base, head)),
     )
+
+
+def _list_notes(written: Compacted) -> tuple[str, ...]:
+    if written.notes or written.num_parameters < written.num_parameters_before:
+        return written.notes
+    return (
+        f"The base in {written.folder} is as large as before: no head or neuron is pruned as a whole, so that only "
+        "numbers in it are zero. `polygraft prune structured` removes whole ones.",
+    )
+
+
+def _note_head(base: Base, head: str | None) -> list[str]:
+    bare = "The folder holds the encoder alone, as a Hugging Face base does"
+    if head is not None:
+        return [f"{bare}: the head that was trained is the graft '{head}' in the store."]
+    if base.head is not None:
+        return [
+            f"{bare}: the masked-LM head of '{base.name}' is not in it, so it cannot guess pieces by itself."
+        ]
+    return []
 
 
 def _store_head(

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from polygraft.attach.attach import attach
+from polygraft.attach.graft import measure_base
 from polygraft.attach.inputs import watch_inputs
 from polygraft.attach.sparse import find_edit, read_gradients, read_values
 from polygraft.errors import OptionError
@@ -18,23 +19,30 @@ if TYPE_CHECKING:
 
     from polygraft.attach.attach import Attachment
     from polygraft.attach.graft import Graft
+    from polygraft.base.base import Base
     from polygraft.prune.keys import Score
     from polygraft.recipe.bench import Bench
     from polygraft.train.objective import Loss
 
 
-def check_criterion(name: str, shapes: Mapping[str, tuple[int, ...]]) -> None:
+def check_criterion(base: Base, name: str, *, weights: Collection[str]) -> None:
     """Refuse a criterion that says nothing about some of the weights.
 
+    Args:
+        base: The base.
+        name: The criterion's.
+        weights: The names of the weights that it is to score.
+
     Raises:
-        OptionError: There is none of that name, or it is about matrices and a weight is none.
+        OptionError: There is none of that name, or it is about linear layers and a weight is the matrix of none.
     """
     needs = find_criterion(name).needs
-    flat = [weight for weight, shape in shapes.items() if len(shape) != 2]
-    if "activations" in needs and flat:
+    roles = {weight.name: weight.role for weight in measure_base(base).weights}
+    others = [weight for weight in weights if roles[weight] != "linear"]
+    if "activations" in needs and others:
         raise OptionError(
-            f"The criterion '{name}' scores a weight by what enters its linear layer, and '{flat[0]}' is of none "
-            f"({len(flat)} such). Expected the weights linear alone. Leave the others out, or take magnitude."
+            f"The criterion '{name}' scores a weight by what enters its linear layer, and '{others[0]}' is of none "
+            f"({len(others)} such). Expected the weights linear alone. Leave the others out, or take magnitude."
         )
 
 
@@ -77,32 +85,32 @@ def make_score(
 def _list_gradients(bench: Bench, graft: Graft, *, num_batches: int) -> Iterator[tuple[str, Tensor]]:
     """Give the gradient of the mean loss of each batch by each weight, dense, 0 where it is pruned."""
     graft.layers.requires_grad_(True)
-    for loss in _run(bench, graft, num_batches=num_batches):
-        graft.layers.zero_grad()
-        loss.mean.backward()
-        yield from read_gradients(find_edit(graft, MaskLayers)).items()
+    with _attach(bench, graft) as attachment:
+        for loss in _list_losses(bench, attachment, num_batches=num_batches):
+            graft.layers.zero_grad()
+            loss.mean.backward()
+            yield from read_gradients(find_edit(graft, MaskLayers)).items()
     graft.layers.zero_grad()
     graft.layers.requires_grad_(False)
 
 
 def _sum_inputs(
-    bench: Bench, graft: Graft, names: Mapping[str, object], *, num_batches: int
+    bench: Bench, graft: Graft, names: Collection[str], *, num_batches: int
 ) -> Mapping[str, Tensor]:
     """Give the length of each input of each linear layer over all tokens."""
     norms = InputNorms()
-    with watch_inputs(bench.base, list(names), norms.add):
-        for _ in _run(bench, graft, num_batches=num_batches):
+    with _attach(bench, graft) as attachment, watch_inputs(attachment, names, norms.add):
+        for _ in _list_losses(bench, attachment, num_batches=num_batches):
             pass
-    return norms.norms
+    return {name: norm.cpu() for name, norm in norms.norms.items()}
 
 
-def _run(bench: Bench, graft: Graft, *, num_batches: int) -> Iterator[Loss]:
+def _list_losses(bench: Bench, attachment: Attachment, *, num_batches: int) -> Iterator[Loss]:
     """Compute the loss of some batches; the same ones each time."""
     settings = bench.settings
     batches = bench.objective.plan_epoch(batch_tokens=settings.batch_tokens, seed=settings.seed, epoch=0)
-    with _attach(bench, graft) as attachment:
-        for step, rows in enumerate(batches[:num_batches]):
-            yield bench.objective.compute_loss(attachment, rows, seed=settings.seed, step=step)
+    for step, rows in enumerate(batches[:num_batches]):
+        yield bench.objective.compute_loss(attachment, rows, seed=settings.seed, step=step)
 
 
 def _attach(bench: Bench, graft: Graft) -> Attachment:

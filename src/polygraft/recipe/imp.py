@@ -18,7 +18,6 @@ from polygraft.recipe.methods import LEVELS, describe_method
 from polygraft.recipe.outcome import Outcome, make_outcome
 from polygraft.settings import load_launch
 from polygraft.store.manifest import check_name
-from polygraft.train.mlm import MaskedLm
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -50,7 +49,7 @@ def run_imp(bench: Bench, method: Imp) -> Iterator[Step | Phase | Outcome]:
     for sparsity in method.sparsities:
         if sparsity:
             check_selection(shapes, scope=scope, sparsity=sparsity)
-    check_criterion(method.criterion, shapes)
+    check_criterion(bench.base, method.criterion, weights=shapes)
     graft = make_dense(bench, method)
     start, head = read_values(find_edit(graft, MaskLayers)), pick_head(graft.tensors())
     base_values = start
@@ -143,10 +142,9 @@ def _make_level(
     )
     score = training.progress.best if outcome.score is None else outcome.score
     exact = 1 - layers.num_kept / sum(layers.sizes)
-    sign = -1 if bench.objective.name == MaskedLm.name else 1
     told = {"score": score, "when_cut": before}
     levels.append(
-        {"sparsity": exact, **{key: sign * value for key, value in told.items() if value is not None}}
+        {"sparsity": exact, **{key: bench.orient(value) for key, value in told.items() if value is not None}}
     )
     facts = {**describe_method(method), "sparsity": exact, LEVELS: [dict(level) for level in levels]}
     name = None if sparsity == method.sparsities[-1] else name_level(bench.name, sparsity)

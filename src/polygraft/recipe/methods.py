@@ -62,15 +62,7 @@ class Imp(Method):
         """Refuse what cannot be meant."""
         scope = parse_scope(self.scope)
         check_sparsities(self.sparsities)
-        if self.criterion not in CRITERIA:
-            raise OptionError(
-                f"Weights were to be kept by the criterion '{self.criterion}'. Expected one of {', '.join(CRITERIA)}."
-                f"{nearest(self.criterion, CRITERIA)} Correct the name."
-            )
-        if self.num_batches < 1:
-            raise OptionError(
-                f"Scores were to be gathered over {self.num_batches} batches. Expected 1 or more. Give a larger number."
-            )
+        check_scoring(self.criterion, num_batches=self.num_batches)
         if self.retrain not in RETRAINS:
             raise OptionError(
                 f"Pruning was to retrain '{self.retrain}'. Expected {', '.join(RETRAINS)}."
@@ -232,12 +224,22 @@ class Structured(Method):
     """What is removed."""
     sparsity: float = 0.5
     """Share of the units that is removed."""
+    criterion: str = "magnitude"
+    """By which score of their weights, summed, units are kept: magnitude, change, movement, fisher or random."""
+    num_batches: int = 32
+    """Batches that are gone through for criteria that look at gradients."""
     scope: str = "tensor"
     """`tensor` removes equally many in each layer, which makes the smallest base; `global` the lowest scores of all."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         check_sparsities((self.sparsity,))
+        check_scoring(self.criterion, num_batches=self.num_batches)
+        if self.criterion == "wanda":
+            raise OptionError(
+                "Units were to be kept by the criterion 'wanda', which says nothing about the biases of a unit. "
+                "Expected magnitude, change, movement, fisher or random. Choose one of these."
+            )
         if self.units not in UNITS:
             raise OptionError(
                 f"Units of the kind '{self.units}' were to be removed. Expected {' or '.join(UNITS)}."
@@ -297,6 +299,23 @@ def read_method(kind: str, settings: Mapping[str, Any], *, where: str) -> Method
     except OptionError as error:
         error.add_note(f"([{where}.pruning])")
         raise
+
+
+def check_scoring(criterion: str, *, num_batches: int) -> None:
+    """Refuse a criterion that is not known, and scores of nothing.
+
+    Raises:
+        OptionError: There is no such criterion, or it is to look at no batch.
+    """
+    if criterion not in CRITERIA:
+        raise OptionError(
+            f"Weights were to be kept by the criterion '{criterion}'. Expected one of {', '.join(CRITERIA)}."
+            f"{nearest(criterion, CRITERIA)} Correct the name."
+        )
+    if num_batches < 1:
+        raise OptionError(
+            f"Scores were to be gathered over {num_batches} batches. Expected 1 or more. Give a larger number."
+        )
 
 
 def check_sparsities(sparsities: tuple[float, ...]) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 import torch
 
-from polygraft.attach.sparse import find_edit, make_mask, read_values
+from polygraft.attach.sparse import find_edit, make_delta, make_mask, read_values
 from polygraft.parts.delta import Delta, DeltaLayers
+from polygraft.parts.mask import MaskLayers
 from polygraft.parts.scores import Scores, ScoresLayers
 from polygraft.prune.mask import count_places, measure_density
 from polygraft.prune.schedule import cubic_at
@@ -22,6 +23,7 @@ from polygraft.recipe.outcome import Outcome, make_outcome
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from polygraft.attach.graft import Graft
     from polygraft.recipe.methods import Movement
     from polygraft.train.step import Step
 
@@ -81,18 +83,7 @@ def run_movement(bench: Bench, method: Movement) -> Iterator[Step | Phase | Outc
     )
     found = {info.name: scores.read(info.name).view(info.shape) for info in scores.infos}
     kept = select_global(shapes, found.__getitem__, num_kept=count_left(method.sparsity, total=total))
-    differences = read_values(deltas)
-    weights = dict(bench.base.model.named_parameters())
-    values = {name: weights[name].detach().float() + own for name, own in differences.items()}
-    pruned = make_mask(
-        bench.base,
-        bench.name,
-        kept,
-        weights=method.weights,
-        skip_layers=bench.skip_layers,
-        values=values,
-        others=bench.further_parts,
-    )
+    pruned = _keep(bench, method, kept, read_values(deltas))
     copy_head(graft.tensors(), pruned)
     yield make_outcome(
         bench,
@@ -103,6 +94,26 @@ def run_movement(bench: Bench, method: Movement) -> Iterator[Step | Phase | Outc
         digest=bench.digest(described),
         facts={**described, "sparsity": 1 - measure_density(kept), "weights_kept": count_places(kept)},
     )
+
+
+def _keep(
+    bench: Bench, method: Movement, kept: Mapping[str, Tensor], differences: Mapping[str, Tensor]
+) -> Graft:
+    """Make a graft of the survivors' differences with a mask above: what is below stays in force, as in training."""
+    masked = make_mask(bench.base, bench.name, kept, weights=method.weights, skip_layers=bench.skip_layers)
+    graft = make_delta(
+        bench.base,
+        bench.name,
+        kept,
+        weights=method.weights,
+        skip_layers=bench.skip_layers,
+        values=differences,
+        others=[*masked.parts, *bench.further_parts],
+    )
+    own, stored = (find_edit(each, MaskLayers).kept for each in (graft, masked))
+    assert own is not None and stored is not None
+    own.get_buffer("code").copy_(stored.get_buffer("code"))
+    return graft
 
 
 def _pull_down(scores: ScoresLayers, weight: float) -> Callable[[], Tensor] | None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import torch
 
+from polygraft.attach.graft import measure_base
 from polygraft.attach.sparse import find_edit, read_values
 from polygraft.base.units import expand_units, list_units, sum_unit_scores
 from polygraft.errors import OptionError
@@ -15,12 +17,14 @@ from polygraft.prune.mask import measure_density
 from polygraft.prune.scope import check_selection, parse_scope
 from polygraft.prune.select import select
 from polygraft.recipe.bench import Bench, Phase, count_weights, make_dense, make_pruned
+from polygraft.recipe.criteria import make_score
 from polygraft.recipe.methods import describe_method
 from polygraft.recipe.outcome import Outcome, make_outcome
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from polygraft.base.base import Base
     from polygraft.base.units import Units
     from polygraft.recipe.methods import Structured
     from polygraft.train.step import Step
@@ -29,7 +33,7 @@ if TYPE_CHECKING:
 def run_structured(bench: Bench, method: Structured) -> Iterator[Step | Phase | Outcome]:
     """Train all weights, remove the units with the smallest ones, and train the others on.
 
-    A unit's score is the sum of the magnitudes of its weights. What is removed gives exactly nothing, so that
+    A unit's score is the sum of its weights' scores by the criterion. What is removed gives exactly nothing, so that
     `compact_base` can leave it out.
 
     Args:
@@ -39,19 +43,23 @@ def run_structured(bench: Bench, method: Structured) -> Iterator[Step | Phase | 
     Raises:
         OptionError: The units' weights are not all among those that are trained, or none would be left.
     """
+    described, method = describe_method(method), _leave_out_biases(bench.base, method)
     shapes = bench.find_shapes(method)
     by_layer = {f"layer {units.layer}": units for units in _list_units(bench, method, shapes)}
     counts = {name: (units.num_units,) for name, units in by_layer.items()}
     scope = parse_scope(method.scope)
     check_selection(counts, scope=scope, sparsity=method.sparsity)
     dense = make_dense(bench, method)
-    described = describe_method(method)
+    start = read_values(find_edit(dense, MaskLayers))
     yield Phase(title=f"Training all {count_weights(shapes):,} weights ...", name=f"{bench.name}, dense")
     yield from bench.train(dense, phase="dense", facts=[method.kind, method.weights])
     values = read_values(find_edit(dense, MaskLayers))
+    weight_score = make_score(
+        bench, dense, criterion=method.criterion, num_batches=method.num_batches, start=start
+    )
 
     def score(name: str) -> Tensor:
-        return sum_unit_scores(by_layer[name], scores=lambda weight: values[weight].abs()).float()
+        return sum_unit_scores(by_layer[name], scores=weight_score)
 
     kept_units = select(counts, score, scope=scope, sparsity=method.sparsity)
     kept = {name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()}
@@ -77,9 +85,16 @@ def run_structured(bench: Bench, method: Structured) -> Iterator[Step | Phase | 
             **described,
             "sparsity": 1 - measure_density(kept),
             "units_kept": list(left.values()),
-            **({} if when_cut is None else {"when_cut": when_cut}),
+            **({} if when_cut is None else {"when_cut": bench.orient(when_cut)}),
         },
     )
+
+
+def _leave_out_biases(base: Base, method: Structured) -> Structured:
+    """Fit a method to a base: where linear layers have no biases, none can stay behind."""
+    roles = {weight.role for weight in measure_base(base).weights}
+    weights = tuple(name for name in method.weights if name != "bias" or name in roles)
+    return replace(method, weights=weights or method.weights)
 
 
 def _list_units(bench: Bench, method: Structured, shapes: Mapping[str, tuple[int, ...]]) -> list[Units]:
