@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tests.tiny import make_base
 from tests.weights import draw_masks, draw_values, put, run
 
@@ -116,4 +118,75 @@ def test_a_code_of_another_number_of_places_is_refused():
     assert str(refused.value) == (
         "The places of the part 'delta' are 2, where 1 were expected by its other tensors. The file does not belong to "
         "this manifest: put the graft in again."
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"dtype": "float15"},
+            "The part 'delta' has dtype='float15'. Expected one of float32, float16. Did you mean 'float16'? Choose "
+            "one.",
+        ),
+        (
+            {"num_values": 3, "num_code_bytes": -1},
+            "The part 'delta' has 3 places and -1 bytes that say which. Expected two numbers, 0 or more, or none of "
+            "both for all places. Make it from a mask.",
+        ),
+        (
+            {"num_value": 3},
+            "The part 'delta' has no option 'num_value'. Its options are weights, skip_layers, num_values, "
+            "num_code_bytes, dtype. Did you mean 'num_values'? Correct the name.",
+        ),
+        (
+            {"num_values": 0.5},
+            "The part 'delta' has num_values=0.5. Expected a value of the type int | None. Correct it.",
+        ),
+    ],
+)
+def test_options_that_cannot_be_meant_are_refused(options: dict[str, object], sentence: str):
+    with pytest.raises(OptionError) as refused:
+        Delta.from_options(options)
+    assert str(refused.value) == sentence
+
+
+@pytest.mark.parametrize(("num_values", "num_bytes"), [(2**70, 1), (2**62, 1), (1, 2**63), (5377, 99)])
+def test_more_places_than_the_weights_have_take_no_memory(num_values: int, num_bytes: int):
+    with pytest.raises(OptionError) as refused:
+        make_graft(make_base(), "d", [Delta(num_values=num_values, num_code_bytes=num_bytes)])
+    assert str(refused.value) == (
+        f"The part 'delta' has {num_values} places and {num_bytes} bytes that say which, for 18 weights of 5,376 "
+        "numbers. Expected at most 5,376 places and 5,952 bytes. Make it from a mask."
+    )
+
+
+@settings(max_examples=60)
+@given(data=st.data())
+def test_any_code_of_random_bytes_is_refused(data: st.DataObject):
+    base = make_base()
+    graft = make_delta(base, "d", draw_masks(base, 0.01, seed=1), weights=("linear", "norm"))
+    code = graft.tensors()["delta.places.code"]
+    spoiled = data.draw(st.binary(min_size=len(code), max_size=len(code)) | st.just(bytes(len(code))))
+    tensors = {**graft.tensors(), "delta.places.code": torch.tensor(list(spoiled), dtype=torch.uint8)}
+    with pytest.raises(GraftError) as refused:
+        copy_tensors(make_graft(base, "d", graft.parts), tensors)
+    assert str(refused.value).startswith(("The part 'delta' ", "The places of the part 'delta' are "))
+    assert str(refused.value).endswith("ut the graft in again.")
+
+
+def test_a_code_that_a_store_vouches_for_is_not_trusted(tmp_path: Path):
+    base, store = make_base(), Store(tmp_path / "store")
+    graft = make_delta(base, "d", draw_masks(base, 0.3, seed=1), weights=("linear", "norm"))
+    with torch.no_grad():
+        graft.layers.get_buffer("delta.places.code").fill_(0)
+    put(store, base, graft)
+    assert store.verify("d").name == "d"
+    with pytest.raises(GraftError) as refused:
+        rebuild_graft(base, *store.get("d"))
+    num_bytes = graft.parts[0].to_options()["num_code_bytes"]
+    assert str(refused.value) == (
+        f"The part 'delta' has {num_bytes} bytes, of which its masks take 64. One mask was expected for each of 32 "
+        "tensors, and nothing behind them. Put the graft in again. That was version 1 of the graft 'd'. Put the graft "
+        "in again, or remove it with `polygraft grafts remove d --version 1`."
     )

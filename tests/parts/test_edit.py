@@ -1,11 +1,15 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from tests.tiny import make_base
+from torch import nn
 
-from polygraft.attach.graft import measure_base
+from polygraft.attach.graft import make_graft, measure_base
+from polygraft.attach.sparse import find_edit
 from polygraft.errors import OptionError
-from polygraft.parts.delta import Delta
+from polygraft.parts.delta import Delta, DeltaLayers
+from polygraft.parts.edit import add_gradient, list_starts
 from polygraft.types import WeightInfo
 
 
@@ -53,3 +57,22 @@ def test_weights_that_are_not_there_are_refused(
     with pytest.raises(OptionError) as refused:
         find(weights, skip=skip)
     assert str(refused.value) == sentence
+
+
+def test_pieces_begin_where_the_ones_before_end():
+    assert list_starts([3, 0, 2]) == [0, 3, 3, 5]
+
+
+def test_gradients_add_up_where_they_belong():
+    values = nn.Parameter(torch.zeros(5))
+    add_gradient(values, 1, torch.tensor([1.0, 2.0]))
+    add_gradient(values, 2, torch.tensor([10.0]))
+    assert values.grad is not None
+    assert values.grad.tolist() == [0, 1, 12, 0, 0]
+
+
+@pytest.mark.parametrize(("weights", "lowest"), [(("linear",), 0), (("*.2.*",), 2), (("embedding",), 0)])
+def test_the_lowest_layer_is_that_of_the_weights(weights: tuple[str, ...], lowest: int):
+    layers = find_edit(make_graft(make_base(), "d", [Delta(weights=weights)]), DeltaLayers)
+    assert layers.lowest_layer == lowest
+    assert layers.learns

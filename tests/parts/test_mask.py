@@ -1,15 +1,16 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tests.tiny import make_base
 from tests.weights import WEIGHTS, draw_masks, draw_values, put, run
 
-from polygraft.attach.graft import make_graft, rebuild_graft
+from polygraft.attach.graft import copy_tensors, make_graft, rebuild_graft
 from polygraft.attach.sparse import find_edit, make_mask, read_places
-from polygraft.errors import OptionError
+from polygraft.errors import GraftError, OptionError
 from polygraft.parts.mask import Mask, MaskLayers
 from polygraft.parts.places import measure_entropy
 from polygraft.store.store import Store
@@ -112,3 +113,42 @@ def test_a_base_in_int8_is_refused_before_anything_changes():
         "rounded once. Expected float32 or bfloat16. Load it with another --dtype."
     )
     assert base.in_force == []
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"num_kept": 2**70, "num_code_bytes": 9},
+        {"retrained": "some", "num_values": 2**70, "num_value_code_bytes": 9},
+    ],
+)
+def test_more_places_than_the_weights_have_take_no_memory(options: dict[str, Any]):
+    with pytest.raises(OptionError) as refused:
+        make_graft(make_base(), "m", [Mask(**options)])
+    assert str(refused.value) == (
+        f"The part 'mask' has {2**70} places and 9 bytes that say which, for 18 weights of 5,376 numbers. Expected at "
+        "most 5,376 places and 5,952 bytes. Make it from a mask."
+    )
+
+
+def test_a_packed_mask_comes_back_from_a_store_in_16_bits(tmp_path: Path):
+    """Two codes and values: what survives, and what of it has values of its own."""
+    base, store = make_base(), Store(tmp_path / "store")
+    kept, own = draw_masks(base, 0.6, seed=1), draw_masks(base, 0.5, seed=2)
+    own = {name: mask & kept[name] for name, mask in own.items()}
+    values = draw_values(kept, seed=3)
+    graft = make_mask(base, "m", kept, weights=WEIGHTS, values=values, valued=own, dtype="float16")
+    put(store, base, graft)
+    found = rebuild_graft(base, *store.get("m"))
+    assert all(torch.equal(tensor, found.tensors()[name]) for name, tensor in graft.tensors().items())
+    assert torch.equal(run(base, "m", [found]), run(base, "m", [graft]))
+
+
+def test_spoiled_places_of_the_values_are_refused_when_they_are_loaded():
+    base = make_base()
+    kept = draw_masks(base, 0.6, seed=1)
+    graft = make_mask(base, "m", kept, weights=WEIGHTS, values=draw_values(kept, seed=3), valued=kept)
+    tensors = {name: tensor.clone() for name, tensor in graft.tensors().items()}
+    tensors["mask.valued.code"][-1] = 255
+    with pytest.raises(GraftError, match=r"^The part 'mask' cannot be read at tensor 32 of 32: "):
+        copy_tensors(make_graft(base, "m", graft.parts), tensors)

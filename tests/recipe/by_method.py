@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+from safetensors.torch import load_file
 from tests.tiny import make_base
 from torch import Tensor
 
 from polygraft.attach.graft import Graft, rebuild_graft
-from polygraft.attach.sparse import find_edit, read_places
+from polygraft.attach.sparse import find_edit, read_places, read_values
 from polygraft.base.base import Base
 from polygraft.parts.edit import EditLayers
 from polygraft.recipe.bench import Phase
@@ -78,3 +81,36 @@ def read_bytes(store: str) -> dict[str, bytes]:
 def stop_after(number: int) -> Callable[[], bool]:
     asked: list[int] = []
     return lambda: bool(asked.append(1)) or len(asked) == number
+
+
+def change_settings(**changes: Any) -> TrainSettings:
+    return dataclasses.replace(SETTINGS, **changes)
+
+
+def read_flat(name: str, *, store: str = "store") -> Tensor:
+    """The values of a stored graft, all weights one after the other, 0 where it has none."""
+    values = read_values(find_edit(load_graft(name, store=store), EditLayers))
+    return torch.cat([each.flatten() for each in values.values()])
+
+
+def flatten(masks: dict[str, Tensor]) -> Tensor:
+    return torch.cat([mask.flatten() for mask in masks.values()])
+
+
+def read_base(names: dict[str, Tensor]) -> Tensor:
+    """The base's own weights of these names, one after the other."""
+    weights = dict(make_base("bert").model.named_parameters())
+    return torch.cat([weights[name].detach().flatten() for name in names])
+
+
+def keep_slowly(values: Tensor, num_kept: int) -> list[int]:
+    """The places of the largest numbers, of equal ones the first: all in one list, sorted."""
+    sizes = values.abs().tolist()
+    return sorted(sorted(range(len(sizes)), key=lambda place: (-sizes[place], place))[:num_kept])
+
+
+def read_checkpoint(phase: str, step: int, *, store: str = "store") -> dict[str, Tensor]:
+    """The values of the graft in training after a step, as long as its checkpoint is there."""
+    [path] = Path(f"{store}/.checkpoints/new/{phase}").glob(f"step-{step:09d}-*")
+    tensors = load_file(path / "state.safetensors")
+    return {name.removeprefix("graft/"): each for name, each in tensors.items() if name.startswith("graft/")}

@@ -3,16 +3,37 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from tests.recipe.by_method import SETTINGS, carry_out, count, load_graft, make_order, read_mask
+from tests.recipe.by_method import (
+    SETTINGS,
+    carry_out,
+    change_settings,
+    count,
+    flatten,
+    keep_slowly,
+    load_graft,
+    make_order,
+    read_base,
+    read_checkpoint,
+    read_mask,
+    stop_after,
+)
 from tests.tiny import make_base
 from torch import Tensor
 
 from polygraft.attach.sparse import find_edit, read_values
+from polygraft.errors import OptionError, StoreError
 from polygraft.parts.mask import MaskLayers
+from polygraft.recipe.imp import name_level
 from polygraft.recipe.methods import Imp
+from polygraft.recipe.single_sparse import SparseOrder, train_sparse
+from polygraft.store.fields import shown
+from polygraft.store.store import Store
+from polygraft.train.loop import Interrupted
 
 pytestmark = pytest.mark.usefixtures("here")
 
@@ -24,10 +45,6 @@ def read(name: str) -> Tensor:
     """The values of a stored level, all weights one after the other."""
     values = read_values(find_edit(load_graft(name), MaskLayers))
     return torch.cat([each.flatten() for each in values.values()])
-
-
-def flatten(masks: dict[str, Tensor]) -> Tensor:
-    return torch.cat([mask.flatten() for mask in masks.values()])
 
 
 def test_every_level_is_stored_with_exactly_so_many_survivors():
@@ -102,3 +119,108 @@ def test_rows_and_groups_keep_equally_many():
     carry_out(Imp(sparsities=(0.75,), scope="row"), store="rows")
     for mask in read_mask("new", store="rows").values():
         assert bool((mask.sum(1) == mask.shape[1] // 4).all())
+
+
+def test_levels_lie_inside_each_other():
+    carry_out(Imp(sparsities=(0.5, 0.8, 0.9)))
+    outer, middle, inner = (flatten(read_mask(name)) for name in ("new-s50", "new-s80", "new"))
+    assert (int(middle.sum()), int(inner.sum())) == (1075, 538)
+    assert not bool((middle & ~outer).any())
+    assert not bool((inner & ~middle).any())
+
+
+@pytest.mark.parametrize("rewind", ["none", "start", "2"])
+def test_a_level_begins_exactly_where_it_is_rewound_to(rewind: str):
+    """Without a warmup the first step moves no value by more than the learning rate, and most by nearly it."""
+    order = make_order(dev=None, settings=change_settings(checkpoint_every=1, warmup=0.0))
+    wanted = SparseOrder(order=order, method=Imp(sparsities=(0.5,), rewind=rewind))
+    making = train_sparse(make_base("bert"), wanted, store=Store(Path("store")))
+    items = [next(making) for _ in range(4)]
+    early = read_checkpoint("dense", 2)["mask.values"]
+    items += [next(making) for _ in range(2)]
+    dense = read_checkpoint("dense", 4)["mask.values"]
+    items += [next(making) for _ in range(2)]
+    making.close()
+    kept = keep_slowly(dense, NUM_WEIGHTS // 2)
+    base = read_base({name: torch.zeros(()) for name in dict(list_linear())})
+    starts = {"none": dense, "start": base, "2": early}
+    first = read_checkpoint("level-0.5", 1)["mask.values"]
+    distances = {name: float((first - start[kept]).abs().max()) for name, start in starts.items()}
+    assert distances[rewind] == pytest.approx(SETTINGS.lr, rel=0.01)
+    assert all(distance > 1.05 * SETTINGS.lr for name, distance in distances.items() if name != rewind)
+
+
+def list_linear() -> list[tuple[str, Tensor]]:
+    weights = make_base("bert").model.named_parameters()
+    return [(name, weight) for name, weight in weights if weight.dim() == 2 and "embeddings" not in name]
+
+
+def test_with_other_later_levels_the_earlier_ones_stay():
+    carry_out(Imp(sparsities=(0.5, 0.8)))
+    _, _, made = carry_out(Imp(sparsities=(0.5, 0.9)))
+    assert [(manifest.name, manifest.version) for manifest in made] == [("new-s50", 1), ("new", 2)]
+    assert Store(Path("store")).versions("new-s50") == [1]
+
+
+def test_an_order_that_was_stopped_goes_on_with_other_later_levels():
+    _, _, whole = carry_out(Imp(sparsities=(0.5, 0.9)), store="whole")
+    with pytest.raises(Interrupted):
+        carry_out(Imp(sparsities=(0.5, 0.8)), should_stop=stop_after(10))
+    _, steps, made = carry_out(Imp(sparsities=(0.5, 0.9)))
+    assert [step.number for step in steps] == [1, 2, 3, 4]
+    assert [manifest.sha256 for manifest in made] == [manifest.sha256 for manifest in whole]
+
+
+def test_a_name_that_has_no_room_for_its_levels_is_refused_before_training():
+    name = "n" * 62
+    with pytest.raises(StoreError) as caught:
+        carry_out(Imp(sparsities=(0.5, 0.8)), make_order(name=name))
+    assert str(caught.value) == (
+        f"{shown(f'{name}-s50')} cannot be a graft's name. A name has 1 to 64 of the characters A-Z a-z 0-9 _ . -, "
+        "begins with a letter or digit, and has no two dots in a row. Choose another name."
+    )
+    assert not Path("store/.checkpoints").exists()
+    _, _, [only] = carry_out(Imp(sparsities=(0.5,)), make_order(name=name))
+    assert only.name == name
+
+
+@pytest.mark.parametrize(
+    ("sparsity", "name"),
+    [(0.5, "ner-s50"), (0.0, "ner-s0"), (0.875, "ner-s87.5"), (1 - 0.1**0.2, "ner-s36.9043")],
+)
+def test_a_level_is_named_after_its_share(sparsity: float, name: str):
+    assert name_level("ner", sparsity) == name
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (
+            {"retrain": "betwen"},
+            "Pruning was to retrain 'betwen'. Expected between, after, never. Did you mean 'between'? Correct the "
+            "word.",
+        ),
+        (
+            {"scope": "2:4"},
+            "The scope 2:4 prunes one share, and 3 levels were asked for. Expected one level. Leave the others out.",
+        ),
+        (
+            {"rewind": "²"},
+            "Pruning was to rewind to '²'. Expected none, start, or a number of steps. Correct it.",
+        ),
+        (
+            {"sparsities": ()},
+            "The sparsities are none. Expected shares of the weights from 0 up to (but not) 1, each larger than the "
+            "one before, such as 0.5, 0.8, 0.9. Correct them.",
+        ),
+        (
+            {"sparsities": (0.5, float("nan"))},
+            "The sparsities are 0.5, nan. Expected shares of the weights from 0 up to (but not) 1, each larger than "
+            "the one before, such as 0.5, 0.8, 0.9. Correct them.",
+        ),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(options: dict[str, Any], sentence: str):
+    with pytest.raises(OptionError) as caught:
+        Imp(**options)
+    assert str(caught.value) == sentence

@@ -6,18 +6,33 @@ import dataclasses
 
 import pytest
 import torch
-from tests.recipe.by_method import SETTINGS, carry_out, count, load_graft, make_order, read_mask
-from tests.tiny import make_base
+from tests.recipe.by_method import (
+    SETTINGS,
+    carry_out,
+    change_settings,
+    count,
+    flatten,
+    load_graft,
+    make_order,
+    read_checkpoint,
+    read_flat,
+    read_mask,
+    stop_after,
+)
+from tests.tiny import make_base, make_batch
 
 from polygraft.attach.attach import attach
+from polygraft.attach.graft import Graft, copy_tensors, make_graft
 from polygraft.attach.sparse import find_edit, read_places, read_values
+from polygraft.base.base import Base
 from polygraft.errors import OptionError
-from polygraft.parts.delta import DeltaLayers
+from polygraft.parts.delta import Delta, DeltaLayers
 from polygraft.parts.mask import MaskLayers
-from polygraft.parts.scores import ScoresLayers
+from polygraft.parts.scores import Scores, ScoresLayers
 from polygraft.prune.schedule import cubic_at
 from polygraft.recipe.bench import Bench
 from polygraft.recipe.methods import LtSft, Movement
+from polygraft.train.loop import Interrupted
 
 pytestmark = pytest.mark.usefixtures("here")
 LONG = make_order(settings=dataclasses.replace(SETTINGS, steps=10))
@@ -81,3 +96,59 @@ def test_over_a_language_the_stored_graft_is_the_one_that_was_trained():
         for name, mask in kept.items():
             expected = (own[name] + added[0][name] + added[1][name]) * mask
             assert torch.allclose(base.model.get_parameter(name).detach(), expected, atol=1e-6)
+
+
+def train_until_the_last_step(method: Movement, **settings: object) -> dict[str, torch.Tensor]:
+    """Train and store a graft; give what was trained before its survivors were chosen."""
+    order = make_order(dev=None, settings=change_settings(**{"steps": 10, **settings}))
+    with pytest.raises(Interrupted):
+        carry_out(method, order, should_stop=stop_after(10))
+    tensors = read_checkpoint("movement", 10)
+    carry_out(method, order)
+    return tensors
+
+
+def test_survivors_have_the_largest_scores_and_the_values_they_were_trained_to():
+    tensors = train_until_the_last_step(Movement(sparsity=0.8, every=1))
+    kept, scores = flatten(read_mask("new")), tensors["scores.values"].tolist()
+    first = sorted(range(5376), key=lambda place: (-scores[place], place))[:1075]
+    assert kept.nonzero().flatten().tolist() == sorted(first)
+    assert torch.equal(read_flat("new"), tensors["delta.values"] * kept)
+
+
+def score(base: Base, graft: Graft) -> torch.Tensor:
+    batch = make_batch()
+    with torch.no_grad(), attach(base, "new", grafts=[graft]) as attachment:
+        return attachment.score(*batch)[batch.attention_mask == 1]
+
+
+def test_what_is_stored_is_close_to_what_was_trained():
+    """Survivors are chosen once more in the end, after the last update of the scores, which is a small one."""
+    tensors = train_until_the_last_step(Movement(sparsity=0.8, every=1))
+    base = make_base("bert")
+    stored = load_graft("new", base=base)
+    trained = make_graft(base, "new", [Delta(), Scores(), stored.parts[-1]])
+    copy_tensors(trained, tensors)
+    was = tensors["scores.values"] > tensors["scores.threshold"]
+    assert int((flatten(read_mask("new")) != was).sum()) < 0.02 * 5376
+    found, expected = score(base, stored), score(base, trained)
+    assert (found - expected).norm() < 0.2 * expected.norm()
+
+
+def test_scores_learn_at_a_rate_of_their_own_and_a_penalty_pulls_them_down():
+    """Adam's first step moves every value by the learning rate."""
+    order = make_order(settings=change_settings(warmup=0.0, checkpoint_every=1))
+    for penalty, largest in ((0.0, 0.3), (1e6, -0.3)):
+        with pytest.raises(Interrupted):
+            carry_out(Movement(every=1, penalty=penalty), order, should_stop=stop_after(1))
+        tensors = read_checkpoint("movement", 1)
+        assert float(tensors["scores.values"].max()) == pytest.approx(largest, rel=0.01)
+        assert float(tensors["delta.values"].abs().max()) == pytest.approx(SETTINGS.lr, rel=0.01)
+
+
+def test_a_half_is_rounded_up_as_in_every_other_method():
+    """Of 256 weights, 2.5 are to be left."""
+    name = "encoder.layer.0.attention.self.query.weight"
+    order = make_order(dev=None, settings=change_settings(steps=2))
+    carry_out(Movement(weights=(name,), sparsity=0.990234375, every=1), order)
+    assert count(read_mask("new")) == 3

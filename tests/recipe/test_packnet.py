@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
-from tests.recipe.by_method import SETTINGS, carry_out, count, load_graft, make_order
+from tests.recipe.by_method import SETTINGS, carry_out, count, load_graft, make_order, read_mask
 from tests.tiny import make_base, make_batch
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from polygraft.attach.attach import attach
 from polygraft.attach.sparse import find_edit
 from polygraft.errors import OptionError
 from polygraft.parts.mask import MaskLayers
-from polygraft.recipe.methods import LtSft, PackNet
+from polygraft.recipe.methods import Imp, LtSft, PackNet, Piggyback
 
 pytestmark = pytest.mark.usefixtures("here")
 METHOD = PackNet(sparsity=0.5, scope="tensor")
@@ -92,3 +93,72 @@ def test_a_language_delta_below_takes_nothing():
     carry_out(LtSft(density=0.1), make_order(objective="mlm", name="en"))
     _, _, made = carry_out(METHOD, make_order(name="one", under="en"))
     assert count({"": torch.tensor(made[-1].hyperparameters["weights_taken"] == 2688)}) == 1
+
+
+@pytest.mark.parametrize("scope", ["tensor", "row", "global"])
+def test_each_task_takes_half_of_what_is_free(scope: str):
+    method = PackNet(sparsity=0.5, scope=scope)
+    under = (None, "one", "stack(one, two)")
+    for name, below in zip(("one", "two", "three"), under, strict=True):
+        carry_out(method, make_order(name=name, under=below))
+    found = [load_graft(name).parts[0].to_options() for name in ("one", "two", "three")]
+    assert [(options["num_values"], options["num_kept"]) for options in found] == [
+        (2688, 2688),
+        (1344, 4032),
+        (672, 4704),
+    ]
+
+
+def test_a_later_task_may_choose_in_another_scope():
+    """What is free differs from tensor to tensor then, and each gives half of its own."""
+    carry_out(PackNet(sparsity=0.3, scope="global"), make_order(name="one"))
+    carry_out(PackNet(sparsity=0.5, scope="tensor"), make_order(name="two", under="one"))
+    before, after = read_mask("one"), read_mask("two")
+    free = [int((~mask).sum()) for mask in before.values()]
+    assert len(set(free)) > 2
+    own = [int((after[name] & ~before[name]).sum()) for name in before]
+    assert own == [(number + 1) // 2 for number in free]
+
+
+def test_the_last_task_may_take_all_that_is_left():
+    carry_out(PackNet(sparsity=0.3, scope="row"), make_order(name="one"))
+    _, _, [manifest] = carry_out(PackNet(sparsity=0.0), make_order(name="two", under="one"))
+    assert manifest.hyperparameters["capacity_left"] == 0
+
+
+def test_a_pruned_task_may_be_the_first_one():
+    carry_out(Imp(sparsities=(0.5,)), make_order(name="one"))
+    _, _, [manifest] = carry_out(METHOD, make_order(name="two", under="one"))
+    assert manifest.hyperparameters["capacity_left"] == pytest.approx(0.25, abs=0.001)
+
+
+def test_a_task_over_a_mask_without_values_is_refused():
+    carry_out(Piggyback(), make_order(name="one"))
+    with pytest.raises(OptionError) as refused:
+        carry_out(METHOD, make_order(name="two", under="one"))
+    assert str(refused.value) == (
+        "The graft 'one' below 'two' is a mask over 18 weights without values, and 'two' is to be packed into 18. "
+        "Expected tasks that were packed into the same ones. Name the same weights."
+    )
+
+
+def test_a_share_that_leaves_nothing_is_refused_before_training():
+    carry_out(PackNet(sparsity=0.01, scope="global"), make_order(name="one"))
+    with pytest.raises(OptionError) as refused:
+        carry_out(PackNet(sparsity=0.995, scope="global"), make_order(name="two", under="one"))
+    assert str(refused.value) == (
+        "A sparsity of 0.995 in the scope 'global' leaves 'two' none of the 54 weights that are free. At least one was "
+        "expected. Give a smaller sparsity."
+    )
+    assert not Path("store/.checkpoints/two").exists()
+
+
+def test_groups_are_for_the_first_task_alone():
+    method = PackNet(sparsity=0.5, scope="2:4")
+    carry_out(method, make_order(name="one"))
+    with pytest.raises(OptionError) as refused:
+        carry_out(method, make_order(name="two", under="one"))
+    assert str(refused.value) == (
+        "The scope '2:4' chooses among whole groups of weights, and the tasks below 'two' have taken some of each. "
+        "Expected global, tensor or row. Choose one of them."
+    )

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from tests.recipe.by_method import SETTINGS, carry_out, load_graft, make_order, read_bytes, stop_after
 from tests.tiny import make_base
 from torch import Tensor
@@ -155,3 +156,21 @@ def test_the_impossible_is_refused_before_anything_is_trained(method: Method, se
         carry_out(method)
     assert sentence in str(refused.value)
     assert not Path("store/.checkpoints").exists() or not list(Path("store/.checkpoints").glob("*/*/*"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "phase", "num_values"), [("lt-sft", "sparse", 538), ("imp rewound", "level-0.8", 1075)]
+)
+def test_the_optimiser_remembers_nothing_of_what_may_not_change(kind: str, phase: str, num_values: int):
+    """What a checkpoint holds of the sparse phase has one number for each value, and none is dense."""
+    order = make_order(dev=None, settings=HARD)
+    stops = {"sparse": 6 + 3, "level-0.8": 2 * 6 + 3}[phase]
+    with pytest.raises(Interrupted):
+        carry_out(METHODS[kind], order, should_stop=stop_after(stops))
+    [path] = Path(f"store/.checkpoints/new/{phase}").glob("step-000000003-*")
+    sizes = {name: each.numel() for name, each in load_file(path / "state.safetensors").items()}
+    values = next(name for name in sizes if name.startswith("graft/") and name.endswith(".values"))
+    name = values.removeprefix("graft/")
+    assert sizes[values] == num_values
+    assert sizes[f"optimiser/exp_avg/{name}"] == sizes[f"optimiser/exp_avg_sq/{name}"] == num_values
+    assert max(sizes.values()) == num_values

@@ -12,6 +12,7 @@ import random
 import signal
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from safetensors.torch import save
@@ -37,7 +38,7 @@ def train(folder: Path) -> None:
     (folder / FINAL).write_bytes(save(training.graft.tensors()))
 
 
-def start(folder: Path) -> int:
+def start(train: Callable[[Path], None], folder: Path) -> int:
     """Train in a child process and give its id."""
     child = os.fork()
     if child == 0:
@@ -50,12 +51,14 @@ def start(folder: Path) -> int:
     return child
 
 
-def run_until_done(folder: Path, *, chance: random.Random, longest: float) -> int:
+def run_until_done(
+    train: Callable[[Path], None], folder: Path, *, chance: random.Random, longest: float
+) -> int:
     """Start the training again and again, killing it, until one start ends by itself; count the kills."""
     folder.mkdir()
     kills = 0
     while True:
-        child = start(folder)
+        child = start(train, folder)
         time.sleep(chance.uniform(0, longest))
         os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
@@ -65,17 +68,20 @@ def run_until_done(folder: Path, *, chance: random.Random, longest: float) -> in
         kills += 1
 
 
-def main(folder: Path, *, least: int) -> None:
+def kill_often(train: Callable[[Path], None], folder: Path, *, least: int) -> list[int]:
+    """Train once in `whole`, and with so many kills in all in `run-0`, `run-1` ...; count the kills of each."""
     chance = random.Random(11)
     (folder / "whole").mkdir()
     started = time.monotonic()
-    assert os.waitpid(start(folder / "whole"), 0)[1] == 0
+    assert os.waitpid(start(train, folder / "whole"), 0)[1] == 0
     seconds = time.monotonic() - started
     kills: list[int] = []
     while sum(kills) < least:
-        kills.append(run_until_done(folder / f"run-{len(kills)}", chance=chance, longest=0.9 * seconds))
-    sys.stdout.write(json.dumps(kills))
+        kills.append(
+            run_until_done(train, folder / f"run-{len(kills)}", chance=chance, longest=0.9 * seconds)
+        )
+    return kills
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), least=int(sys.argv[2]))
+    sys.stdout.write(json.dumps(kill_often(train, Path(sys.argv[1]), least=int(sys.argv[2]))))
