@@ -106,6 +106,47 @@ def test_the_log_tells_the_phases(polygraft: Command):
             "before, such as 0.5, 0.8, 0.9. Correct them.",
         ),
         (
+            ("imp", "--sparsity", "1"),
+            "final is 1.0. A number from 0 up to but not including 1 was expected, the share of weights that is "
+            "pruned. Give one, for example 0.5.",
+        ),
+        (
+            ("imp", "--schedule", "one-shot", "--levels", "3"),
+            "num_levels is 3. 1 was expected for the schedule 'one-shot'. Give such a number, or choose another "
+            "schedule.",
+        ),
+        (
+            ("imp", "--sparsities", "0.4", "--scope", "3:5"),
+            "The last axis of 'encoder.layer.0.attention.self.query.weight' has 16 weights. A multiple of 5 was "
+            "expected for the scope '3:5'. Leave 'encoder.layer.0.attention.self.query.weight' out, or choose one of "
+            "the scopes global, tensor, row.",
+        ),
+        (
+            ("imp", "--sparsities", "0.6", "--scope", "2:4"),
+            "sparsity is 0.6, and the scope '2:4' prunes 0.5. The same share was expected, or none. Leave the sparsity "
+            "out, or choose another scope.",
+        ),
+        (
+            ("lt-sft", "--weights", "*.wieght"),
+            "The part 'mask' asks for the weights '*.wieght', and none of the base's 53 weights is that. Expected "
+            "linear, bias, norm, embedding, or a pattern of names such as '*.bias'. Correct it.",
+        ),
+        (
+            ("lt-sft", "--density", "0.00001"),
+            "A sparsity of 0.99999 in the scope 'global' leaves none of 5,376 weights. At least one was expected. Give "
+            "a smaller sparsity.",
+        ),
+        (
+            ("movement", "--sparsity", "0.99999"),
+            "A sparsity of 0.99999 in the scope 'global' leaves none of 5,376 weights. At least one was expected. Give "
+            "a smaller sparsity.",
+        ),
+        (
+            ("piggyback", "--values", "float16"),
+            "A learned mask was to store its values in float16, and it has none: one bit a weight. Expected no number "
+            "format. Leave --values out.",
+        ),
+        (
             ("lt-sft", "--density", "0"),
             "Sparse fine-tuning has density=0. Expected a share above 0 and at most 1 of the weights, such as 0.05. "
             "Correct the number.",
@@ -117,6 +158,21 @@ def test_what_cannot_be_meant_is_refused(polygraft: Command, words: tuple[str, .
     assert done.exit_code == 1
     assert done.stderr.strip().replace("\n", " ").endswith(sentence)
     assert not Path("store/new").exists()
+    assert not Path("store/.checkpoints/new").exists()
+
+
+def test_one_shot_is_one_level(polygraft: Command):
+    done = polygraft("prune", "imp", *TAGS, "--sparsity", "0.75", "--schedule", "one-shot", "--json")
+    [level] = json.loads(done.stdout)
+    assert (level["name"], Store("store").manifest("new").hyperparameters["sparsity"]) == ("new", 0.75)
+
+
+def test_levels_spread_over_a_schedule_are_all_told_as_json(polygraft: Command):
+    words = ("--sparsity", "0.875", "--levels", "3", "--retrain", "never", "--json")
+    found = json.loads(polygraft("prune", "imp", *TAGS, *words).stdout)
+    assert [level["name"] for level in found] == ["new-s50", "new-s75", "new"]
+    facts = [Store("store").manifest(level["name"]).hyperparameters for level in found]
+    assert [fact["sparsity"] for fact in facts] == [0.5, 0.75, 0.875]
 
 
 def test_a_smaller_base_is_written_and_labels_alike(polygraft: Command):

@@ -48,3 +48,20 @@ def test_two_processes_run_a_recipe_once_and_skip_it_the_next_time(tmp_path: Pat
     assert again.returncode == 0, again.stderr
     assert again.stderr.count("done by an earlier run") == 6
     assert store.latest("ner") == 1
+
+
+@pytest.mark.slow
+def test_two_processes_prune_once_and_clear_up_once(tmp_path: Path):
+    write_all(tmp_path)
+    data = ("--name", "new", "--train", "data/train.conll", "--dev", "data/dev.conll", "--base", "base")
+    method = ("imp", "--sparsities", "0.5,0.8", "--rewind", "2", "--steps", "4", "--batch-tokens", "64")
+    words = ("prune", *method, *data, "--store", "store")
+    first = run_in_two(tmp_path, *words)
+    assert first.returncode == 0, first.stderr
+    store = Store(tmp_path / "store")
+    assert {name: store.latest(name) for name in store.names()} == {"new-s50": 1, "new": 1}
+    assert store.get("new")[0].hyperparameters["processes"] == 2
+    assert not (tmp_path / "store" / ".checkpoints" / "new").exists()
+    again = run_in_two(tmp_path, *words)
+    assert again.returncode == 0, again.stderr
+    assert again.stderr.count("This very graft was made before: it is version 1 of 'new'.") == 1
