@@ -181,6 +181,7 @@ def test_a_smaller_base_is_written_and_labels_alike(polygraft: Command):
     assert done.exit_code == 0, done.stderr
     said = " ".join(done.stdout.split())
     assert "The smaller base" in said and "tokens a second instead of" in said
+    assert "times, the median within a round (from" in said
     text = ("--text", "qam llaqta mariya cuscoman")
     whole = polygraft("predict", "--plan", "new", *text, "--json").stdout
     assert polygraft("predict", "--base", "small", "--plan", "new-compact", *text, "--json").stdout == whole

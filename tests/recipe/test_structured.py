@@ -17,7 +17,7 @@ from polygraft.base.load import load_base
 from polygraft.base.units import find_kept_units, list_units
 from polygraft.errors import OptionError
 from polygraft.parts.mask import MaskLayers
-from polygraft.recipe.compact import check_compact, write_compact
+from polygraft.recipe.compact import check_compact, summarise_rounds, write_compact
 from polygraft.recipe.methods import Imp, LtSft, Structured
 from polygraft.store.store import Store
 from polygraft.train.loop import Interrupted
@@ -133,6 +133,18 @@ def test_the_smaller_base_computes_what_the_masked_one_does_and_labels_alike():
     )
     assert report.num_parameters_before - report.num_parameters == 3 * 8 * (2 * 16 + 1)
     assert report.tokens_per_second > 0 and report.tokens_per_second_before > 0
+    assert 0 < report.speed_up_range[0] <= report.speed_up <= report.speed_up_range[1]
+
+
+def test_a_speed_up_is_taken_within_rounds():
+    # The machine had other work from the third round on, so that medians apart would say 2.5.
+    rounds = [(100.0, 150.0), (100.0, 150.0), (40.0, 60.0), (40.0, 100.0), (20.0, 32.0)]
+    assert summarise_rounds(rounds) == {
+        "tokens_per_second": 100.0,
+        "tokens_per_second_before": 40.0,
+        "speed_up": 1.5,
+        "speed_up_range": (1.5, 2.5),
+    }
 
 
 def test_biases_that_would_stay_behind_are_refused():

@@ -6,7 +6,7 @@ import statistics
 import time
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypedDict
 
 import torch
 
@@ -23,13 +23,15 @@ from polygraft.recipe.methods import LtSft
 from polygraft.store.manifest import BaseRecord, PartRecord
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from polygraft.base.base import Base
     from polygraft.base.compact import Compacted
     from polygraft.recipe.methods import Method
     from polygraft.store.manifest import Manifest
     from polygraft.store.store import Store
 
-ROWS, LENGTH, PASSES, ROUNDS = 24, 64, 2, 5
+ROWS, LENGTH, PASSES, ROUNDS = 24, 64, 2, 7
 """The batch whose forward pass is timed, how many of them make a measurement, and how many are made of each base."""
 
 
@@ -42,7 +44,11 @@ class CompactReport:
     num_parameters_before: int
     tokens_per_second: float
     tokens_per_second_before: float
-    """Of the masked base; both are medians, measured in turn."""
+    """Of the masked base; both are medians."""
+    speed_up: float
+    """Median over rounds, in each of which both were timed one right after the other."""
+    speed_up_range: tuple[float, float]
+    """The lowest and the highest of the rounds: far apart where the machine had other work."""
     head: str | None
     """Name of the graft in the store that holds the head for the smaller base; None without a head."""
     notes: tuple[str, ...]
@@ -96,14 +102,13 @@ def write_compact(base: Base, store: Store, manifest: Manifest, *, folder: Path)
     written = compact_base(base, folder=folder, masks=read_places(layers), weights=read_edited(base, layers))
     small = load_base(str(folder), device=str(base.device), dtype=base.dtype)
     with attach(base, graft.name, grafts=[graft]) as masked, attach(small, None) as compact:
-        before, after = _measure(masked, compact)
+        rounds = _measure(masked, compact)
     head = _store_head(small, store, manifest, source=graft.tensors())
     return CompactReport(
         folder=folder,
         num_parameters=written.num_parameters,
         num_parameters_before=written.num_parameters_before,
-        tokens_per_second=after,
-        tokens_per_second_before=before,
+        **summarise_rounds(rounds),
         head=head,
         notes=(*_list_notes(written), *_note_head(base, head)),
     )
@@ -156,16 +161,44 @@ def _store_head(
     return name
 
 
-def _measure(masked: Attachment, compact: Attachment) -> tuple[float, float]:
-    """Give the tokens a second of both, medians of rounds in turn."""
-    rates: tuple[list[float], list[float]] = ([], [])
+class Speeds(TypedDict):
+    """What rounds of timing tell, by the fields of a report."""
+
+    tokens_per_second: float
+    tokens_per_second_before: float
+    speed_up: float
+    speed_up_range: tuple[float, float]
+
+
+def summarise_rounds(rounds: Sequence[tuple[float, float]]) -> Speeds:
+    """Give medians of the tokens a second of two bases, and of what one gains over the other within a round.
+
+    A round that other work slowed down weighs on both of its numbers, and hardly on their ratio.
+
+    Args:
+        rounds: Tokens a second of the masked base and of the compact one, round by round.
+    """
+    before, after = zip(*rounds, strict=True)
+    gains = [fast / slow for slow, fast in rounds]
+    return Speeds(
+        tokens_per_second=statistics.median(after),
+        tokens_per_second_before=statistics.median(before),
+        speed_up=statistics.median(gains),
+        speed_up_range=(min(gains), max(gains)),
+    )
+
+
+def _measure(masked: Attachment, compact: Attachment) -> list[tuple[float, float]]:
+    """Give the tokens a second of both, round by round; which of them is first alternates."""
+    rounds: list[tuple[float, float]] = []
     for number in range(ROUNDS + 1):
-        for attachment, found in zip((masked, compact), rates, strict=True):
-            rate = _time(attachment)
-            # The first round prepares.
-            if number:
-                found.append(rate)
-    return statistics.median(rates[0]), statistics.median(rates[1])
+        if number % 2:
+            after, before = _time(compact), _time(masked)
+        else:
+            before, after = _time(masked), _time(compact)
+        rounds.append((before, after))
+    # The first round prepares.
+    return rounds[1:]
 
 
 def _time(attachment: Attachment) -> float:
