@@ -13,12 +13,14 @@ from tests.tiny import make_base
 from torch import Tensor
 
 from polygraft.attach.graft import Graft, rebuild_graft
+from polygraft.attach.plan import Named
 from polygraft.attach.sparse import find_edit, read_places, read_values
 from polygraft.base.base import Base
 from polygraft.parts.edit import EditLayers
-from polygraft.recipe.bench import Phase
+from polygraft.recipe.bench import Bench, Phase
 from polygraft.recipe.methods import Method
 from polygraft.recipe.order import Order
+from polygraft.recipe.single_data import prepare
 from polygraft.recipe.single_sparse import SparseOrder, train_sparse
 from polygraft.store.manifest import Manifest
 from polygraft.store.store import Store
@@ -54,6 +56,27 @@ def carry_out(
         [item for item in items if isinstance(item, Phase)],
         [item for item in items if isinstance(item, Step)],
         [item for item in items if isinstance(item, Manifest)],
+    )
+
+
+def make_bench() -> Bench:
+    """Where methods work on the small data, with nothing done yet."""
+    base, order = make_base("bert"), make_order()
+    work = prepare(base, order, {}, folder=Path("store"), notify=lambda sentence: None)
+    return Bench(
+        base=base,
+        name="new",
+        below={},
+        plans=[Named("new")],
+        objective=work.objective,
+        settings=SETTINGS,
+        evaluate=None,
+        head=work.head,
+        skip_layers=(),
+        folder=Path("checkpoints"),
+        key="",
+        should_stop=lambda: False,
+        notify=lambda sentence: None,
     )
 
 

@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import torch
-from tests.recipe.by_method import SETTINGS, carry_out, count, make_order, read_mask
-from tests.tiny import make_base
+from tests.recipe.by_method import SETTINGS, carry_out, count, make_bench, read_mask
 from torch import Tensor
 
 from polygraft.attach.attach import attach
-from polygraft.attach.plan import Named
 from polygraft.attach.sparse import find_edit, read_values
 from polygraft.data.collate import collate, pad_places
 from polygraft.data.encode import IGNORE
@@ -24,32 +21,11 @@ from polygraft.recipe import methods
 from polygraft.recipe.bench import Bench, make_dense
 from polygraft.recipe.criteria import make_score
 from polygraft.recipe.methods import Imp
-from polygraft.recipe.single_data import prepare
 from polygraft.train.labels import Labelling
 
 NAME = "encoder.layer.1.output.dense.weight"
 
 pytestmark = pytest.mark.usefixtures("here")
-
-
-def make_bench() -> Bench:
-    base, order = make_base("bert"), make_order()
-    work = prepare(base, order, {}, folder=Path("store"), notify=lambda sentence: None)
-    return Bench(
-        base=base,
-        name="new",
-        below={},
-        plans=[Named("new")],
-        objective=work.objective,
-        settings=SETTINGS,
-        evaluate=None,
-        head=work.head,
-        skip_layers=(),
-        folder=Path("checkpoints"),
-        key="",
-        should_stop=lambda: False,
-        notify=lambda sentence: None,
-    )
 
 
 def list_batches(bench: Bench) -> list[Tensor]:

@@ -16,6 +16,7 @@ from tests.recipe.by_method import (
     flatten,
     keep_slowly,
     load_graft,
+    make_bench,
     make_order,
     read_checkpoint,
     read_mask,
@@ -24,6 +25,7 @@ from tests.recipe.by_method import (
 from tests.tiny import make_base, make_batch
 
 from polygraft.attach.attach import attach
+from polygraft.attach.graft import make_graft
 from polygraft.attach.sparse import find_edit, read_values
 from polygraft.errors import OptionError
 from polygraft.parts.delta import Delta, DeltaLayers
@@ -95,6 +97,41 @@ def test_a_pull_towards_the_base_makes_the_differences_smaller():
         carry_out(LtSft(density=0.5, l1=l1), store=f"l1-{l1:g}")
         sums.append(float(load_graft("new", store=f"l1-{l1:g}").tensors()["delta.values"].abs().sum()))
     assert sums[1] < 0.9 * sums[0]
+
+
+def test_the_places_that_the_loss_is_most_sensitive_to_need_no_dense_phase(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(lt_sft, "NUM_BATCHES", 3)
+    phases, _, _ = carry_out(LtSft(density=0.125, choice="fisher"))
+    assert [phase.title for phase in phases] == [
+        "Training the 672 weights that the loss is most sensitive to, from the start ..."
+    ]
+    # The slow way: the base's own weights are differentiated, under the head that training begins with.
+    bench = make_bench()
+    names = list(read_mask("new"))
+    weights = [bench.base.model.get_parameter(name).requires_grad_(True) for name in names]
+    assert bench.head is not None
+    head = make_graft(bench.base, "new", [bench.head])
+    fresh = bench.make_graft(Delta()).layers.state_dict()
+    head.layers.load_state_dict({key: fresh[key] for key in head.layers.state_dict()})
+    sums = [torch.zeros_like(weight) for weight in weights]
+    batches = bench.objective.plan_epoch(batch_tokens=SETTINGS.batch_tokens, seed=0, epoch=0)[:3]
+    with attach(bench.base, "new", grafts=[head]) as attachment:
+        for step, rows in enumerate(batches):
+            loss = bench.objective.compute_loss(attachment, rows, seed=0, step=step).mean
+            for total, grad in zip(sums, torch.autograd.grad(loss, weights), strict=True):
+                total.add_(grad.square())
+    largest = torch.cat([total.flatten() for total in sums]).argsort(descending=True, stable=True)[:672]
+    kept = torch.cat([mask.flatten() for mask in read_mask("new").values()])
+    assert torch.equal(kept.nonzero().flatten(), largest.sort().values)
+
+
+def test_a_choice_that_is_not_known_is_refused():
+    with pytest.raises(OptionError) as refused:
+        LtSft(choice="fischer")  # type: ignore[arg-type]
+    assert str(refused.value) == (
+        "Sparse fine-tuning was to keep places by 'fischer'. Expected change, fisher, random. Did you mean 'fisher'? "
+        "Correct the word."
+    )
 
 
 def test_places_by_chance_are_others_and_as_many():

@@ -189,23 +189,26 @@ def read_values(layers: EditLayers) -> dict[str, Tensor]:
     return found
 
 
-def read_gradients(layers: MaskLayers) -> dict[str, Tensor]:
-    """Give the gradients of a mask's values as dense tensors by weight, float32; 0 where a weight has no value.
+def read_gradients(layers: MaskLayers | DeltaLayers) -> dict[str, Tensor]:
+    """Give the gradients of a part's values as dense tensors by weight, float32; 0 where a weight has no value.
 
-    They are on the processor, wherever the mask is.
+    They are on the processor, wherever the part is.
 
     Raises:
         GraftError: There is none.
     """
     if layers.values is None or layers.values.grad is None:
         raise GraftError(
-            "A mask's values have no gradient. Expected a loss that was differentiated while they are trained. Call "
+            "A part's values have no gradient. Expected a loss that was differentiated while they are trained. Call "
             "`backward` first."
         )
     grad = layers.values.grad
     found: dict[str, Tensor] = {}
     for info in layers.infos:
-        places, start = layers.find_valued(info.name), layers.find_start(info.name)
+        if isinstance(layers, MaskLayers):
+            places, start = layers.find_valued(info.name), layers.find_start(info.name)
+        else:
+            places, start = layers.find_places(info.name), layers.read(info.name)[0]
         dense = torch.zeros(info.size, device=grad.device)
         count = info.size if places is None else len(places)
         dense[slice(None) if places is None else places] = grad[start : start + count].float()

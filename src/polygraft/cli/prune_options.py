@@ -140,8 +140,13 @@ L1Option = Annotated[
     ),
 ]
 ChoiceOption = Annotated[
-    Literal["change", "random"] | None,
-    typer.Option("--choice", help="Keep what changed most, or places by chance.", rich_help_panel=LT_SFT),
+    Literal["change", "fisher", "random"] | None,
+    typer.Option(
+        "--choice",
+        show_default="change",
+        help="Keep what changed most, what the loss is most sensitive to, or places by chance.",
+        rich_help_panel=LT_SFT,
+    ),
 ]
 InitOption = Annotated[
     float | None,

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
     from polygraft.attach.graft import Graft
     from polygraft.base.base import Base
+    from polygraft.parts.delta import DeltaLayers
     from polygraft.prune.keys import Score
     from polygraft.recipe.bench import Bench
     from polygraft.train.objective import Loss
@@ -71,25 +72,41 @@ def make_score(
         case "wanda":
             return wanda(values, _sum_inputs(bench, graft, values, num_batches=num_batches))
         case "fisher":
-            squares = FisherSums()
-            for name, grad in _list_gradients(bench, graft, num_batches=num_batches):
-                squares.add(name, grad)
-            return fisher(squares.sums)
+            return make_fisher_score(bench, graft, layers, num_batches=num_batches)
         case _:
             moves = MovementSums()
-            for name, grad in _list_gradients(bench, graft, num_batches=num_batches):
+            for name, grad in _list_gradients(bench, graft, layers, num_batches=num_batches):
                 moves.add(name, grad, values[name])
             return movement(moves.sums)
 
 
-def _list_gradients(bench: Bench, graft: Graft, *, num_batches: int) -> Iterator[tuple[str, Tensor]]:
+def make_fisher_score(
+    bench: Bench, graft: Graft, layers: MaskLayers | DeltaLayers, *, num_batches: int
+) -> Score:
+    """Make scores of how sensitive the loss is to each weight that a graft changes.
+
+    Args:
+        bench: The data and the grafts below.
+        graft: The graft as it is.
+        layers: Its part that changes weights.
+        num_batches: How many batches are gone through.
+    """
+    squares = FisherSums()
+    for name, grad in _list_gradients(bench, graft, layers, num_batches=num_batches):
+        squares.add(name, grad)
+    return fisher(squares.sums)
+
+
+def _list_gradients(
+    bench: Bench, graft: Graft, layers: MaskLayers | DeltaLayers, *, num_batches: int
+) -> Iterator[tuple[str, Tensor]]:
     """Give the gradient of the mean loss of each batch by each weight, dense, 0 where it is pruned."""
     graft.layers.requires_grad_(True)
     with _attach(bench, graft) as attachment:
         for loss in _list_losses(bench, attachment, num_batches=num_batches):
             graft.layers.zero_grad()
             loss.mean.backward()
-            yield from read_gradients(find_edit(graft, MaskLayers)).items()
+            yield from read_gradients(layers).items()
     graft.layers.zero_grad()
     graft.layers.requires_grad_(False)
 

@@ -13,6 +13,7 @@ from polygraft.prune.scores import magnitude, random
 from polygraft.prune.select import select
 from polygraft.prune.share import complement
 from polygraft.recipe.bench import Bench, Phase, count_weights
+from polygraft.recipe.criteria import make_fisher_score
 from polygraft.recipe.methods import describe_method
 from polygraft.recipe.outcome import Outcome, make_outcome
 
@@ -22,6 +23,16 @@ if TYPE_CHECKING:
     from polygraft.attach.graft import Graft
     from polygraft.recipe.methods import LtSft
     from polygraft.train.step import Step
+
+
+NUM_BATCHES = 32
+"""Batches over which squared gradients are summed."""
+REASONS = {
+    "change": "that changed most",
+    "fisher": "that the loss is most sensitive to",
+    "random": "that chance took",
+}
+"""Why places are kept, in a title."""
 
 
 def run_lt_sft(bench: Bench, method: LtSft) -> Iterator[Step | Phase | Outcome]:
@@ -38,6 +49,11 @@ def run_lt_sft(bench: Bench, method: LtSft) -> Iterator[Step | Phase | Outcome]:
     check_selection(shapes, scope=scope, sparsity=sparsity)
     if method.choice == "random":
         score = random(shapes, seed=bench.settings.seed)
+    elif method.choice == "fisher":
+        # A difference of zero: the weights are those that the grafts below left.
+        fresh = bench.make_graft(Delta(weights=method.weights, skip_layers=bench.skip_layers))
+        layers = find_edit(fresh, DeltaLayers)
+        score = make_fisher_score(bench, fresh, layers, num_batches=NUM_BATCHES)
     else:
         dense = bench.make_graft(Delta(weights=method.weights, skip_layers=bench.skip_layers))
         title = f"Training all {count_weights(shapes):,} weights, to see which change most ..."
@@ -58,8 +74,7 @@ def run_lt_sft(bench: Bench, method: LtSft) -> Iterator[Step | Phase | Outcome]:
         others=bench.further_parts,
         seed=bench.settings.seed,
     )
-    which = "weights that changed most" if method.choice == "change" else "weights that chance took"
-    title = f"Training the {count_places(masks):,} {which}, from the start ..."
+    title = f"Training the {count_places(masks):,} weights {REASONS[method.choice]}, from the start ..."
     yield Phase(title=title, name=f"{bench.name}, sparse")
     described = describe_method(method)
     training = yield from bench.train(

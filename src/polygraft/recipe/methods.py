@@ -19,6 +19,7 @@ LEVELS = "levels"
 """What a manifest calls the levels that led to a graft."""
 UNITS = ("neurons", "heads")
 CRITERIA = ("magnitude", "change", "movement", "fisher", "wanda", "random")
+CHOICES = ("change", "fisher", "random")
 RETRAINS = ("between", "after", "never")
 
 
@@ -95,8 +96,9 @@ class LtSft(Method):
     """Among which weights the largest changes are looked for."""
     l1: float = 0.0
     """Weight of the mean absolute difference from the base, added to the loss of both phases."""
-    choice: Literal["change", "random"] = "change"
-    """What is kept: the places that changed most, or some by chance (the control)."""
+    choice: Literal["change", "fisher", "random"] = "change"
+    """What is kept: the places that changed most; those to which the loss is most sensitive before anything is trained
+    (FISH: Sung et al. 2021); or some by chance (the control)."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -109,6 +111,11 @@ class LtSft(Method):
         if self.l1 < 0:
             raise OptionError(
                 f"Sparse fine-tuning has l1={self.l1:g}. Expected 0 or more. Correct the number."
+            )
+        if self.choice not in CHOICES:
+            raise OptionError(
+                f"Sparse fine-tuning was to keep places by '{self.choice}'. Expected {', '.join(CHOICES)}."
+                f"{nearest(self.choice, CHOICES)} Correct the word."
             )
 
 
@@ -208,7 +215,7 @@ def count_phases(method: Method) -> int:
         retrained = 0 if method.retrain == "never" else sum(sparsity > 0 for sparsity in method.sparsities)
         return 1 + retrained
     if isinstance(method, LtSft):
-        return 1 if method.choice == "random" else 2
+        return 2 if method.choice == "change" else 1
     return 2 if isinstance(method, PackNet | Structured) else 1
 
 
