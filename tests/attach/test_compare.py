@@ -122,6 +122,8 @@ def draw_graft(base: Base, name: str, kind: str, *, seed: int) -> Graft:
     own = {key: mask & (values[key] > 0) for key, mask in masks.items()}
     if kind == "delta":
         return make_delta(base, name, masks, weights=WEIGHTS, values=values)
+    if kind == "delta and mask":
+        return make_delta(base, name, masks, weights=WEIGHTS, others=[Mask(weights=WEIGHTS)])
     if kind == "all kept":
         return make_graft(base, name, [Mask(weights=WEIGHTS)])
     has_values, has_own = kind != "pure", kind == "some retrained"
@@ -135,7 +137,7 @@ def draw_graft(base: Base, name: str, kind: str, *, seed: int) -> Graft:
     )
 
 
-KINDS = st.sampled_from(["delta", "pure", "retrained", "some retrained", "all kept"])
+KINDS = st.sampled_from(["delta", "pure", "retrained", "some retrained", "all kept", "delta and mask"])
 
 
 @settings(max_examples=15, deadline=None)

@@ -155,9 +155,9 @@ def _compare(name: str, a: Change, b: Change) -> Overlap:
         common = both.nonzero().flatten()
         values = _measure(*(_read_at(each, name, common) for each in (a, b)))
     if is_shared and isinstance(b, MaskLayers):
-        a_undone = count_undone(b, a, name, size=size)
+        a_undone = count_undone(b, [a], name, size=size)
     if is_shared and isinstance(a, MaskLayers):
-        b_undone = count_undone(a, b, name, size=size)
+        b_undone = count_undone(a, [b], name, size=size)
     return Overlap(
         name=name,
         size=size,
