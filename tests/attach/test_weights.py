@@ -267,3 +267,17 @@ def test_half_precision_bases_round_once():
     expected = (weight.float() + own).bfloat16()
     with attach(base, "stack(g0, g1)", grafts=grafts):
         assert torch.equal(weight, expected)
+
+
+def test_places_that_a_delta_and_its_mask_both_hold_are_undone_once():
+    base = make_base()
+    name = "encoder.layer.0.output.dense.weight"
+    few = torch.zeros(16, 24, dtype=torch.bool)
+    few[0] = True
+    low = make_delta(base, "low", {name: few}, weights=(name,), others=[Mask(weights=(name,))])
+    top = make_mask(base, "top", {name: ~few}, weights=(name,))
+    with attach(base, "stack(low, top)", grafts=[low, top]) as attachment:
+        assert attachment.edits.list_conflicts() == [
+            "The mask of 'top' wins over the graft 'low' below it at 24 places of 1 weights, where both change the "
+            "same one."
+        ]

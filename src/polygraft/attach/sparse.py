@@ -148,20 +148,43 @@ def find_edit(graft: Graft, kind: type[Found]) -> Found:
     )
 
 
+def find_change(graft: Graft) -> DeltaLayers | MaskLayers:
+    """Give the layers that say at which places a graft changes or keeps weights.
+
+    Of a graft with a delta and a mask above it, as movement pruning makes, the mask says what is left.
+
+    Raises:
+        GraftError: It has none, or others together.
+    """
+    found = [layers for layers in graft.layers.children() if isinstance(layers, EditLayers)]
+    if not any(isinstance(layers, DeltaLayers | MaskLayers) for layers in found):
+        raise GraftError(
+            f"The graft '{graft.name}' has no delta and no mask: its parts are "
+            f"{', '.join(part.kind for part in graft.parts)}. Expected a graft that changes weights. Name another one."
+        )
+    kinds, top = [layers.options.kind for layers in found], found[-1]
+    if kinds not in (["delta"], ["mask"], ["delta", "mask"]) or not isinstance(top, DeltaLayers | MaskLayers):
+        raise GraftError(
+            f"The graft '{graft.name}' has {len(found)} parts that change weights: "
+            f"{', '.join(kinds)}. Expected a delta, a mask, or a delta and a mask above it. Name another one."
+        )
+    return top
+
+
+def mark_places(layers: EditLayers, name: str) -> Tensor:
+    """Give which places of a weight a part changes, or keeps in the case of masks: bool of the weight's shape."""
+    info = layers.infos[layers.index_of[name]]
+    if isinstance(layers, ScoresLayers):
+        return ~layers.find_pruned(name).view(info.shape)
+    places = layers.find_kept(name) if isinstance(layers, MaskLayers) else layers.find_places(name)
+    mask = torch.zeros(info.size, dtype=torch.bool)
+    mask[slice(None) if places is None else places.cpu()] = True
+    return mask.view(info.shape)
+
+
 def read_places(layers: EditLayers) -> dict[str, Tensor]:
     """Give which places of each weight a part changes, or keeps in the case of masks: bool of the weight's shape."""
-    found: dict[str, Tensor] = {}
-    for info in layers.infos:
-        if isinstance(layers, ScoresLayers):
-            found[info.name] = ~layers.find_pruned(info.name).view(info.shape)
-            continue
-        places = (
-            layers.find_kept(info.name) if isinstance(layers, MaskLayers) else layers.find_places(info.name)
-        )
-        mask = torch.zeros(info.size, dtype=torch.bool)
-        mask[slice(None) if places is None else places.cpu()] = True
-        found[info.name] = mask.view(info.shape)
-    return found
+    return {name: mark_places(layers, name) for name in layers.names}
 
 
 def read_edited(base: Base, layers: EditLayers) -> dict[str, Tensor]:

@@ -93,10 +93,11 @@ class WeightEdits:
         for name, changed in self.changed.items():
             for index, (above, layers) in enumerate(changed.stacked):
                 if isinstance(layers, MaskLayers):
-                    for below, other in changed.stacked[:index]:
-                        if below != above:
-                            num = count_undone(layers, other, name, size=changed.weight.numel())
-                            counts.setdefault((above, below), []).append(num)
+                    under = changed.stacked[:index]
+                    for below in dict.fromkeys(graft for graft, _ in under if graft != above):
+                        others = [each for graft, each in under if graft == below]
+                        num = count_undone(layers, others, name, size=changed.weight.numel())
+                        counts.setdefault((above, below), []).append(num)
         return [
             f"The mask of '{above}' wins over the graft '{below}' below it at {sum(nums):,} places of "
             f"{sum(num > 0 for num in nums)} weights, where both change the same one."
@@ -184,11 +185,12 @@ def _locate(places: Tensor | None, among: Tensor | None) -> Tensor | None:
     return torch.searchsorted(among, places)
 
 
-def count_undone(mask: MaskLayers, other: EditLayers, name: str, *, size: int) -> int:
-    """Count the places that a graft below may change and the mask sets to something else."""
+def count_undone(mask: MaskLayers, others: Sequence[EditLayers], name: str, *, size: int) -> int:
+    """Count the places of a weight that the parts of a graft below may change and the mask sets to something else."""
     touched = torch.zeros(size, dtype=torch.bool)
-    places = other.find_kept(name) if isinstance(other, MaskLayers) else other.find_places(name)
-    touched[slice(None) if places is None else places.cpu()] = True
+    for other in others:
+        places = other.find_kept(name) if isinstance(other, MaskLayers) else other.find_places(name)
+        touched[slice(None) if places is None else places.cpu()] = True
     left = torch.zeros(size, dtype=torch.bool)
     kept, valued = mask.find_kept(name), mask.find_valued(name)
     left[slice(None) if kept is None else kept.cpu()] = True

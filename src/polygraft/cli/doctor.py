@@ -41,6 +41,8 @@ def doctor(
 ) -> None:
     """Show what a plan attaches where, and check with a probe that it works and can be undone."""
     found = examine(plan, base=base, store=store, device=device, dtype=dtype, any_base=any_base)
+    for sentence in found["conflicts"]:
+        say(sentence)
     if as_json:
         write_json(found)
     else:
@@ -131,8 +133,6 @@ def show_examination(found: dict[str, Any]) -> None:
         return
     show_table(_draw_grafts(found))
     show_table(_draw_places(found))
-    for sentence in found["conflicts"]:
-        say(sentence)
     show_table(_draw_checks(found))
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from polygraft.cli.console import say, show_table, write, write_json
-from polygraft.cli.densities import show_densities
-from polygraft.cli.options import JsonOption, StoreOption, VersionOption
+from polygraft.cli.densities import list_stored_facts, show_densities
+from polygraft.cli.options import AnyBaseOption, JsonOption, StoreOption, VersionOption
 from polygraft.errors import NotInStoreError, PolygraftError, StoreError
 from polygraft.report.cells import DASH, Cell, Table, bytes_cell, count_cell, seconds_cell
 from polygraft.report.numbers import format_bytes, format_share
@@ -51,6 +51,17 @@ def show_graft(
     *,
     name: NameArgument,
     version: VersionOption = None,
+    densities: Annotated[
+        bool,
+        typer.Option("--densities", help="Show how many places of each weight it changes, or keeps."),
+    ] = False,
+    base: Annotated[
+        str | None,
+        typer.Option(
+            "--base", metavar="NAME", help="For --densities: its base, if not what the manifest names."
+        ),
+    ] = None,
+    any_base: AnyBaseOption = False,
     store: StoreOption,
     as_json: JsonOption = False,
 ) -> None:
@@ -60,11 +71,15 @@ def show_graft(
 
     opened = Store(store)
     manifest = opened.manifest(name, version=version)
-    if as_json:
+    if as_json and not densities:
         write(manifest_to_json(manifest))
         return
-    show_manifest(manifest)
-    show_densities(opened, manifest)
+    if not as_json:
+        show_manifest(manifest)
+    if densities:
+        show_densities(opened, manifest, base=base, any_base=any_base, as_json=as_json)
+    elif list_stored_facts(manifest):
+        say("--densities loads the base and shows how many places of each weight these are.")
 
 
 def show_manifest(manifest: Manifest) -> None:
@@ -277,6 +292,7 @@ def _list_facts(manifest: Manifest) -> list[tuple[str, str]]:
         *((f"Score: {name}", f"{score:.4f}") for name, score in manifest.scores.items()),
         ("Parameters", count_cell(manifest.num_parameters).text),
         ("Bytes", bytes_cell(manifest.num_bytes).text),
+        *list_stored_facts(manifest),
         *_list_costs(manifest.cost),
         ("Digest", manifest.sha256),
         ("Made", manifest.created),
