@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from tests.kills import run_killer
 from tests.recipe.by_method import read_bytes
 from tests.recipe.material import write_all
-
-ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
@@ -21,22 +17,11 @@ ROOT = Path(__file__).parents[2]
 def test_an_order_killed_at_random_moments_ends_with_the_same_bytes(
     kind: str, num_grafts: int, tmp_path: Path
 ):
-    paths = [str(ROOT / "src"), str(ROOT), os.environ.get("PYTHONPATH", "")]
     (tmp_path / "made").mkdir()
     (tmp_path / "runs").mkdir()
     write_all(tmp_path / "made")
     words = (kind, str(tmp_path / "made" / "data"), str(tmp_path / "runs"), "8")
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.recipe.killer", *words],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=110,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    kills = json.loads(done.stdout)
+    kills = run_killer("tests.recipe.killer", *words)
     assert sum(kills) >= 8
     whole = read_bytes(str(tmp_path / "runs" / "whole" / "store"))
     assert len(whole) == num_grafts

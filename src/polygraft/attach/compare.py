@@ -13,6 +13,7 @@ from polygraft.attach.weights import count_undone
 from polygraft.errors import GraftError
 from polygraft.parts.delta import DeltaLayers
 from polygraft.parts.mask import MaskLayers
+from polygraft.prune.mask import compare_masks
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -147,7 +148,7 @@ def _compare(name: str, a: Change, b: Change) -> Overlap:
     nothing = torch.zeros(size, dtype=torch.bool)
     first, second = (nothing if each is None else each for each in marked)
     both = first & second
-    num_a, num_b, num_both = (int(torch.count_nonzero(each)) for each in (first, second, both))
+    counts = compare_masks({name: first}, {name: second})
     values = Agreement() if isinstance(a, DeltaLayers) and isinstance(b, DeltaLayers) else None
     a_undone = b_undone = 0
     is_shared = name in a.index_of and name in b.index_of
@@ -161,11 +162,11 @@ def _compare(name: str, a: Change, b: Change) -> Overlap:
     return Overlap(
         name=name,
         size=size,
-        num_a=num_a,
-        num_b=num_b,
-        num_both=num_both,
-        num_a_pruned=num_a - num_both if is_shared and isinstance(b, MaskLayers) else 0,
-        num_b_pruned=num_b - num_both if is_shared and isinstance(a, MaskLayers) else 0,
+        num_a=counts.num_a,
+        num_b=counts.num_b,
+        num_both=counts.num_both,
+        num_a_pruned=counts.num_a - counts.num_both if is_shared and isinstance(b, MaskLayers) else 0,
+        num_b_pruned=counts.num_b - counts.num_both if is_shared and isinstance(a, MaskLayers) else 0,
         num_a_undone=a_undone,
         num_b_undone=b_undone,
         values=values,
@@ -174,7 +175,7 @@ def _compare(name: str, a: Change, b: Change) -> Overlap:
 
 def _read_at(layers: DeltaLayers, name: str, common: Tensor) -> Tensor:
     """Give the differences at some of the places of a weight, float64 [K]."""
-    places, (_, values) = layers.find_places(name), layers.read(name)
+    places, values = layers.find_places(name), layers.read(name)
     at = common if places is None else torch.searchsorted(places.cpu(), common)
     return values.cpu()[at].double()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from typing_extensions import override
@@ -50,6 +51,16 @@ def stack(*members: Plan | str) -> Stack:
             "A stack has no member. Expected names of grafts, as in stack(qu, ner). Name at least one."
         )
     return Stack(tuple(Named(member) if isinstance(member, str) else member for member in members))
+
+
+def stack_names(names: Sequence[str]) -> Plan:
+    """Put grafts of one name or more on top of each other; one alone is its own plan.
+
+    Example:
+        >>> str(stack_names(["qu", "ner"])), str(stack_names(["ner"]))
+        ('stack(qu, ner)', 'ner')
+    """
+    return Named(names[0]) if len(names) == 1 else stack(*names)
 
 
 def list_names(plan: Plan) -> list[Named]:

@@ -12,7 +12,7 @@ from torch import Tensor
 from polygraft.attach.graft import Graft, make_graft, measure_base
 from polygraft.errors import GraftError
 from polygraft.parts.delta import Delta, DeltaLayers
-from polygraft.parts.edit import Edit, EditLayers
+from polygraft.parts.edit import Edit, EditLayers, mark
 from polygraft.parts.mask import Mask, MaskLayers
 from polygraft.parts.places import encode_places
 from polygraft.parts.scores import ScoresLayers
@@ -177,9 +177,7 @@ def mark_places(layers: EditLayers, name: str) -> Tensor:
     if isinstance(layers, ScoresLayers):
         return ~layers.find_pruned(name).view(info.shape)
     places = layers.find_kept(name) if isinstance(layers, MaskLayers) else layers.find_places(name)
-    mask = torch.zeros(info.size, dtype=torch.bool)
-    mask[slice(None) if places is None else places.cpu()] = True
-    return mask.view(info.shape)
+    return mark(places, size=info.size).view(info.shape)
 
 
 def read_places(layers: EditLayers) -> dict[str, Tensor]:
@@ -228,13 +226,10 @@ def read_gradients(layers: MaskLayers | DeltaLayers) -> dict[str, Tensor]:
     grad = layers.values.grad
     found: dict[str, Tensor] = {}
     for info in layers.infos:
-        if isinstance(layers, MaskLayers):
-            places, start = layers.find_valued(info.name), layers.find_start(info.name)
-        else:
-            places, start = layers.find_places(info.name), layers.read(info.name)[0]
+        is_mask = isinstance(layers, MaskLayers)
+        places = layers.find_valued(info.name) if is_mask else layers.find_places(info.name)
         dense = torch.zeros(info.size, device=grad.device)
-        count = info.size if places is None else len(places)
-        dense[slice(None) if places is None else places] = grad[start : start + count].float()
+        dense[slice(None) if places is None else places] = grad[layers.find_span(info.name)].float()
         found[info.name] = dense.view(info.shape).cpu()
     return found
 

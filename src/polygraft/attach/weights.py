@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from polygraft.errors import GraftError
-from polygraft.parts.edit import EditLayers
+from polygraft.parts.edit import EditLayers, mark
 from polygraft.parts.mask import MaskLayers
 
 if TYPE_CHECKING:
@@ -190,11 +190,8 @@ def count_undone(mask: MaskLayers, others: Sequence[EditLayers], name: str, *, s
     touched = torch.zeros(size, dtype=torch.bool)
     for other in others:
         places = other.find_kept(name) if isinstance(other, MaskLayers) else other.find_places(name)
-        touched[slice(None) if places is None else places.cpu()] = True
-    left = torch.zeros(size, dtype=torch.bool)
-    kept, valued = mask.find_kept(name), mask.find_valued(name)
-    left[slice(None) if kept is None else kept.cpu()] = True
-    left[slice(None) if valued is None else valued.cpu()] = False
+        touched |= mark(places, size=size)
+    left = mark(mask.find_kept(name), size=size) & ~mark(mask.find_valued(name), size=size)
     return int((touched & ~left).sum())
 
 

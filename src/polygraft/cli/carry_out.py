@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,11 +22,13 @@ from polygraft.settings import load_launch
 if TYPE_CHECKING:
     from polygraft.base.base import Base
     from polygraft.cli.progress import Display
+    from polygraft.recipe.bench import Phase
     from polygraft.recipe.log import EventLog
     from polygraft.recipe.order import Order
     from polygraft.recipe.single_sparse import SparseOrder
     from polygraft.store.manifest import Manifest
     from polygraft.store.store import Store
+    from polygraft.train.step import Step
     from polygraft.train.trackers import Trackers
 
 
@@ -56,34 +59,25 @@ def carry_out(
         trackers: What every update is logged to.
         as_json: Whether to show JSON instead of a table.
     """
-    from polygraft.recipe.log import open_log
     from polygraft.recipe.several import check_alike, spread_seeds
-    from polygraft.store.store import Store
 
     orders = spread_seeds(order, seeds) if seeds else [order]
     if seeds:
         check_alike(orders)
-    check_before(trackers)
-    # Of several processes, the first one tells for all.
-    is_first = load_launch().is_first
-    with open_log(log if is_first else None) as opened:
-        loaded = open_base(base, device=device, dtype=dtype)
-        for each in orders:
-            opened.write("TrainStarted", _describe_order(each, base=loaded, store=store))
-        tracking = track_order(order, trackers)
-        with stop_on_signals() as should_stop, make_display() as display, tracking as tracker:
-            train = _train_several if seeds else _train_one
-            stored = train(
-                loaded,
-                orders,
-                store=Store(store),
-                any_base=any_base,
-                should_stop=should_stop,
-                display=display,
-                log=opened,
-                tracker=tracker,
-            )
-    if not is_first:
+    train = _train_several if seeds else _train_one
+    _, stored = _carry(
+        order,
+        orders,
+        partial(train, orders=orders),
+        base=base,
+        store=store,
+        device=device,
+        dtype=dtype,
+        any_base=any_base,
+        log=log,
+        trackers=trackers,
+    )
+    if not load_launch().is_first:
         return
     if as_json:
         write_json([summarise(manifest) for manifest in stored] if seeds else summarise(stored[0]))
@@ -121,30 +115,24 @@ def carry_out_method(
         as_json: Whether to show JSON instead of a table.
     """
     from polygraft.recipe.compact import check_compact
-    from polygraft.recipe.log import open_log
     from polygraft.store.store import Store
 
-    check_before(trackers)
     order = wanted.order
     if compact is not None:
         check_compact(wanted.method, under=order.under, folder=compact)
-    is_first = load_launch().is_first
-    with open_log(log if is_first else None) as opened:
-        loaded = open_base(base, device=device, dtype=dtype)
-        opened.write("TrainStarted", _describe_order(order, base=loaded, store=store))
-        tracking = track_order(order, trackers)
-        with stop_on_signals() as should_stop, make_display() as display, tracking as tracker:
-            stored = _train_by_method(
-                loaded,
-                wanted,
-                store=Store(store),
-                any_base=any_base,
-                should_stop=should_stop,
-                display=display,
-                log=opened,
-                tracker=tracker,
-            )
-    if not is_first:
+    loaded, stored = _carry(
+        order,
+        [order],
+        partial(_train_by_method, wanted=wanted),
+        base=base,
+        store=store,
+        device=device,
+        dtype=dtype,
+        any_base=any_base,
+        log=log,
+        trackers=trackers,
+    )
+    if not load_launch().is_first:
         return
     report = None if compact is None else make_compact(loaded, Store(store), stored[-1], folder=compact)
     if as_json:
@@ -157,10 +145,53 @@ def carry_out_method(
         show_compact(report)
 
 
+def _carry(
+    order: Order,
+    orders: Sequence[Order],
+    train: Callable[..., list[Manifest]],
+    *,
+    base: str,
+    store: Path,
+    device: str,
+    dtype: str,
+    any_base: bool,
+    log: Path | None,
+    trackers: Sequence[str],
+) -> tuple[Base, list[Manifest]]:
+    """Load the base and train, with a display, a log and trackers around it; give the base and what was stored.
+
+    Args:
+        order: What trackers are told of.
+        orders: What the log is told of.
+        train: Trains, given the base and what surrounds it.
+    """
+    from polygraft.recipe.log import open_log
+    from polygraft.store.store import Store
+
+    check_before(trackers)
+    # Of several processes, the first one tells for all.
+    with open_log(log if load_launch().is_first else None) as opened:
+        loaded = open_base(base, device=device, dtype=dtype)
+        for each in orders:
+            opened.write("TrainStarted", _describe_order(each, base=loaded, store=store))
+        tracking = track_order(order, trackers)
+        with stop_on_signals() as should_stop, make_display() as display, tracking as tracker:
+            stored = train(
+                loaded,
+                store=Store(store),
+                any_base=any_base,
+                should_stop=should_stop,
+                display=display,
+                log=opened,
+                tracker=tracker,
+            )
+    return loaded, stored
+
+
 def _train_by_method(
     base: Base,
-    wanted: SparseOrder,
     *,
+    wanted: SparseOrder,
     store: Store,
     any_base: bool,
     should_stop: Callable[[], bool],
@@ -168,13 +199,8 @@ def _train_by_method(
     log: EventLog,
     tracker: Trackers,
 ) -> list[Manifest]:
-    from polygraft.recipe.bench import Phase
-    from polygraft.recipe.log import describe_step
     from polygraft.recipe.single_sparse import train_sparse
-    from polygraft.store.manifest import Manifest
 
-    stored: list[Manifest] = []
-    num_steps, phase = 0, wanted.order.name
     making = train_sparse(
         base,
         wanted,
@@ -183,6 +209,61 @@ def _train_by_method(
         should_stop=should_stop,
         notify=_tell_both(display, log),
     )
+    name = wanted.order.name
+    return _follow(making, name=name, verb="made", display=display, log=log, tracker=tracker)
+
+
+def _train_one(
+    base: Base,
+    *,
+    orders: Sequence[Order],
+    store: Store,
+    any_base: bool,
+    should_stop: Callable[[], bool],
+    display: Display,
+    log: EventLog,
+    tracker: Trackers,
+) -> list[Manifest]:
+    from polygraft.recipe.single import train_graft
+
+    (order,) = orders
+    display.begin(f"Training '{order.name}' ({order.objective}) on {order.train} ...", name=order.name)
+    making = train_graft(
+        base,
+        order,
+        store=store,
+        any_base=any_base,
+        should_stop=should_stop,
+        notify=_tell_both(display, log),
+    )
+    return _follow(making, name=order.name, verb="trained", display=display, log=log, tracker=tracker)
+
+
+def _follow(
+    making: Iterator[Step | Phase | Manifest],
+    *,
+    name: str,
+    verb: str,
+    display: Display,
+    log: EventLog,
+    tracker: Trackers,
+) -> list[Manifest]:
+    """Show, log and track what a training tells, and give the manifests of what it stored.
+
+    Args:
+        making: The training.
+        name: What it is called until a phase has a name of its own.
+        verb: What was done to a graft that was there before.
+        display: Where steps are shown.
+        log: Where events go.
+        tracker: What every update is logged to.
+    """
+    from polygraft.recipe.bench import Phase
+    from polygraft.recipe.log import describe_step
+    from polygraft.store.manifest import Manifest
+
+    stored: list[Manifest] = []
+    num_steps, phase = 0, name
     for item in making:
         if isinstance(item, Phase):
             phase = item.name
@@ -197,54 +278,14 @@ def _train_by_method(
             log.write("TrainStep", {"name": phase, **describe_step(item)})
             tracker.log(item, run=phase)
     if num_steps == 0 and load_launch().is_first:
-        say(f"This very graft was made before: it is version {stored[-1].version} of '{wanted.order.name}'.")
-    return stored
-
-
-def _train_one(
-    base: Base,
-    orders: Sequence[Order],
-    *,
-    store: Store,
-    any_base: bool,
-    should_stop: Callable[[], bool],
-    display: Display,
-    log: EventLog,
-    tracker: Trackers,
-) -> list[Manifest]:
-    from polygraft.recipe.log import describe_step
-    from polygraft.recipe.single import train_graft
-    from polygraft.store.manifest import Manifest
-
-    (order,) = orders
-    stored: list[Manifest] = []
-    num_steps = 0
-    display.begin(f"Training '{order.name}' ({order.objective}) on {order.train} ...", name=order.name)
-    for item in train_graft(
-        base,
-        order,
-        store=store,
-        any_base=any_base,
-        should_stop=should_stop,
-        notify=_tell_both(display, log),
-    ):
-        if isinstance(item, Manifest):
-            stored.append(item)
-            log.write("TrainFinished", _describe_end(item, is_new=num_steps > 0))
-        else:
-            num_steps += 1
-            display.advance(item)
-            log.write("TrainStep", {"name": order.name, **describe_step(item)})
-            tracker.log(item, run=order.name)
-    if num_steps == 0 and load_launch().is_first:
-        say(f"This very graft was trained before: it is version {stored[0].version} of '{order.name}'.")
+        say(f"This very graft was {verb} before: it is version {stored[-1].version} of '{name}'.")
     return stored
 
 
 def _train_several(
     base: Base,
-    orders: Sequence[Order],
     *,
+    orders: Sequence[Order],
     store: Store,
     any_base: bool,
     should_stop: Callable[[], bool],

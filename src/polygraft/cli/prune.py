@@ -15,7 +15,6 @@ from polygraft.cli.options import (
     TokenColumnOption,
 )
 from polygraft.cli.prune_options import (
-    STRUCTURED,
     ChoiceOption,
     CompactOption,
     CriterionOption,
@@ -63,7 +62,6 @@ from polygraft.cli.train_options import (
     WarmupOption,
     WeightDecayOption,
 )
-from polygraft.errors import OptionError
 from polygraft.train.settings import NUM_NEGATIVES, TrainSettings
 
 DEFAULT_EPOCHS = 5
@@ -169,11 +167,6 @@ def prune(
         "penalty": penalty,
     }
     chosen = make_method(method, given)
-    if compact is not None and method != STRUCTURED:
-        raise OptionError(
-            f"The method '{method}' has no --compact: it removes single weights, and a base without them would be as "
-            "large. Expected structured. Leave --compact out."
-        )
     from polygraft.recipe.order import Order
     from polygraft.recipe.single_sparse import SparseOrder
 

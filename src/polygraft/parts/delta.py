@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from polygraft.errors import OptionError
-from polygraft.parts.edit import VALUE_DTYPES, Edit, EditLayers, add_gradient, list_starts
+from polygraft.parts.edit import VALUE_DTYPES, Edit, EditLayers, add_gradient
 from polygraft.parts.part import Dimensions, check_choice
 from polygraft.parts.stored_places import StoredPlaces
 
@@ -94,7 +94,7 @@ class DeltaLayers(EditLayers):
         self.places: StoredPlaces | None = None
         if options.num_code_bytes is not None:
             self.places = StoredPlaces(options.kind, num_bytes=options.num_code_bytes)
-        total = sum(self.sizes) if options.num_values is None else options.num_values
+        total = self.starts[-1] if options.num_values is None else options.num_values
         self.values = nn.Parameter(torch.zeros(total, dtype=VALUE_DTYPES[options.dtype]))
 
     @override
@@ -103,17 +103,19 @@ class DeltaLayers(EditLayers):
             return None
         return self.places.decode(self.sizes, total=len(self.values))[self.index_of[name]]
 
-    def read(self, name: str) -> tuple[int, Tensor]:
-        """Give where the values of a weight begin, and the values [K]."""
-        places = None if self.places is None else self.places.decode(self.sizes, total=len(self.values))
-        counts = self.sizes if places is None else [len(each) for each in places]
-        index = self.index_of[name]
-        start = list_starts(counts)[index]
-        return start, self.values.detach()[start : start + counts[index]]
+    def find_span(self, name: str) -> slice:
+        """Give where the values of a weight are among all of them."""
+        stored, index = self.places, self.index_of[name]
+        starts = self.starts if stored is None else stored.list_starts(self.sizes, total=len(self.values))
+        return slice(starts[index], starts[index + 1])
+
+    def read(self, name: str) -> Tensor:
+        """Give the values of a weight [K]."""
+        return self.values.detach()[self.find_span(name)]
 
     @override
     def edit(self, name: str, v: Tensor, *, at: Tensor | None) -> None:
-        _, values = self.read(name)
+        values = self.read(name)
         if at is None:
             v += values
         else:
@@ -124,5 +126,4 @@ class DeltaLayers(EditLayers):
         self, name: str, grad: Tensor, *, at: Tensor | None, below: Callable[[], Tensor]
     ) -> None:
         if self.values.requires_grad:
-            start, _ = self.read(name)
-            add_gradient(self.values, start, grad if at is None else grad[at])
+            add_gradient(self.values, self.find_span(name).start, grad if at is None else grad[at])

@@ -73,16 +73,15 @@ class EditLayers(nn.Module, ABC):
         self.options = options
         self.infos = options.find_weights(dimensions)
         self.index_of = {weight.name: index for index, weight in enumerate(self.infos)}
+        self.sizes = [weight.size for weight in self.infos]
+        """How many numbers each of them has."""
+        self.starts = list_starts(self.sizes)
+        """Where each begins, if all their numbers stand one after the other, and where the last one ends."""
 
     @property
     def names(self) -> list[str]:
         """The weights that it is about, in the base's order."""
         return list(self.index_of)
-
-    @property
-    def sizes(self) -> list[int]:
-        """How many numbers each of them has."""
-        return [weight.size for weight in self.infos]
 
     @property
     def lowest_layer(self) -> int:
@@ -124,6 +123,18 @@ class EditLayers(nn.Module, ABC):
             at: As for `edit`.
             below: Gives the weight's numbers as what is below left them, [U].
         """
+
+
+def mark(places: Tensor | None, *, size: int) -> Tensor:
+    """Give sorted flat places of a weight as bools [size], on the processor; None is all of them.
+
+    Example:
+        >>> mark(torch.tensor([1]), size=3)
+        tensor([False,  True, False])
+    """
+    marked = torch.zeros(size, dtype=torch.bool)
+    marked[slice(None) if places is None else places.cpu()] = True
+    return marked
 
 
 def list_starts(counts: Sequence[int]) -> list[int]:

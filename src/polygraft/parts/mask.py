@@ -12,7 +12,7 @@ from typing_extensions import override
 
 from polygraft.errors import OptionError
 from polygraft.parts.delta import check_counts, check_room
-from polygraft.parts.edit import VALUE_DTYPES, Edit, EditLayers, add_gradient, list_starts
+from polygraft.parts.edit import VALUE_DTYPES, Edit, EditLayers, add_gradient
 from polygraft.parts.part import Dimensions, check_choice
 from polygraft.parts.stored_places import StoredPlaces
 
@@ -72,7 +72,7 @@ class MaskLayers(EditLayers):
 
     def __init__(self, options: Mask, *, dimensions: Dimensions) -> None:
         super().__init__(options, dimensions=dimensions)
-        total = sum(self.sizes)
+        total = self.starts[-1]
         for count, num_bytes in (
             (options.num_kept, options.num_code_bytes),
             (options.num_values, options.num_value_code_bytes),
@@ -114,35 +114,26 @@ class MaskLayers(EditLayers):
             None if stored is None else stored.decode(self.sizes, total=len(self.values))[self.index_of[name]]
         )
 
-    def find_start(self, name: str) -> int:
-        """Give where the values of a weight begin among all of them."""
-        stored = self.kept if self.valued is None else self.valued
-        index = self.index_of[name]
-        if stored is None or self.values is None:
-            return list_starts(self.sizes)[index]
-        counts = [len(places) for places in stored.decode(self.sizes, total=len(self.values))]
-        return list_starts(counts)[index]
+    def find_span(self, name: str) -> slice:
+        """Give where the values of a weight are among all of them."""
+        stored, index = self.kept if self.valued is None else self.valued, self.index_of[name]
+        starts = self.starts
+        if stored is not None and self.values is not None:
+            starts = stored.list_starts(self.sizes, total=len(self.values))
+        return slice(starts[index], starts[index + 1])
 
     @override
     def edit(self, name: str, v: Tensor, *, at: Tensor | None) -> None:
-        kept, valued, values = self.find_kept(name), self.find_valued(name), self.values
-        if values is None and kept is None:
-            return
-        if values is not None:
-            count = len(v) if valued is None else len(valued)
-            start = self.find_start(name)
-            own = values.detach()[start : start + count].to(v.dtype)
-            if valued is None:
-                v.copy_(own)
-                return
-            if self.valued is None:
-                v.zero_()
-                v[valued] = own
-                return
+        kept, valued = self.find_kept(name), self.find_valued(name)
+        if self.values is None or self.valued is not None:
             _keep(v, kept)
-            v[valued] = own
-            return
-        _keep(v, kept)
+        elif kept is not None:
+            # Every survivor has a value of its own.
+            v.zero_()
+        if self.values is not None:
+            v[slice(None) if valued is None else valued] = self.values.detach()[self.find_span(name)].to(
+                v.dtype
+            )
 
     @override
     def differentiate(
@@ -150,7 +141,7 @@ class MaskLayers(EditLayers):
     ) -> None:
         kept, valued, values = self.find_kept(name), self.find_valued(name), self.values
         if values is not None and values.requires_grad:
-            add_gradient(values, self.find_start(name), grad if valued is None else grad[valued])
+            add_gradient(values, self.find_span(name).start, grad if valued is None else grad[valued])
         _keep(grad, kept)
         if values is not None:
             if valued is None:

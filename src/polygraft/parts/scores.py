@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from polygraft.errors import OptionError
-from polygraft.parts.edit import Edit, EditLayers, add_gradient, list_starts
+from polygraft.parts.edit import Edit, EditLayers, add_gradient
 from polygraft.parts.part import Dimensions
 
 
@@ -56,7 +56,6 @@ class ScoresLayers(EditLayers):
 
     def __init__(self, options: Scores, *, dimensions: Dimensions) -> None:
         super().__init__(options, dimensions=dimensions)
-        self.starts = list_starts(self.sizes)
         self.values = nn.Parameter(torch.full((self.starts[-1],), options.init))
         self.register_buffer("threshold", torch.tensor(options.threshold))
 
@@ -64,10 +63,14 @@ class ScoresLayers(EditLayers):
     def find_places(self, name: str) -> Tensor | None:
         return None
 
+    def find_span(self, name: str) -> slice:
+        """Give where the scores of a weight are among all of them."""
+        index = self.index_of[name]
+        return slice(self.starts[index], self.starts[index + 1])
+
     def read(self, name: str) -> Tensor:
         """Give the scores of a weight, flat [U]."""
-        index = self.index_of[name]
-        return self.values.detach()[self.starts[index] : self.starts[index + 1]]
+        return self.values.detach()[self.find_span(name)]
 
     def find_pruned(self, name: str) -> Tensor:
         """Give which numbers of a weight are set to zero, flat [U] of bool."""
@@ -82,5 +85,5 @@ class ScoresLayers(EditLayers):
         self, name: str, grad: Tensor, *, at: Tensor | None, below: Callable[[], Tensor]
     ) -> None:
         if self.values.requires_grad:
-            add_gradient(self.values, self.starts[self.index_of[name]], grad * below())
+            add_gradient(self.values, self.find_span(name).start, grad * below())
         grad.masked_fill_(self.find_pruned(name), 0.0)

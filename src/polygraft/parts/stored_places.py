@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from polygraft.errors import GraftError
+from polygraft.parts.edit import list_starts
 from polygraft.parts.places import decode_places
 
 
@@ -24,6 +25,7 @@ class StoredPlaces(nn.Module):
         self.kind = kind
         self.register_buffer("code", torch.zeros(num_bytes, dtype=torch.uint8))
         self._decoded: list[Tensor] = []
+        self._starts: list[int] = []
         self._version = -1
 
     def decode(self, sizes: Sequence[int], *, total: int) -> list[Tensor]:
@@ -46,4 +48,10 @@ class StoredPlaces(nn.Module):
                     "tensors. The file does not belong to this manifest: put the graft in again."
                 )
             self._decoded, self._version = [places.to(code.device) for places in decoded], code._version
+            self._starts = list_starts([len(places) for places in decoded])
         return self._decoded
+
+    def list_starts(self, sizes: Sequence[int], *, total: int) -> list[int]:
+        """List where each weight's places begin among all of them, and where the last one's end; as `decode` does."""
+        self.decode(sizes, total=total)
+        return self._starts

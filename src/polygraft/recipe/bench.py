@@ -51,7 +51,7 @@ class Phase:
     """What it is called beside a bar."""
 
 
-def train_no_more(number: int) -> None:
+def do_nothing(number: int) -> None:
     """Do nothing before a step."""
 
 
@@ -139,10 +139,9 @@ class Bench:
         *,
         phase: str,
         facts: Sequence[object] = (),
-        settings: TrainSettings | None = None,
         chooses: bool = True,
         penalty: Callable[[], Tensor] | None = None,
-        prepare: Callable[[int], None] = train_no_more,
+        prepare: Callable[[int], None] = do_nothing,
         lr_factors: Mapping[str, float] | None = None,
     ) -> Generator[Step, None, Training]:
         """Train a graft in one phase, telling every update; give the training in the end.
@@ -151,7 +150,6 @@ class Bench:
             graft: What is trained.
             phase: A name for its checkpoints.
             facts: What its values depend on beside the bench's own.
-            settings: How, where not as in the bench's.
             chooses: Whether the values that score best on held-out data are kept, instead of the last ones.
             penalty: What is added to the loss for the graft's values alone.
             prepare: Told the number of each step before it.
@@ -163,7 +161,7 @@ class Bench:
             plans=self.plans,
             grafts={**self.below, self.name: graft},
             objective=self.objective,
-            settings=settings or self.settings,
+            settings=self.settings,
             evaluate=self.evaluate if chooses else None,
             checkpoints=self.open_checkpoints(phase, *facts),
             should_stop=self.should_stop,

@@ -19,7 +19,7 @@ from polygraft.errors import OptionError
 from polygraft.parts.head import Head
 from polygraft.parts.mask import MaskLayers
 from polygraft.recipe.bench import copy_head
-from polygraft.recipe.methods import LtSft
+from polygraft.recipe.methods import LtSft, Structured
 from polygraft.store.manifest import BaseRecord, PartRecord
 
 if TYPE_CHECKING:
@@ -63,12 +63,17 @@ def check_compact(method: Method, *, under: str | None, folder: Path) -> None:
         folder: Where the smaller base is to go.
 
     Raises:
-        OptionError: The method prunes nothing, there are grafts below, or the folder is there.
+        OptionError: The method removes no whole units, there are grafts below, or the folder is there.
     """
     if isinstance(method, LtSft):
         raise OptionError(
             f"A smaller base was to be written of what '{method.kind}' makes, which changes weights and prunes none. "
             "Expected a method that prunes, such as structured. Choose that, or leave --compact out."
+        )
+    if not isinstance(method, Structured):
+        raise OptionError(
+            f"The method '{method.kind}' has no --compact: it removes single weights, and a base without them would be "
+            "as large. Expected structured. Leave --compact out."
         )
     if under is not None:
         raise OptionError(

@@ -11,7 +11,7 @@ from polygraft.attach.plan import Named, Plan, Stack
 from polygraft.data.masking import Masking
 from polygraft.recipe.bench import Bench
 from polygraft.recipe.corpus import describe_one_line, find_labels
-from polygraft.recipe.fit_sparse import Label, fit_by_method
+from polygraft.recipe.fit_sparse import fit_by_method
 from polygraft.recipe.grafts import (
     list_language_parts,
     list_layers_above,
@@ -20,6 +20,7 @@ from polygraft.recipe.grafts import (
     make_task_head,
 )
 from polygraft.recipe.objectives import make_held_out_loss, make_labelling, make_masked_lm, score_examples
+from polygraft.recipe.outcome import Label
 from polygraft.recipe.record import describe_scored, record_training
 from polygraft.recipe.scale import scale_graft
 from polygraft.recipe.steps import find_source

@@ -2,40 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 from polygraft.recipe.bench import Bench, Phase
-from polygraft.recipe.outcome import Outcome
-from polygraft.recipe.record import record_training
+from polygraft.recipe.outcome import Label, Outcome, record_outcome
 from polygraft.recipe.single_sparse import run_method
 from polygraft.recipe.workshop import put_once
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from polygraft.attach.graft import Graft
     from polygraft.recipe.methods import Method
     from polygraft.recipe.steps import Job
     from polygraft.recipe.workshop import Workshop
-    from polygraft.store.fields import JsonValue
-    from polygraft.store.manifest import DataRecord, Manifest
     from polygraft.train.step import Step
-
-
-@dataclass(frozen=True, kw_only=True)
-class Label:
-    """What the manifests of a step's grafts tell, whatever made them."""
-
-    objective: str
-    """ "mlm", "tokens" or "sequence"."""
-    data: Sequence[DataRecord]
-    """The files that were used."""
-    members: Sequence[Manifest]
-    """The manifests of the grafts below."""
-    further: Mapping[str, JsonValue]
-    """Hyperparameters beside the training's settings."""
 
 
 def fit_by_method(
@@ -75,17 +55,7 @@ def _keep(workshop: Workshop, job: Job, outcome: Outcome, label: Label, graft: G
     # All processes ask before the first one writes.
     if workshop.processes.agree(on=is_there):
         return
-    key, sign = ("held_out_loss", -1) if label.objective == "mlm" else ("dev", 1)
-    manifest = record_training(
-        outcome.training,
-        graft=graft,
-        objective=label.objective,
-        data=label.data,
-        members=label.members,
-        step=digest,
-        scores=None if outcome.score is None else {key: sign * outcome.score},
-        further={**label.further, **outcome.facts},
-    )
+    manifest = record_outcome(outcome, graft=graft, name=graft.name, label=label, step=digest)
     if outcome.name is None:
         workshop.keep(graft, manifest)
     else:

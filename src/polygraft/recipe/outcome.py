@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,11 +11,13 @@ from polygraft.attach.graft import copy_tensors, make_graft
 from polygraft.parts.delta import Delta
 from polygraft.parts.edit import VALUE_DTYPES
 from polygraft.parts.mask import Mask
+from polygraft.recipe.record import list_scores, record_training
 
 if TYPE_CHECKING:
     from polygraft.attach.graft import Graft
     from polygraft.recipe.bench import Bench
     from polygraft.store.fields import JsonValue
+    from polygraft.store.manifest import DataRecord, Manifest
     from polygraft.train.loop import Training
 
 
@@ -87,3 +89,40 @@ def round_values(bench: Bench, graft: Graft, *, dtype: str) -> Graft:
         },
     )
     return rounded
+
+
+@dataclass(frozen=True, kw_only=True)
+class Label:
+    """What the manifests of the grafts that come out of one training tell, whatever made them."""
+
+    objective: str
+    """ "mlm", "tokens" or "sequence"."""
+    data: Sequence[DataRecord]
+    """The files that were used."""
+    members: Sequence[Manifest]
+    """The manifests of the grafts below."""
+    further: Mapping[str, JsonValue]
+    """Hyperparameters beside the training's settings."""
+
+
+def record_outcome(outcome: Outcome, *, graft: Graft, name: str, label: Label, step: str) -> Manifest:
+    """Write down how a graft came about, for the store.
+
+    Args:
+        outcome: What came out.
+        graft: What is stored of it.
+        name: What it is called in the store.
+        label: What the manifest tells beside it.
+        step: Digest of all that the values depend on.
+    """
+    manifest = record_training(
+        outcome.training,
+        graft=graft,
+        objective=label.objective,
+        data=label.data,
+        members=label.members,
+        step=step,
+        scores=None if outcome.score is None else list_scores(outcome.score, label.objective),
+        further={**label.further, **outcome.facts},
+    )
+    return dataclasses.replace(manifest, name=name)

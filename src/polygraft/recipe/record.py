@@ -65,7 +65,7 @@ def record_training(
             "plans": [str(plan) for plan in training.plans],
             **further,
         },
-        scores=_list_scores(progress.best, objective) if scores is None else scores,
+        scores=list_scores(progress.best, objective) if scores is None else scores,
         curve=tuple(_orient(point, objective) for point in progress.curve),
         cost=training.measure_cost(),
         versions=list_versions(),
@@ -83,7 +83,8 @@ def describe_scored(vocabulary: str, negatives: int) -> dict[str, JsonValue]:
     return {"vocabulary": vocabulary, "negatives": 0 if vocabulary == "full" else negatives}
 
 
-def _list_scores(best: float | None, objective: str) -> dict[str, float]:
+def list_scores(best: float | None, objective: str) -> dict[str, float]:
+    """Give a score on held-out data as manifests tell it: a loss of masked language modelling, or a score of labels."""
     if best is None:
         return {}
     return {"held_out_loss": -best} if objective == "mlm" else {"dev": best}

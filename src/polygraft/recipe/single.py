@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from polygraft.attach.graft import Graft, make_graft, rebuild_graft
 from polygraft.attach.parse import parse_plan
-from polygraft.attach.plan import Named, Stack, list_names
+from polygraft.attach.plan import list_names, stack_names
 from polygraft.recipe.corpus import ignore
 from polygraft.recipe.order import Order, check_names, hash_order
 from polygraft.recipe.record import NOTHING, describe_scored, record_training
@@ -127,11 +127,10 @@ def start(
         head=work.head,
     )
     graft = make_graft(base, order.name, parts, seed=order.settings.seed)
-    names = tuple(Named(name) for name in (*below, order.name))
     training = Training(
         base=base,
         graft=graft,
-        plans=[names[0] if len(names) == 1 else Stack(names)],
+        plans=[stack_names([*below, order.name])],
         grafts={**below, order.name: graft},
         objective=work.objective,
         settings=order.settings,

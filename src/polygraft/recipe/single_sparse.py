@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from polygraft.attach.plan import Named, Stack
+from polygraft.attach.plan import stack_names
 from polygraft.recipe.bench import Bench, Phase, hash_facts
 from polygraft.recipe.corpus import ignore
 from polygraft.recipe.imp import list_level_facts, run_imp
@@ -23,17 +23,16 @@ from polygraft.recipe.methods import (
 )
 from polygraft.recipe.movement import run_movement
 from polygraft.recipe.order import Order, hash_order
-from polygraft.recipe.outcome import Outcome
+from polygraft.recipe.outcome import Label, Outcome, record_outcome
 from polygraft.recipe.packnet import run_packnet
 from polygraft.recipe.piggyback import run_piggyback
-from polygraft.recipe.record import describe_scored, record_training
+from polygraft.recipe.record import NOTHING, describe_scored
 from polygraft.recipe.single import CHECKPOINTS, find_done, load_below, never
-from polygraft.recipe.single_data import Work, list_data, prepare
+from polygraft.recipe.single_data import list_data, prepare
 from polygraft.recipe.structured import run_structured
 from polygraft.recipe.workshop import put_once
 
 if TYPE_CHECKING:
-    from polygraft.attach.graft import Graft
     from polygraft.base.base import Base
     from polygraft.store.manifest import Manifest
     from polygraft.store.store import Store
@@ -109,12 +108,17 @@ def train_sparse(
     work = prepare(base, order, below, folder=store.folder / CHECKPOINTS, notify=notify)
     for sentence in work.sentences:
         notify(sentence)
-    names = tuple(Named(name) for name in (*below, order.name))
+    label = Label(
+        objective=order.objective,
+        data=list_data(order, work),
+        members=[graft.manifest for graft in below.values() if graft.manifest is not None],
+        further=describe_scored(order.vocabulary, order.negatives) if order.objective == "mlm" else NOTHING,
+    )
     bench = Bench(
         base=base,
         name=order.name,
         below=below,
-        plans=[names[0] if len(names) == 1 else Stack(names)],
+        plans=[stack_names([*below, order.name])],
         objective=work.objective,
         settings=order.settings,
         evaluate=work.evaluate,
@@ -126,7 +130,7 @@ def train_sparse(
         notify=notify,
     )
     for item in run_method(bench, wanted.method):
-        yield _keep(item, order, work, below, store) if isinstance(item, Outcome) else item
+        yield _keep(item, item.name or order.name, label, store) if isinstance(item, Outcome) else item
     bench.clear()
 
 
@@ -137,25 +141,13 @@ def _list_facts(method: Method) -> list[object]:
     return [describe_method(method)]
 
 
-def _keep(outcome: Outcome, order: Order, work: Work, below: Mapping[str, Graft], store: Store) -> Manifest:
+def _keep(outcome: Outcome, name: str, label: Label, store: Store) -> Manifest:
     """Store a graft that came out, once, and give its manifest."""
-    name = outcome.name or order.name
     found = store.find_step(outcome.digest, name=name)
     is_there = found is not None and found[0].name == name
+    processes = outcome.training.processes
     # All processes ask before the first one writes.
-    if outcome.training.processes.agree(on=is_there) and found is not None:
+    if processes.agree(on=is_there) and found is not None:
         return found[0]
-    facts = {**describe_scored(order.vocabulary, order.negatives)} if order.objective == "mlm" else {}
-    key, sign = ("held_out_loss", -1) if order.objective == "mlm" else ("dev", 1)
-    manifest = record_training(
-        outcome.training,
-        graft=outcome.graft,
-        objective=order.objective,
-        data=list_data(order, work),
-        members=[graft.manifest for graft in below.values() if graft.manifest is not None],
-        step=outcome.digest,
-        scores=None if outcome.score is None else {key: sign * outcome.score},
-        further={**facts, **outcome.facts},
-    )
-    manifest = replace(manifest, name=name)
-    return put_once(store, manifest, outcome.graft.tensors(), processes=outcome.training.processes)
+    manifest = record_outcome(outcome, graft=outcome.graft, name=name, label=label, step=outcome.digest)
+    return put_once(store, manifest, outcome.graft.tensors(), processes=processes)
