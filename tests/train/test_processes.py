@@ -66,6 +66,17 @@ def test_two_processes_end_as_one_with_twice_the_batches(folder: Path, path: str
 
 
 @pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="only Linux lists a process' threads there")
+def test_no_thread_of_the_group_is_left_when_the_interpreter_ends(tmp_path: Path):
+    done = launch(ROOT, "tests.train.leaving", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    for index in (0, 1):
+        threads = json.loads((tmp_path / f"{index}.json").read_text(encoding="utf-8"))
+        assert any("gloo" in name for name in threads["joined"])
+        assert not [name for name in threads["left"] if "gloo" in name]
+
+
+@pytest.mark.slow
 def test_a_stop_asked_of_one_stops_both_and_both_go_on(folder: Path):
     for index in (0, 1):
         stopped, resumed = read(folder, index, "stopped"), read(folder, index, "resumed")

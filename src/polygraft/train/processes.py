@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -88,6 +89,8 @@ class SeveralProcesses(Processes):
 
         self.launch = launch
         self.device = device
+        if not torch.distributed.is_initialized():
+            atexit.register(leave_processes)
         PartialState(cpu=device.type == "cpu", timeout=PATIENCE)
 
     @override
@@ -116,6 +119,16 @@ class SeveralProcesses(Processes):
     @override
     def wait(self) -> None:
         torch.distributed.barrier()
+
+
+def leave_processes() -> None:
+    """End this process' part of the group and the threads that serve it.
+
+    The threads hold tensors of the last messages. One that lets go of them while the interpreter is being torn down
+    ends the whole process with an abort, so they have to end before it.
+    """
+    if torch.distributed.is_initialized():
+        torch.distributed.destroy_process_group()
 
 
 def join_processes(device: torch.device) -> Processes:
