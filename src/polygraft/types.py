@@ -6,6 +6,9 @@ from dataclasses import dataclass
 from typing import Literal
 
 WeightRole = Literal["linear", "bias", "norm", "embedding", "other"]
+ProjectionRole = Literal["query", "key", "value", "output", "up", "gate", "down"]
+"""What a linear layer of a transformer's layer computes: four of the attention, and those of the feed-forward, where
+`gate` goes through the activation in families whose feed-forward has two branches, and `up` in those with one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,3 +30,17 @@ class WeightInfo:
         for axis in self.shape:
             count *= axis
         return count
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectionInfo:
+    """One linear map of a base's layer: which one it is and how large."""
+
+    layer: int
+    """Index of the layer that it is in, counted from 0."""
+    role: ProjectionRole
+    rows: int
+    """Size of what it gives."""
+    columns: int
+    """Size of what it reads."""
+    has_bias: bool = True

@@ -10,6 +10,7 @@ from tests.tiny import make_base, make_trained_graft
 
 from polygraft.attach.graft import Graft, copy_tensors, make_graft, measure_base, rebuild_graft
 from polygraft.base.base import Base
+from polygraft.base.projections import list_projections
 from polygraft.base.weights import list_weights
 from polygraft.errors import FingerprintError, GraftError, OptionError
 from polygraft.parts.bottleneck import Bottleneck
@@ -39,7 +40,13 @@ def write_manifest(base: Base, graft: Graft) -> Manifest:
 
 def test_a_graft_has_the_sizes_of_its_base(base: Base):
     assert measure_base(base) == Dimensions(
-        num_layers=3, hidden=16, embedding=10, vocab=57, norm_eps=1e-12, weights=list_weights(base)
+        num_layers=3,
+        hidden=16,
+        embedding=10,
+        vocab=57,
+        norm_eps=1e-12,
+        weights=list_weights(base),
+        projections=list_projections(base.sites),
     )
     graft = make_graft(base, "qu", [*language_graft(), HEAD])
     bottlenecks, couplings, head = 3 * (16 * 8 + 8 + 8 * 16 + 16), 2 * (5 * 2 + 2 + 2 * 5 + 5), 2 * 16 + 2

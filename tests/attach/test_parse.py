@@ -64,7 +64,8 @@ def test_spaces_versions_and_stacks_in_stacks_are_read(text: str, plan: Plan):
         ("qu + ner", "The plan 'qu + ner' has '+' where a name, a bracket or a comma was expected."),
         (
             "stak(qu, ner)",
-            "The plan 'stak(qu, ner)' uses 'stak(...)'. Known forms are stack. Did you mean 'stack'?",
+            "The plan 'stak(qu, ner)' uses 'stak(...)'. Known forms are stack, fuse, average, parallel, route. "
+            "Did you mean 'stack'?",
         ),
     ],
 )

@@ -4,47 +4,43 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Self
 
 from polygraft.attach.depth import count_layers_below
 from polygraft.attach.enter import enter_above
-from polygraft.attach.graft import Graft, check_made_for, rebuild_graft
-from polygraft.attach.hooks import Hooks, LayerReached, Pass, pick
+from polygraft.attach.hooks import Hooks, pick
+from polygraft.attach.member import Member
 from polygraft.attach.parse import parse_plan
-from polygraft.attach.plan import Named, Plan, check_names, list_names
+from polygraft.attach.plan import Named, Plan, check_names, list_ways
+from polygraft.attach.resolve import find_graft, grow_tree
+from polygraft.attach.runner import Runner
+from polygraft.attach.several import run_each, score_each, score_rows
 from polygraft.attach.weights import WeightEdits
-from polygraft.errors import GraftError, OptionError, PlanError, nearest
-from polygraft.parts.head import HeadLayers, MaskedLmLayers
-from polygraft.parts.mask import Mask
+from polygraft.errors import OptionError, PlanError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import Tensor
 
+    from polygraft.attach.graft import Graft
+    from polygraft.attach.rows import Group
     from polygraft.base.base import Base
     from polygraft.base.masked_lm_head import PretrainedHead
+    from polygraft.parts.head import HeadLayers, MaskedLmLayers
     from polygraft.store.store import Store
-
-HEADS: Mapping[str, type[nn.Module]] = {"labels": HeadLayers, "masked language modelling": MaskedLmLayers}
-"""The kinds of heads, of each of which a plan has one at most."""
-
-
-class MaskedLmHead(Protocol):
-    """What a base's own masked-LM head and a graft's have in common."""
-
-    def transform(self, hidden: Tensor) -> Tensor:
-        """Take hidden states [N, D] to the decoder's input [N, E]."""
-        ...
 
 
 class Attachment:
     """A plan in force on a base; `remove()` undoes it exactly.
+
+    A plan with a `route` or a `parallel` has several members, the ways that a row may go through it. Which row goes
+    which way is said in `rows`; rows of one member stand together in the pass, and are put back in order afterwards.
 
     Example:
         >>> with attach(base, "stack(qu, ner)", store=store) as attachment:  # doctest: +SKIP
         ...     scores = attachment.score(input_ids, attention_mask)
     """
 
-    def __init__(self, base: Base, plan: Plan | None, grafts: Sequence[Graft]) -> None:
+    def __init__(self, base: Base, plan: Plan | None, members: Sequence[Member]) -> None:
         if base.in_force:
             held = base.in_force[0]
             raise PlanError(
@@ -54,13 +50,18 @@ class Attachment:
             )
         self.base = base
         self.plan = plan
-        self.grafts = tuple(grafts)
-        self.edits = WeightEdits(base, self.grafts)
+        self.members = tuple(members)
+        self.grafts: tuple[Graft, ...] = tuple(
+            dict.fromkeys(graft for member in members for graft in member.grafts)
+        )
+        # Where rows go different ways, the weights are changed for one way at a time.
+        self.edits = WeightEdits(base, self.grafts if len(self.members) == 1 else ())
         try:
-            self.hooks = Hooks(base, self.grafts)
+            self.hooks = Hooks(base, [member.tree for member in self.members])
         except BaseException:
             self.edits.remove()
             raise
+        self.runner = Runner(base, str(self), self.members, self.hooks)
         base.in_force.append(self)
 
     def __str__(self) -> str:
@@ -81,8 +82,29 @@ class Attachment:
         if self in self.base.in_force:
             self.base.in_force.remove(self)
 
+    @property
+    def only(self) -> Member:
+        """The one way through the plan.
+
+        Raises:
+            PlanError: There are several.
+        """
+        only, *others = self.members
+        if others:
+            raise PlanError(
+                f"The plan '{self}' has {len(self.members)} ways for a row, and one was expected here. Say which row "
+                "goes which way (`rows`, `score_rows`), or attach a plan without route and parallel."
+            )
+        return only
+
     def run(
-        self, input_ids: Tensor, attention_mask: Tensor, *, layer: int = -1, at: Tensor | None = None
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        *,
+        layer: int = -1,
+        at: Tensor | None = None,
+        rows: Sequence[int] | None = None,
     ) -> Tensor:
         """Compute hidden states.
 
@@ -92,15 +114,27 @@ class Attachment:
             layer: After how many layers to stop; -1 runs all and gives the last hidden state.
             at: The only places that are asked for, [N], each `row * T + column`. For the others the last
                 layer computes its attention and nothing behind it, where its norms come after the residual sums.
+            rows: For each row the number of the plan's member that it goes through, from 0; for plans with several.
 
         Returns:
             [B, T, D], or [N, D] with `at`; what stands at padding has no meaning.
 
         Raises:
-            OptionError: The base has no such layer.
+            OptionError: The base has no such layer, or `rows` are not one member a row.
             GraftError: The pass never came by a place where a graft stands.
+            PlanError: The plan has several members, and `rows` are missing.
         """
-        return self._run(input_ids, attention_mask, layer=layer, start=0, at=at)
+        if rows is None:
+            return self.runner.run(
+                input_ids, attention_mask, layer=layer, start=0, at=at, member=self._find_number()
+            )
+
+        def run(group: Group, places: Tensor | None) -> Tensor:
+            own = group.rows.to(input_ids.device)
+            inputs = (input_ids.index_select(0, own), attention_mask.index_select(0, own))
+            return self.runner.run_group(group, *inputs, layer=layer, start=0, at=places)
+
+        return self.runner.run_rows(rows, input_ids, at, run)
 
     def run_above(
         self,
@@ -111,6 +145,7 @@ class Attachment:
         start: int,
         layer: int = -1,
         at: Tensor | None = None,
+        rows: Sequence[int] | None = None,
     ) -> Tensor:
         """Compute hidden states from those of a lower layer, as `run` does from the pieces.
 
@@ -121,6 +156,7 @@ class Attachment:
             start: After how many layers `hidden` stands.
             layer: After how many layers to stop; -1 runs all and gives the last hidden state.
             at: The only places that are asked for, as for `run`.
+            rows: The member of each row, as for `run`.
 
         Returns:
             [B, T, D], or [N, D] with `at`; what stands at padding has no meaning.
@@ -128,7 +164,13 @@ class Attachment:
         Raises:
             OptionError: The base has no such layer, or it stands below `start`.
             GraftError: The pass never came by a place where a graft stands.
+            PlanError: A member has a prompt, whose hidden states are not among those of the pieces.
         """
+        if any(member.prompts for member in self.members):
+            raise PlanError(
+                f"The plan '{self}' has a prompt, whose hidden states are not among those of a row's pieces, so a pass "
+                "cannot begin above it. Begin with the pieces."
+            )
         num_layers = self.base.sites.num_layers
         if not 1 <= start <= (num_layers - 1 if layer == -1 else layer):
             raise OptionError(
@@ -138,34 +180,35 @@ class Attachment:
             )
         if layer == start:
             return hidden if at is None else pick(hidden, at)
-        with enter_above(self.base, hidden, start=start):
-            return self._run(input_ids, attention_mask, layer=layer, start=start, at=at)
+        if rows is None:
+            with enter_above(self.base, hidden, start=start):
+                return self.runner.run(
+                    input_ids, attention_mask, layer=layer, start=start, at=at, member=self._find_number()
+                )
 
-    def _run(
-        self, input_ids: Tensor, attention_mask: Tensor, *, layer: int, start: int, at: Tensor | None
-    ) -> Tensor:
+        def run(group: Group, places: Tensor | None) -> Tensor:
+            own = group.rows.to(hidden.device)
+            inputs = (input_ids.index_select(0, own), attention_mask.index_select(0, own))
+            with enter_above(self.base, hidden.index_select(0, own), start=start):
+                return self.runner.run_group(group, *inputs, layer=layer, start=start, at=places)
+
+        return self.runner.run_rows(rows, input_ids, at, run)
+
+    def _find_number(self) -> int:
+        return self.members.index(self.only)
+
+    def count_shared_layers(self) -> int:
+        """Count the lowest layers in which all members do the same."""
         num_layers = self.base.sites.num_layers
-        if layer != -1 and not 1 <= layer <= num_layers:
-            raise OptionError(
-                f"A pass was to stop after {layer} layers, and the base '{self.base.name}' has "
-                f"{num_layers}. Expected "
-                f"-1 for all, or 1 to {num_layers}. Correct `layer`."
-            )
-        stop_after = None if layer == -1 else layer
-        narrow_in = None if at is None else (num_layers if layer == -1 else layer) - 1
-        self.hooks.current = Pass(start=start, stop_after=stop_after, wanted=at, narrow_in=narrow_in)
-        try:
-            output = self.base.model(input_ids=input_ids, attention_mask=attention_mask)
-        except LayerReached:
-            hidden = self.hooks.current.stopped
-            assert hidden is not None
-        else:
-            hidden = output.last_hidden_state
-        self._check_reached(start, stop_after)
-        is_narrow, self.hooks.current = self.hooks.current.is_narrow, Pass()
-        if at is None:
-            return hidden
-        return hidden[0] if is_narrow else pick(hidden, at)
+        shared = set.intersection(*(set(member.grafts) for member in self.members))
+        return min(
+            (
+                count_layers_below(graft, num_layers=num_layers)
+                for graft in self.grafts
+                if graft not in shared
+            ),
+            default=num_layers,
+        )
 
     def identify_below(self, depth: int) -> tuple[object, ...]:
         """Give what identifies the function of the lowest layers: the base, and the grafts there with their values.
@@ -192,27 +235,35 @@ class Attachment:
             [B, T, labels] for tokens, or [N, labels] with `at`; [B, labels] for sequences.
 
         Raises:
-            PlanError: No graft of the plan has such a head.
+            PlanError: No graft of the plan has such a head, or rows go several ways.
         """
         head = self.find_head()
         places = head.find_places(input_ids) if at is None else at
         return head(self.run(input_ids, attention_mask, layer=head.options.layer, at=places))
 
+    def score_rows(
+        self, input_ids: Tensor, attention_mask: Tensor, *, rows: Sequence[int] | None = None
+    ) -> list[Tensor]:
+        """Score labels row by row, each with the head of its own member; see `several.score_rows`."""
+        return score_rows(self, input_ids, attention_mask, rows=rows)
+
+    def score_each(self, input_ids: Tensor, attention_mask: Tensor) -> list[Tensor]:
+        """Score labels of one input by every member's head; see `several.score_each`."""
+        return score_each(self, input_ids, attention_mask)
+
+    def run_each(
+        self, input_ids: Tensor, attention_mask: Tensor, *, layer: int = -1, at: Tensor | None = None
+    ) -> list[Tensor]:
+        """Compute the hidden states of one input by every member; see `several.run_each`."""
+        return run_each(self, input_ids, attention_mask, layer=layer, at=at)
+
     def find_head(self) -> HeadLayers:
         """Give the head for tokens or sequences of the graft that has one.
 
         Raises:
-            PlanError: There is none.
+            PlanError: There is none, or rows go several ways.
         """
-        for graft in reversed(self.grafts):
-            head = graft.find_head()
-            if isinstance(head, HeadLayers):
-                return head
-        raise PlanError(
-            f"The plan '{self}' has no head for tokens or sequences, so it cannot label anything. Expected "
-            "a task "
-            "graft in it, as in stack(qu, ner). Add one."
-        )
+        return self.only.find_head()
 
     def find_labels(self) -> tuple[str, ...]:
         """Give the names of the labels that `score` scores."""
@@ -222,24 +273,13 @@ class Attachment:
         """Give the masked-LM head in force and the layer it reads: a graft's, else the base's own.
 
         Raises:
-            PlanError: Neither the plan nor the base has one.
+            PlanError: Neither the plan nor the base has one, or rows go several ways.
         """
-        for graft in reversed(self.grafts):
-            head = graft.find_head()
-            if isinstance(head, MaskedLmLayers):
-                return head, head.options.layer
-        if self.base.head is not None:
-            return self.base.head, -1
-        raise PlanError(
-            f"The plan '{self}' has no masked-LM head, and the base '{self.base.name}' brings none. "
-            "Expected a "
-            "graft with one below the language graft, as in stack(mlm, qu). Train one first."
-        )
+        return self.only.find_masked_lm_head()
 
     def find_decoder_weight(self) -> Tensor:
         """Give the weight [V, E] by which the masked-LM head in force scores pieces."""
-        head, _ = self.find_masked_lm_head()
-        return self.base.sites.word_embeddings.weight if isinstance(head, MaskedLmLayers) else head.weight
+        return self.only.find_decoder_weight()
 
     def prepare_decoding(self, selected: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Take hidden states to the decoder: transform them, and undo the invertible parts.
@@ -249,25 +289,11 @@ class Attachment:
 
         Returns:
             The decoder's input [N, E], its weight [V, E] and its bias [V] or None.
-        """
-        head, _ = self.find_masked_lm_head()
-        x = head.transform(selected)
-        for graft in reversed(self.grafts):
-            invertible = graft.find_invertible()
-            if invertible is not None:
-                x = invertible.invert(x)
-        return x, self.find_decoder_weight(), head.bias
 
-    def _check_reached(self, start: int, stop_after: int | None) -> None:
-        limit = self.base.sites.num_layers if stop_after is None else stop_after
-        expected = {place for place in self.hooks.places if start <= place[0] < limit}
-        missed = sorted(expected - self.hooks.current.reached)
-        if missed:
-            layer, name = missed[0]
-            raise GraftError(
-                f"The forward pass never came by layer {layer}, {name}, where the plan '{self}' has a graft "
-                f"({len(missed)} places missed). The base was changed by other code. Load it anew."
-            )
+        Raises:
+            PlanError: Rows go several ways, whose inverses differ: decode with each of `members` its own rows.
+        """
+        return self.only.prepare_decoding(selected)
 
 
 def attach(
@@ -298,52 +324,15 @@ def attach(
     wanted = parse_plan(plan) if isinstance(plan, str) else plan
     memory = grafts if isinstance(grafts, Mapping) else {graft.name: graft for graft in grafts}
     if wanted is None:
-        return Attachment(base, None, ())
+        return Attachment(base, None, [Member(base, None, None)])
     check_names(wanted)
-    names = list_names(wanted)
-    found = [_find_graft(base, name, wanted, memory, store, any_base=any_base) for name in names]
-    for kind, layers in HEADS.items():
-        _check_heads(wanted, found, kind=kind, layers=layers)
-    return Attachment(base, wanted, found)
+    found: dict[Named, Graft] = {}
 
+    def find(named: Named) -> Graft:
+        # Once, so that ways that share a graft share its tensors.
+        if named not in found:
+            found[named] = find_graft(base, named, wanted, memory, store, any_base=any_base)
+        return found[named]
 
-def _check_heads(plan: Plan, grafts: Sequence[Graft], *, kind: str, layers: type[nn.Module]) -> None:
-    headed = [graft for graft in grafts if isinstance(graft.find_head(), layers)]
-    names = [graft.name for graft in headed]
-    # A task that is packed over others needs their weights and not their heads: its own, the topmost, scores.
-    if len(names) > 1 and not _is_packed(headed[-1]):
-        raise PlanError(
-            f"The plan '{plan}' has {len(names)} heads for {kind}: those of {', '.join(names)}. One at most was "
-            "expected, since only one can score. Leave the other grafts out."
-        )
-
-
-def _is_packed(graft: Graft) -> bool:
-    return any(isinstance(part, Mask) and part.retrained == "some" for part in graft.parts)
-
-
-def _find_graft(
-    base: Base,
-    named: Named,
-    plan: Plan,
-    memory: Mapping[str, Graft],
-    store: Store | None,
-    *,
-    any_base: bool,
-) -> Graft:
-    if named.name in memory and named.version is None:
-        graft = memory[named.name]
-        if not any_base:
-            check_made_for(base, graft)
-        return graft
-    known = sorted({*memory, *(store.names() if store is not None else ())})
-    if store is None or named.name not in known:
-        place = "among the grafts given" if store is None else f"in the store {store.folder}"
-        hint = f"There are {', '.join(known[:12])}." if known else "There is none."
-        more = "Give it in `grafts`, or name its store." if store is None else store.say_listing(len(known))
-        raise PlanError(
-            f"The plan '{plan}' names '{named.name}', which is not {place}.{nearest(named.name, known)} "
-            f"{hint} {more}"
-        )
-    manifest, tensors = store.get(named.name, version=named.version)
-    return rebuild_graft(base, manifest, tensors, any_base=any_base)
+    ways = [(way, None if way is None else grow_tree(base, way, find)) for way in list_ways(wanted)]
+    return Attachment(base, wanted, [Member(base, way, tree) for way, tree in ways])

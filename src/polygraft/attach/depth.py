@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from polygraft.parts.bottleneck import BottleneckLayers
 from polygraft.parts.edit import EditLayers
 from polygraft.parts.head import HeadLayers, MaskedLmLayers
+from polygraft.parts.reach import list_touched_layers
 
 if TYPE_CHECKING:
     from polygraft.attach.graft import Graft
@@ -28,8 +28,9 @@ def count_layers_below(graft: Graft, *, num_layers: int) -> int:
     """
     lowest = num_layers
     for layers in graft.layers.children():
-        if isinstance(layers, BottleneckLayers):
-            lowest = min(lowest, *(index for index, _ in layers.list_places()))
+        touched = list_touched_layers(layers)
+        if touched is not None:
+            lowest = min(lowest, *touched)
         elif isinstance(layers, HeadLayers | MaskedLmLayers):
             reads = layers.options.layer
             lowest = min(lowest, num_layers if reads == -1 else reads)

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from polygraft.base.projections import list_projections
 from polygraft.base.weights import list_weights
 from polygraft.errors import FingerprintError, GraftError, PolygraftError, nearest
 from polygraft.parts.edit import EditLayers
 from polygraft.parts.head import Head, HeadLayers, MaskedLmLayers
-from polygraft.parts.invertible import InvertibleLayers
 from polygraft.parts.part import Dimensions, Part
+from polygraft.parts.reach import EmbeddingLayers
 from polygraft.parts.table import make_part
 
 if TYPE_CHECKING:
@@ -51,10 +52,10 @@ class Graft:
                 return layers
         return None
 
-    def find_invertible(self) -> InvertibleLayers | None:
+    def find_invertible(self) -> EmbeddingLayers | None:
         """Give the graft's invertible layers, or None."""
         for layers in self.layers.children():
-            if isinstance(layers, InvertibleLayers):
+            if isinstance(layers, EmbeddingLayers):
                 return layers
         return None
 
@@ -74,6 +75,7 @@ def measure_base(base: Base) -> Dimensions:
         vocab=sites.vocab,
         norm_eps=sites.norm_eps,
         weights=list_weights(base),
+        projections=list_projections(base.sites),
     )
 
 

@@ -7,13 +7,23 @@ is global. Every hook is removed with the attachment, and the base is again what
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
+from polygraft.attach.acts import EmbeddingAct, SublayerAct
+from polygraft.attach.linear import LinearHooks
+from polygraft.attach.passes import Pass, Place, bound_places
+from polygraft.attach.prefixes import PrefixHooks
+from polygraft.attach.tree import Step, Tree, localise, walk_grafts
 from polygraft.errors import GraftError
-from polygraft.parts.bottleneck import BottleneckLayers, SublayerState
+from polygraft.parts.reach import (
+    EmbeddingLayers,
+    MixingLayers,
+    PromptLayers,
+    SublayerLayers,
+    list_touched_layers,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -23,33 +33,9 @@ if TYPE_CHECKING:
     from polygraft.base.base import Base
     from polygraft.base.sites import Sublayer, SublayerName
 
-Place = tuple[int, str]
-
 
 class LayerReached(Exception):  # noqa: N818
     """Ends a forward pass at the layer whose output was asked for; never leaves `attach`."""
-
-
-@dataclass(kw_only=True)
-class Pass:
-    """What one forward pass has seen so far."""
-
-    inputs: dict[Place, Tensor] = field(default_factory=dict)
-    """The residual input of each sublayer with a bottleneck."""
-    reached: set[Place] = field(default_factory=set)
-    """The places that were corrected."""
-    start: int = 0
-    """The number of layers that are left out, because what they give is known."""
-    stop_after: int | None = None
-    """The number of layers to run; None runs all."""
-    stopped: Tensor | None = None
-    """The output [B, T, D] of the layer where the pass was ended."""
-    wanted: Tensor | None = None
-    """Places [N] among the B T tokens whose hidden states alone are asked for; None asks for all."""
-    narrow_in: int | None = None
-    """The layer that goes on with the wanted places alone once its attention has mixed all of them."""
-    is_narrow: bool = False
-    """Whether it has done so: hidden states are [1, N, D] from there on."""
 
 
 def identity(x: Tensor) -> Tensor:
@@ -63,14 +49,21 @@ def pick(hidden: Tensor, places: Tensor) -> Tensor:
 
 
 class Hooks:
-    """All hooks of one attachment."""
+    """All hooks of one attachment.
 
-    def __init__(self, base: Base, grafts: Sequence[Graft]) -> None:
+    Args:
+        base: The base.
+        members: What each row may go through; one for all rows in most plans, None for the bare base.
+    """
+
+    def __init__(self, base: Base, members: Sequence[Tree | None]) -> None:
         self.current = Pass()
-        self.places: dict[Place, list[BottleneckLayers]] = {}
+        self.places: set[Place] = set()
+        """Where a graft acts; a pass that comes by the layer must come by the place."""
         self.handles: list[RemovableHandle] = []
+        self.prefixes: PrefixHooks | None = None
         try:
-            self._hook_all(base, grafts)
+            self._hook_all(base, members)
         except BaseException:
             self.remove()
             raise
@@ -80,16 +73,25 @@ class Hooks:
         for handle in self.handles:
             handle.remove()
         self.handles.clear()
+        if self.prefixes is not None:
+            self.prefixes.remove()
 
-    def _hook_all(self, base: Base, grafts: Sequence[Graft]) -> None:
-        self._hook_embeddings(base, grafts)
-        for graft in grafts:
-            for layers in graft.layers.children():
-                if isinstance(layers, BottleneckLayers):
-                    for place in layers.list_places():
-                        self.places.setdefault(place, []).append(layers)
-        for place, stacked in self.places.items():
-            self._hook_sublayer(base, place, stacked)
+    def get_current(self) -> Pass:
+        """Give the pass in progress."""
+        return self.current
+
+    def _hook_all(self, base: Base, members: Sequence[Tree | None]) -> None:
+        trees = [tree for tree in members if tree is not None]
+        grafts = list(dict.fromkeys(graft for tree in trees for graft in walk_grafts(tree)))
+        _check_layers(base, grafts)
+        self._hook_prompts(base, members)
+        self._hook_embeddings(base, members)
+        for place in list_sublayers(grafts):
+            self._hook_sublayer(base, place, _localise_all(members, _make_finder(place)))
+        linear = LinearHooks(base, members, grafts, current=self.get_current)
+        self.handles += linear.handles
+        self.prefixes = PrefixHooks(base, members, grafts, current=self.get_current)
+        self.places |= linear.places | self.prefixes.places
         # Below the lowest layer a family may look back at all tokens (DeBERTa's convolution).
         for index in range(1, base.sites.num_layers):
             norm = base.sites.sublayer(index, "attention").norm
@@ -103,49 +105,63 @@ class Hooks:
             last = base.sites.layers[-1]
             self.handles.append(last.register_forward_hook(self._make_stop_after(base.sites.num_layers)))
 
-    def _hook_embeddings(self, base: Base, grafts: Sequence[Graft]) -> None:
-        for graft in grafts:
-            invertible = graft.find_invertible()
-            if invertible is not None:
-                handle = base.sites.embeddings.register_forward_hook(self._make_embeddings_hook(invertible))
-                self.handles.append(handle)
+    def _hook_prompts(self, base: Base, members: Sequence[Tree | None]) -> None:
+        stacked = [
+            []
+            if tree is None
+            else [each for graft in walk_grafts(tree) for each in _find_layers(graft, PromptLayers)]
+            for tree in members
+        ]
+        if not any(stacked):
+            return
 
-    def _make_embeddings_hook(self, invertible: nn.Module) -> Callable[..., Tensor]:
-        def change(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-            return output if self.current.start else invertible(output)
-
-        return change
-
-    def _hook_sublayer(self, base: Base, place: Place, stacked: list[BottleneckLayers]) -> None:
-        index, name = place
-        if index >= base.sites.num_layers:
-            raise GraftError(
-                f"A graft of the plan stands in layer {index}, and the base '{base.name}' has the layers 0 to "
-                f"{base.sites.num_layers - 1}. The graft was made for a base of more layers. Load the base it was "
-                "made for."
+        def put(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+            found = [] if self.current.segments is not None else stacked[self.current.member]
+            if not found or self.current.start:
+                return output
+            prompt = torch.cat([cast("PromptLayers", layers).make_prompt() for layers in found]).to(
+                output.dtype
             )
+            return torch.cat([prompt.expand(len(output), -1, -1), output[:, len(prompt) :]], dim=1)
+
+        self.handles.append(base.sites.word_embeddings.register_forward_hook(put))
+
+    def _hook_embeddings(self, base: Base, members: Sequence[Tree | None]) -> None:
+        steps = _localise_all(members, lambda graft: _find_layers(graft, EmbeddingLayers))
+        if all(step is None for step in steps):
+            return
+
+        def change(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
+            return output if self.current.start else self.current.change(steps, output, act=EmbeddingAct)
+
+        self.handles.append(base.sites.embeddings.register_forward_hook(change))
+
+    def _hook_sublayer(self, base: Base, place: Place, steps: Sequence[Step | None]) -> None:
+        index, name = place
         sublayer = base.sites.sublayer(index, cast("SublayerName", name))
+        self.places.add(place)
 
         def keep_input(_: nn.Module, arguments: tuple[Any, ...]) -> None:
             self.current.inputs[place] = arguments[0]
 
         def correct(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-            return self._correct(place, sublayer, stacked, output)
+            return self._correct(place, sublayer, steps, output)
 
-        self.handles.append(sublayer.input.register_forward_pre_hook(keep_input))
+        self.handles.append(sublayer.input.register_forward_pre_hook(keep_input, prepend=True))
         self.handles.append(sublayer.output.register_forward_hook(correct))
 
     def _correct(
-        self, place: Place, sublayer: Sublayer, stacked: list[BottleneckLayers], output: Tensor
+        self, place: Place, sublayer: Sublayer, steps: Sequence[Step | None], output: Tensor
     ) -> Tensor:
         inp = self.current.inputs.pop(place)
         # The norm's own forward, not a call: a call would run its hooks a second time.
         norm: Callable[[Tensor], Tensor] = identity if sublayer.norm is None else sublayer.norm.forward
-        h = output
-        for layers in stacked:
-            h = layers.correct(place, SublayerState(h=h, origin=output, inp=inp, norm=norm))
+
+        def act(origin: Tensor, own_inp: Tensor) -> SublayerAct:
+            return SublayerAct(place, origin=origin, inp=own_inp, norm=norm)
+
         self.current.reached.add(place)
-        return h
+        return self.current.change(steps, output, inp, act=act)
 
     def _make_narrowing(self, index: int) -> Callable[..., Tensor]:
         def narrow(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
@@ -154,6 +170,11 @@ class Hooks:
                 return output
             wanted = self.current.wanted
             assert wanted is not None
+            if self.current.segments is not None:
+                num_tokens = output.shape[1]
+                self.current.narrow_bounds = bound_places(
+                    wanted, self.current.segments, num_tokens=num_tokens
+                )
             self.current.is_narrow = True
             return pick(output, wanted)[None]
 
@@ -175,3 +196,50 @@ class Hooks:
         if self.current.stop_after == count:
             self.current.stopped = hidden
             raise LayerReached
+
+
+def list_sublayers(grafts: Sequence[Graft]) -> list[Place]:
+    """List the sublayers that grafts correct, lowest first."""
+    found = {
+        place
+        for graft in grafts
+        for layers in graft.layers.children()
+        if isinstance(layers, SublayerLayers | MixingLayers)
+        for place in layers.list_places()
+    }
+    return sorted(found)
+
+
+def _localise_all(
+    members: Sequence[Tree | None], find: Callable[[Graft], Sequence[nn.Module]]
+) -> list[Step | None]:
+    return [None if tree is None else localise(tree, find=find) for tree in members]
+
+
+def _make_finder(place: Place) -> Callable[[Graft], list[nn.Module]]:
+    def find(graft: Graft) -> list[nn.Module]:
+        return [
+            layers
+            for layers in graft.layers.children()
+            if isinstance(layers, SublayerLayers | MixingLayers) and place in layers.list_places()
+        ]
+
+    return find
+
+
+def _find_layers(graft: Graft, kind: type[nn.Module]) -> list[nn.Module]:
+    return [layers for layers in graft.layers.children() if isinstance(layers, kind)]
+
+
+def _check_layers(base: Base, grafts: Sequence[Graft]) -> None:
+    num_layers = base.sites.num_layers
+    for graft in grafts:
+        for layers in graft.layers.children():
+            # The lowest of those that the base does not have.
+            index = min((each for each in list_touched_layers(layers) or () if each >= num_layers), default=0)
+            if index >= num_layers:
+                raise GraftError(
+                    f"A graft of the plan stands in layer {index}, and the base '{base.name}' has the layers 0 to "
+                    f"{num_layers - 1}. The graft was made for a base of more layers. Load the base it was "
+                    "made for."
+                )

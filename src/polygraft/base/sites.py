@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, cast
 
 from polygraft.errors import BaseModelError, nearest
+from polygraft.types import ProjectionRole
 
 if TYPE_CHECKING:
     from torch import nn
@@ -63,6 +64,8 @@ class Family:
     """Whether a norm follows the last layer: then the last hidden state is not the last layer's output."""
     layers_give_weights: bool = False
     """Whether a layer gives a pair: its output, and the weights of its attention or None."""
+    position_roles: tuple[ProjectionRole, ...] = ()
+    """The linear maps that embeddings of relative positions go through as well."""
     config_keys: tuple[str, ...] = ()
     """What of the family's configuration changes its outputs and no weight's shape, beside the usual."""
 
@@ -162,6 +165,7 @@ FAMILIES: tuple[Family, ...] = (
             ),
         ),
         layers_give_weights=True,
+        position_roles=("query", "key"),
         config_keys=(
             "relative_attention",
             "max_relative_positions",
@@ -250,6 +254,11 @@ class Sites:
     def has_last_norm(self) -> bool:
         """Whether a norm follows the last layer."""
         return self.family.last_norm
+
+    @property
+    def position_roles(self) -> tuple[ProjectionRole, ...]:
+        """The linear maps that embeddings of relative positions go through as well, which belong to no row."""
+        return self.family.position_roles
 
     @property
     def num_layers(self) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -20,28 +19,12 @@ from polygraft.parts.part import (
     find_layers,
     make_linear,
 )
+from polygraft.parts.reach import SublayerLayers, SublayerState
 
 PLACEMENTS = ("ffn", "attention+ffn", "parallel")
 SEMANTICS = ("adapterhub", "paper")
 INITS = ("identity", "bert")
 BERT_STD = 0.02
-
-
-@dataclass(frozen=True, kw_only=True)
-class SublayerState:
-    """What a bottleneck may look at when a sublayer has computed its output.
-
-    All tensors are [B, T, D].
-    """
-
-    h: Tensor
-    """The sublayer's output, with the corrections of the grafts before this one."""
-    origin: Tensor
-    """The sublayer's own output, without any correction."""
-    inp: Tensor
-    """The sublayer's residual input."""
-    norm: Callable[[Tensor], Tensor]
-    """The frozen LayerNorm over `h + inp` (post-norm), or the identity (pre-norm)."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +108,7 @@ class BottleneckLayer(nn.Module):
         return apply_linear(self.up, self.activation(apply_linear(self.down, x)))
 
 
-class BottleneckLayers(nn.Module):
+class BottleneckLayers(SublayerLayers):
     """The bottlenecks of one graft in all layers of a base."""
 
     def __init__(self, options: Bottleneck, *, dimensions: Dimensions, generator: torch.Generator) -> None:
@@ -144,12 +127,12 @@ class BottleneckLayers(nn.Module):
             }
         )
 
+    @override
     def list_places(self) -> list[tuple[int, str]]:
-        """List (layer, sublayer) of every bottleneck, lowest first."""
         return [(int(layer), name) for layer, row in self.layers.items() for name in _keys(row)]
 
+    @override
     def correct(self, place: tuple[int, str], state: SublayerState) -> Tensor:
-        """Give the sublayer's output with this graft's correction, [B, T, D]."""
         layer, name = place
         bottleneck = self.layers[str(layer)].get_submodule(name)
         placement = self.options.placement

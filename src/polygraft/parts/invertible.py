@@ -13,6 +13,7 @@ from typing_extensions import override
 from polygraft.errors import OptionError
 from polygraft.parts.activation import find_activation
 from polygraft.parts.part import Dimensions, Part, apply_linear, check_width, make_linear
+from polygraft.parts.reach import EmbeddingLayers
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +63,7 @@ class Coupling(nn.Module):
         return apply_linear(self.up, self.activation(apply_linear(self.down, x)))
 
 
-class InvertibleLayers(nn.Module):
+class InvertibleLayers(EmbeddingLayers):
     """F and G of one graft."""
 
     def __init__(self, options: Invertible, *, embedding: int, generator: torch.Generator) -> None:
@@ -74,15 +75,15 @@ class InvertibleLayers(nn.Module):
         self.F = Coupling(size=half, width=width, activation=activation, generator=generator)
         self.G = Coupling(size=half, width=width, activation=activation, generator=generator)
 
+    @override
     def forward(self, x: Tensor) -> Tensor:
-        """Change embeddings [..., E]."""
         x1, x2 = x.chunk(2, dim=-1)
         y1 = x1 + self.F(x2)
         y2 = x2 + self.G(y1)
         return torch.cat([y1, y2], dim=-1)
 
+    @override
     def invert(self, y: Tensor) -> Tensor:
-        """Undo `forward` on [..., E]."""
         y1, y2 = y.chunk(2, dim=-1)
         x2 = y2 - self.G(y1)
         x1 = y1 - self.F(x2)

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from polygraft.errors import OptionError, nearest
-from polygraft.types import WeightInfo
+from polygraft.types import ProjectionInfo, WeightInfo
 
 MOST_TIMES = 8
 """How many times as wide as what it reads a part may be: the narrow middle is the point of it."""
@@ -37,6 +37,8 @@ class Dimensions:
     """What the base's LayerNorms add to the variance."""
     weights: tuple[WeightInfo, ...] = ()
     """The base's own weights, in order."""
+    projections: tuple[ProjectionInfo, ...] = ()
+    """The linear maps of its layers, in order."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,136 @@
+"""One way through a plan: grafts in their order, and the heads among them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+from typing_extensions import override
+
+from polygraft.attach.tree import walk_grafts
+from polygraft.errors import PlanError
+from polygraft.parts.edit import EditLayers
+from polygraft.parts.head import HeadLayers, MaskedLmLayers
+from polygraft.parts.reach import EmbeddingLayers, ProjectionLayers, PromptLayers
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from polygraft.attach.graft import Graft
+    from polygraft.attach.plan import Plan
+    from polygraft.attach.tree import Tree
+    from polygraft.base.base import Base
+    from polygraft.base.masked_lm_head import PretrainedHead
+
+
+Kind = TypeVar("Kind")
+
+
+class MaskedLmHead(Protocol):
+    """What a base's own masked-LM head and a graft's have in common."""
+
+    def transform(self, hidden: Tensor) -> Tensor:
+        """Take hidden states [N, D] to the decoder's input [N, E]."""
+        ...
+
+
+class Member:
+    """What a row goes through.
+
+    Args:
+        base: The base.
+        plan: The way as a plan; None is the bare base.
+        tree: The same with its grafts.
+    """
+
+    def __init__(self, base: Base, plan: Plan | None, tree: Tree | None) -> None:
+        self.base = base
+        self.plan = plan
+        self.tree = tree
+        self.grafts: tuple[Graft, ...] = () if tree is None else tuple(walk_grafts(tree))
+
+    @override
+    def __str__(self) -> str:
+        return "no graft" if self.plan is None else str(self.plan)
+
+    @property
+    def prompts(self) -> list[PromptLayers]:
+        """What the grafts put before the pieces of a row, first what comes first."""
+        return self._list_layers(PromptLayers)
+
+    @property
+    def edits_weights(self) -> bool:
+        """Whether a graft changes the base's own weights."""
+        return bool(self._list_layers(EditLayers))
+
+    @property
+    def needs_own_pass(self) -> bool:
+        """Whether its rows cannot be in one pass with those of others."""
+        roles = self.base.sites.position_roles
+        return (
+            self.edits_weights
+            or bool(self.prompts)
+            or any(
+                role in roles
+                for layers in self._list_layers(ProjectionLayers)
+                for _, role in (*layers.list_outputs(), *layers.list_inputs())
+            )
+        )
+
+    def _list_layers(self, kind: type[Kind]) -> list[Kind]:
+        return [
+            layers for graft in self.grafts for layers in graft.layers.children() if isinstance(layers, kind)
+        ]
+
+    def find_head(self) -> HeadLayers:
+        """Give the head for tokens or sequences of the graft that has one.
+
+        Raises:
+            PlanError: There is none.
+        """
+        for graft in reversed(self.grafts):
+            head = graft.find_head()
+            if isinstance(head, HeadLayers):
+                return head
+        raise PlanError(
+            f"The plan '{self}' has no head for tokens or sequences, so it cannot label anything. Expected "
+            "a task "
+            "graft in it, as in stack(qu, ner). Add one."
+        )
+
+    def find_masked_lm_head(self) -> tuple[MaskedLmLayers | PretrainedHead, int]:
+        """Give the masked-LM head in force and the layer it reads: a graft's, else the base's own.
+
+        Raises:
+            PlanError: Neither the plan nor the base has one.
+        """
+        for graft in reversed(self.grafts):
+            head = graft.find_head()
+            if isinstance(head, MaskedLmLayers):
+                return head, head.options.layer
+        if self.base.head is not None:
+            return self.base.head, -1
+        raise PlanError(
+            f"The plan '{self}' has no masked-LM head, and the base '{self.base.name}' brings none. "
+            "Expected a "
+            "graft with one below the language graft, as in stack(mlm, qu). Train one first."
+        )
+
+    def find_decoder_weight(self) -> Tensor:
+        """Give the weight [V, E] by which the masked-LM head in force scores pieces."""
+        head, _ = self.find_masked_lm_head()
+        return self.base.sites.word_embeddings.weight if isinstance(head, MaskedLmLayers) else head.weight
+
+    def prepare_decoding(self, selected: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Take hidden states to the decoder: transform them, and undo the invertible parts.
+
+        Args:
+            selected: Hidden states of the layer that the masked-LM head reads, [N, D].
+
+        Returns:
+            The decoder's input [N, E], its weight [V, E] and its bias [V] or None.
+        """
+        head, _ = self.find_masked_lm_head()
+        x = head.transform(selected)
+        for layers in reversed(self._list_layers(EmbeddingLayers)):
+            x = layers.invert(x)
+        return x, self.find_decoder_weight(), head.bias

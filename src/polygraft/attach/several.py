@@ -1,0 +1,114 @@
+"""Several ways through a plan at once: each row its own, or every row all of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+
+from polygraft.attach.hooks import pick
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from polygraft.attach.attach import Attachment
+
+
+def run_each(
+    attachment: Attachment,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    *,
+    layer: int = -1,
+    at: Tensor | None = None,
+) -> list[Tensor]:
+    """Compute the hidden states of one input by every member; what is below all differences is computed once.
+
+    Args:
+        input_ids: Pieces, [B, T].
+        attention_mask: 1 for pieces, 0 for padding, [B, T].
+        layer: After how many layers to stop, as for `run`.
+        at: The only places that are asked for, as for `run`.
+
+    Returns:
+        For each member what `run` gives.
+    """
+    num_rows, num_tokens = input_ids.shape
+    count = len(attachment.members)
+    depth = attachment.count_shared_layers()
+    last = attachment.base.sites.num_layers if layer == -1 else layer
+    rows = [number for number in range(count) for _ in range(num_rows)]
+    inputs = (input_ids.repeat(count, 1), attention_mask.repeat(count, 1))
+    places = None
+    if at is not None:
+        places = torch.cat([at + number * num_rows * num_tokens for number in range(count)])
+    if 0 < depth < last and not any(member.prompts for member in attachment.members):
+        shared = attachment.run(input_ids, attention_mask, layer=depth, rows=[0] * num_rows)
+        hidden = shared.repeat(count, 1, 1)
+        result = attachment.run_above(hidden, *inputs, start=depth, layer=layer, at=places, rows=rows)
+    else:
+        result = attachment.run(*inputs, layer=layer, at=places, rows=rows)
+    return list(result.chunk(count))
+
+
+def score_rows(
+    attachment: Attachment, input_ids: Tensor, attention_mask: Tensor, *, rows: Sequence[int] | None = None
+) -> list[Tensor]:
+    """Score labels row by row, each with the head of its own member.
+
+    Args:
+        input_ids: Pieces, [B, T].
+        attention_mask: 1 for pieces, 0 for padding, [B, T].
+        rows: The member of each row, as for `run`; None where there is one.
+
+    Returns:
+        For each row [T, labels] for tokens, or [labels] for sequences.
+
+    Raises:
+        PlanError: A member that a row goes through has no head for labels.
+    """
+    owners = [attachment.members.index(attachment.only)] * len(input_ids) if rows is None else list(rows)
+    heads = {number: attachment.members[number].find_head() for number in sorted(set(owners))}
+    scores: list[Tensor | None] = [None] * len(owners)
+    for layer in dict.fromkeys(head.options.layer for head in heads.values()):
+        own = [row for row, owner in enumerate(owners) if heads[owner].options.layer == layer]
+        index = torch.tensor(own, device=input_ids.device)
+        hidden = attachment.run(
+            input_ids.index_select(0, index),
+            attention_mask.index_select(0, index),
+            layer=layer,
+            rows=[owners[row] for row in own],
+        )
+        for row, states in zip(own, hidden, strict=True):
+            head = heads[owners[row]]
+            ids = input_ids[row : row + 1]
+            places = head.find_places(ids)
+            scores[row] = head(states[None] if places is None else pick(states[None], places))[0]
+    return [score for score in scores if score is not None]
+
+
+def score_each(attachment: Attachment, input_ids: Tensor, attention_mask: Tensor) -> list[Tensor]:
+    """Score labels of one input by every member's head; what is below all differences is computed once.
+
+    Args:
+        input_ids: Pieces, [B, T].
+        attention_mask: 1 for pieces, 0 for padding, [B, T].
+
+    Returns:
+        For each member what `score` gives.
+
+    Raises:
+        PlanError: A member has no head for labels.
+    """
+    heads = [member.find_head() for member in attachment.members]
+    hidden: dict[int, list[Tensor]] = {}
+    scores: list[Tensor] = []
+    for number, head in enumerate(heads):
+        layer = head.options.layer
+        if layer not in hidden:
+            hidden[layer] = run_each(attachment, input_ids, attention_mask, layer=layer)
+        states = hidden[layer][number]
+        places = head.find_places(input_ids)
+        scores.append(head(states if places is None else pick(states, places)))
+    return scores

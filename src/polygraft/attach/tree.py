@@ -1,0 +1,135 @@
+"""A plan with its grafts: who changes what comes by at a place, and in which order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from polygraft.attach.graft import Graft
+
+
+@dataclass(frozen=True, eq=False)
+class Leaf:
+    """One graft."""
+
+    graft: Graft
+
+
+@dataclass(frozen=True, eq=False)
+class Chain:
+    """One after the other, the first one first."""
+
+    members: tuple[Tree, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Mean:
+    """All from the same input, their outputs averaged."""
+
+    members: tuple[Tree, ...]
+    weights: tuple[float, ...]
+    """One a member; their sum is 1."""
+
+
+@dataclass(frozen=True, eq=False)
+class Fused:
+    """All from the same input, their outputs mixed by what a fusion's graft has learned."""
+
+    members: tuple[Tree, ...]
+    graft: Graft
+
+
+Tree = Leaf | Chain | Mean | Fused
+
+
+class Act(Protocol):
+    """What layers do at one place."""
+
+    def apply(self, layers: nn.Module, h: Tensor) -> Tensor:
+        """Change what comes by."""
+        ...
+
+    def mix(self, layers: nn.Module, h: Tensor, outputs: Sequence[Tensor]) -> Tensor:
+        """Mix the outputs that several members made of what comes by."""
+        ...
+
+
+Step = Callable[[Tensor, Act], Tensor]
+"""Changes what comes by at one place."""
+
+
+def walk_grafts(tree: Tree) -> Iterator[Graft]:
+    """Go through the grafts of a tree, lowest first; that of a fusion comes after its members."""
+    if isinstance(tree, Leaf):
+        yield tree.graft
+        return
+    for member in tree.members:
+        yield from walk_grafts(member)
+    if isinstance(tree, Fused):
+        yield tree.graft
+
+
+def localise(tree: Tree, *, find: Callable[[Graft], Sequence[nn.Module]]) -> Step | None:
+    """Give what a tree does at one place, or None where it does nothing.
+
+    Args:
+        tree: The tree.
+        find: Gives the layers of a graft that are at the place.
+    """
+    if isinstance(tree, Leaf):
+        found = find(tree.graft)
+        return _make_leaf(found) if found else None
+    steps = [localise(member, find=find) for member in tree.members]
+    if all(step is None for step in steps):
+        return None
+    if isinstance(tree, Chain):
+        return _make_chain([step for step in steps if step is not None])
+    if isinstance(tree, Mean):
+        return _make_mean(steps, tree.weights)
+    # Where the fusion has no layers of its own its members do nothing: what they gave could not be mixed.
+    mixing = find(tree.graft)
+    return _make_fusion(steps, mixing[0]) if mixing else None
+
+
+def _make_leaf(found: Sequence[nn.Module]) -> Step:
+    def step(h: Tensor, act: Act) -> Tensor:
+        for layers in found:
+            h = act.apply(layers, h)
+        return h
+
+    return step
+
+
+def _make_chain(steps: Sequence[Step]) -> Step:
+    if len(steps) == 1:
+        return steps[0]
+
+    def step(h: Tensor, act: Act) -> Tensor:
+        for each in steps:
+            h = each(h, act)
+        return h
+
+    return step
+
+
+def _make_mean(steps: Sequence[Step | None], weights: Sequence[float]) -> Step:
+    def step(h: Tensor, act: Act) -> Tensor:
+        # Around what comes by, so that members that do nothing here cost nothing and change nothing.
+        total = h
+        for each, weight in zip(steps, weights, strict=True):
+            if each is not None:
+                total = total + (each(h, act) - h) * weight
+        return total
+
+    return step
+
+
+def _make_fusion(steps: Sequence[Step | None], mixing: nn.Module) -> Step:
+    def step(h: Tensor, act: Act) -> Tensor:
+        return act.mix(mixing, h, [h if each is None else each(h, act) for each in steps])
+
+    return step
