@@ -63,6 +63,11 @@ class Member:
         return bool(self._list_layers(EditLayers))
 
     @property
+    def learns(self) -> bool:
+        """Whether a value of its grafts is being trained."""
+        return any(value.requires_grad for graft in self.grafts for value in graft.layers.parameters())
+
+    @property
     def needs_own_pass(self) -> bool:
         """Whether its rows cannot be in one pass with those of others."""
         roles = self.base.sites.position_roles

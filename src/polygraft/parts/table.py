@@ -8,6 +8,7 @@ from typing import Any
 from polygraft.errors import OptionError, nearest
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.delta import Delta
+from polygraft.parts.fusion import Fusion
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
 from polygraft.parts.mask import Mask
@@ -20,6 +21,7 @@ PARTS: Mapping[str, type[Part]] = {
     "delta": Delta,
     "mask": Mask,
     "scores": Scores,
+    "fusion": Fusion,
     "head": Head,
 }
 
