@@ -21,7 +21,7 @@ TRAINED = (
     "--name --train --dev --under --steps --epochs --lr --batch-tokens --warmup --patience --seed --reduction "
     f"--skip-layer --precision --recompute --compile --log-json --tracker --json {LOADED}"
 )
-LABELLED = f"{TRAINED} --head-lr-factor --head-layer --seeds --accumulate --cache --cache-gib"
+LABELLED = f"{TRAINED} --fuse --head-lr-factor --head-layer --seeds --accumulate --cache --cache-gib"
 PRUNED = " ".join(option for option in TRAINED.split() if option not in ("--reduction", "--compile"))
 COMMANDS = {
     "": "--version --traceback",
@@ -38,7 +38,7 @@ COMMANDS = {
         f"{PRUNED} --head-lr-factor --head-layer --accumulate --negatives --vocabulary --token-column --tag-column"
     ),
     "evaluate": f"FILE --plan --objective --language --task --token-column --tag-column --json {LOADED}",
-    "predict": f"[FILE] --plan --text --json {LOADED}",
+    "predict": f"[FILE] --plan --text --routed --json {LOADED}",
     "grafts": "",
     "grafts list": "--store --json",
     "grafts show": "NAME --version --densities --base --any-base --store --json",

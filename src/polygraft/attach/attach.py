@@ -11,7 +11,7 @@ from polygraft.attach.enter import enter_above
 from polygraft.attach.hooks import Hooks, pick
 from polygraft.attach.member import Member
 from polygraft.attach.parse import parse_plan
-from polygraft.attach.plan import Named, Plan, check_names, list_ways
+from polygraft.attach.plan import Named, Plan, check_names, is_stack, list_ways
 from polygraft.attach.resolve import find_graft, grow_tree
 from polygraft.attach.runner import Runner
 from polygraft.attach.several import run_each, score_each, score_rows
@@ -218,9 +218,12 @@ class Attachment:
         """
         num_layers = self.base.sites.num_layers
         below = [graft for graft in self.grafts if count_layers_below(graft, num_layers=num_layers) < depth]
-        # A tensor counts its changes itself.
-        return self.base, *(
-            (graft, sum(value._version for value in graft.layers.parameters())) for graft in below
+        # How they combine matters where they do not only stand on each other. A tensor counts its changes itself.
+        shape = None if self.plan is None or is_stack(self.plan) else str(self.plan)
+        return (
+            self.base,
+            shape,
+            *((graft, sum(value._version for value in graft.layers.parameters())) for graft in below),
         )
 
     def score(self, input_ids: Tensor, attention_mask: Tensor, *, at: Tensor | None = None) -> Tensor:

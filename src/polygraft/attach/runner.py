@@ -104,8 +104,8 @@ class Runner:
             if torch.is_grad_enabled() and member.learns:
                 raise PlanError(
                     f"The plan '{self.name}' was to train '{member}' in a batch of several ways, and a graft of "
-                    "it changes the base's own weights, which are what they were again before the gradients come. Train "
-                    "it by itself."
+                    "it changes the base's own weights, which are what they were again before the gradients come. "
+                    "Train it by itself."
                 )
             return self.run(
                 input_ids, attention_mask, layer=layer, start=start, at=at, member=group.member, group=group

@@ -16,6 +16,14 @@ UnderOption = Annotated[
     str | None,
     typer.Option("--under", metavar="PLAN", help="Frozen grafts below the new one, as in 'stack(en)'."),
 ]
+FuseOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fuse",
+        metavar="PLAN",
+        help="Learn to mix frozen grafts (AdapterFusion) instead of a bottleneck; give it once a graft.",
+    ),
+]
 StepsOption = Annotated[
     int | None, typer.Option("--steps", min=1, metavar="N", help="Number of updates; this or --epochs.")
 ]

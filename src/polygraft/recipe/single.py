@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from polygraft.attach.graft import Graft, make_graft, rebuild_graft
-from polygraft.attach.parse import parse_plan
-from polygraft.attach.plan import list_names, stack_names
 from polygraft.recipe.corpus import ignore
-from polygraft.recipe.order import Order, check_names, hash_order
+from polygraft.recipe.order import Order, check_names, hash_order, list_below, plan_training
 from polygraft.recipe.record import NOTHING, describe_scored, record_training
 from polygraft.recipe.single_data import Work, list_data, prepare
 from polygraft.recipe.single_parts import list_parts
@@ -125,12 +123,13 @@ def start(
         skip_layers=work.skip_layers,
         invertible=order.invertible,
         head=work.head,
+        fuses=bool(order.fuse),
     )
     graft = make_graft(base, order.name, parts, seed=order.settings.seed)
     training = Training(
         base=base,
         graft=graft,
-        plans=[stack_names([*below, order.name])],
+        plans=[plan_training(order)],
         grafts={**below, order.name: graft},
         objective=work.objective,
         settings=order.settings,
@@ -164,7 +163,7 @@ def load_below(base: Base, order: Order, store: Store, *, any_base: bool) -> dic
     """Load the grafts below the new one, lowest first."""
     check_names(order)
     grafts: dict[str, Graft] = {}
-    for named in () if order.under is None else list_names(parse_plan(order.under)):
+    for named in list_below(order):
         manifest, tensors = store.get(named.name, version=named.version)
         grafts[named.name] = rebuild_graft(base, manifest, tensors, any_base=any_base)
     return grafts

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from polygraft.errors import OptionError, PlanError
 from polygraft.parts.bottleneck import Bottleneck, BottleneckLayers
+from polygraft.parts.fusion import Fusion
 from polygraft.parts.head import Head, MaskedLmLayers
 from polygraft.parts.invertible import Invertible
 
@@ -17,7 +18,13 @@ if TYPE_CHECKING:
 
 
 def list_parts(
-    name: str, *, reduction: float, skip_layers: Sequence[int], invertible: bool, head: Head | None
+    name: str,
+    *,
+    reduction: float,
+    skip_layers: Sequence[int],
+    invertible: bool,
+    head: Head | None,
+    fuses: bool = False,
 ) -> list[Part]:
     """List its parts.
 
@@ -27,12 +34,15 @@ def list_parts(
         skip_layers: Layers without a bottleneck.
         invertible: Whether it has an invertible part.
         head: Its head, if any.
+        fuses: Whether it mixes other grafts, instead of having a bottleneck.
 
     Raises:
         OptionError: It would have none.
     """
     parts: list[Part] = []
-    if reduction:
+    if fuses:
+        parts.append(Fusion(skip_layers=tuple(skip_layers)))
+    elif reduction:
         parts.append(Bottleneck(reduction=reduction, skip_layers=tuple(skip_layers)))
     if invertible:
         parts.append(Invertible())

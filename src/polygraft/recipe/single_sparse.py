@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from polygraft.attach.plan import stack_names
 from polygraft.recipe.bench import Bench, Phase, hash_facts
 from polygraft.recipe.corpus import ignore
 from polygraft.recipe.imp import list_level_facts, run_imp
@@ -22,7 +21,7 @@ from polygraft.recipe.methods import (
     describe_method,
 )
 from polygraft.recipe.movement import run_movement
-from polygraft.recipe.order import Order, hash_order
+from polygraft.recipe.order import Order, hash_order, plan_training
 from polygraft.recipe.outcome import Label, Outcome, record_outcome
 from polygraft.recipe.packnet import run_packnet
 from polygraft.recipe.piggyback import run_piggyback
@@ -118,7 +117,7 @@ def train_sparse(
         base=base,
         name=order.name,
         below=below,
-        plans=[stack_names([*below, order.name])],
+        plans=[plan_training(order)],
         objective=work.objective,
         settings=order.settings,
         evaluate=work.evaluate,
