@@ -55,8 +55,8 @@ def time_of(run: Callable[[], object]) -> float:
     return time.perf_counter() - start
 
 
-def measure(base: Base, *, num_tokens: int, rounds: int) -> dict[str, float]:
-    """Measure all variants in turn; medians of seconds a batch."""
+def measure(base: Base, *, num_tokens: int, rounds: int, only: int | None) -> dict[str, float]:
+    """Measure all variants in turn, or one number of plans; medians of seconds a batch."""
     grafts = make_grafts(base, count=8)
     generator = torch.Generator().manual_seed(0)
     input_ids = torch.randint(5, 250_000, (NUM_ROWS, num_tokens), generator=generator)
@@ -74,13 +74,13 @@ def measure(base: Base, *, num_tokens: int, rounds: int) -> dict[str, float]:
 
     with torch.inference_mode():
         for number in range(rounds + 1):
-            for count in NUM_PLANS:
+            for count in NUM_PLANS if only is None else (only,):
                 plan = Route(tuple(list_plans(count, num_grafts=8)))
                 with attach(base, plan, grafts=grafts) as attachment:
                     spent = time_of(routed(attachment, count))
                 if number:
                     seconds.setdefault(f"routed {count}", []).append(spent)
-            for count in (8, 32):
+            for count in (8, 32) if only is None else ():
                 spent = time_of(lambda count=count: switching(count))
                 if number:
                     seconds.setdefault(f"switching {count}", []).append(spent)
@@ -94,11 +94,12 @@ def main() -> None:
     parser.add_argument("--tokens", type=int, default=32)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--dtype", default="float32")
+    parser.add_argument("--only", type=int, help="one number of plans")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     base = load_base("bundled", dtype=options.dtype)
-    medians = measure(base, num_tokens=options.tokens, rounds=options.rounds)
+    medians = measure(base, num_tokens=options.tokens, rounds=options.rounds, only=options.only)
     rates = {name: NUM_ROWS * options.tokens / spent for name, spent in medians.items()}
     if options.json:
         print(json.dumps(rates))
