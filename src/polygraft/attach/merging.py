@@ -116,8 +116,8 @@ class Merging:
             return DROP if self.how == "dare" else 0.0
         return self.drop
 
-    def list_factors(self, num_grafts: int) -> list[float]:
-        """List what each graft's difference is multiplied by: its weight with its sign and the scale.
+    def list_weights(self, num_grafts: int) -> tuple[float, ...]:
+        """List the weight of each graft.
 
         Args:
             num_grafts: How many grafts there are.
@@ -134,6 +134,18 @@ class Merging:
                 f"A merge has {len(weights)} weights ({_list(weights) or 'none'}) for {num_grafts} grafts. Expected "
                 "one for each graft, in the same order. Give as many, or leave them out for equal ones."
             )
+        return weights
+
+    def list_factors(self, num_grafts: int) -> list[float]:
+        """List what each graft's difference is multiplied by: its weight with its sign and the scale.
+
+        Args:
+            num_grafts: How many grafts there are.
+
+        Raises:
+            OptionError: There are not so many weights.
+        """
+        weights = self.list_weights(num_grafts)
         signs = [-1.0 if self.how == "subtract" and index else 1.0 for index in range(num_grafts)]
         return [self.scale * sign * weight for sign, weight in zip(signs, weights, strict=True)]
 

@@ -191,7 +191,8 @@ class Survivors(Summands):
             ):
                 raise GraftError(
                     f"The masks of '{names[0]}' and '{name}' keep other weights. Expected the same ones, since a "
-                    "weight that one of them prunes has no value to add. `polygraft grafts compare` counts those in common."
+                    "weight that one of them prunes has no value to add. `polygraft grafts compare` counts the common "
+                    "ones; name grafts over one mask."
                 )
         self.codes = codes[0]
         self.start = self._read_base(base)
