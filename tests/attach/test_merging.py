@@ -70,6 +70,26 @@ def test_ties_gives_the_values_worked_by_hand():
     assert weighted.tolist() == [2.25, -3.0, 0.0, 8.0]
 
 
+def test_ties_gives_what_another_library_does():
+    # `ties` of peft 0.21's merge_utils, with the sign by total mass and equal weights.
+    vectors = [[math.sin(graft * place) for place in range(1, 13)] for graft in (1, 2, 3)]
+    expected = [
+        0.875384,
+        0.909297,
+        0.0,
+        0.989358,
+        -0.958924,
+        0.0,
+        0.913631,
+        0.989358,
+        0.956376,
+        -0.988032,
+        -0.99999,
+        -0.948679,
+    ]
+    assert merge(vectors, Merging(how="ties", density=0.5)).tolist() == pytest.approx(expected, abs=1e-6)
+
+
 def test_ties_with_no_density_keeps_a_fifth():
     vector = [float(value) for value in range(1, 11)]
     assert merge([vector], Merging(how="ties")).tolist() == [0.0] * 8 + [9.0, 10.0]
