@@ -25,7 +25,7 @@ Stored = tuple[Manifest, Mapping[str, "Tensor"]]
 
 
 def check_one_base(manifests: Sequence[Manifest]) -> None:
-    """Refuse grafts that were trained on more than one base, before one is loaded.
+    """Refuse grafts that were trained on more than one base or tokenizer, before one is loaded.
 
     Raises:
         FingerprintError: They were.
@@ -39,6 +39,27 @@ def check_one_base(manifests: Sequence[Manifest]) -> None:
                 f"{other.base.fingerprint[:8]}. Expected one, since a value means something else in another base. Name "
                 "grafts of one base."
             )
+        if other.tokenizer != first.tokenizer:
+            raise FingerprintError(
+                f"Grafts '{_call(first)}' and '{_call(other)}' were trained with two tokenizers, with the fingerprints "
+                f"{first.tokenizer[:8]} and {other.tokenizer[:8]}. Expected one, since they have read other pieces. "
+                "Name grafts of one tokenizer."
+            )
+
+
+def _check_loaded(base: Base, manifest: Manifest) -> None:
+    """Refuse another base than that of the grafts."""
+    own, loaded = (
+        (manifest.base.fingerprint, manifest.tokenizer),
+        (base.fingerprint, base.tokenizer_fingerprint),
+    )
+    if own != loaded:
+        found, given = ("/".join(each[:8] for each in pair) for pair in (own, loaded))
+        raise FingerprintError(
+            f"Graft '{_call(manifest)}' was trained on the base '{manifest.base.name}', whose fingerprints (base and "
+            f"tokenizer) are {found}, and '{base.name}' has {given}. Expected the base of the grafts. Name it with "
+            "--base."
+        )
 
 
 def merge_stored(
@@ -64,6 +85,7 @@ def merge_stored(
     started = time.monotonic()
     members = [manifest for manifest, _ in stored]
     check_one_base(members)
+    _check_loaded(base, members[0])
     grafts = [rebuild_graft(base, manifest, tensors) for manifest, tensors in stored]
     graft = merge_grafts(base, name, grafts, merging)
     objectives = {member.objective for member in members}
