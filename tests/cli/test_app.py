@@ -43,6 +43,7 @@ COMMANDS = {
     "grafts list": "--store --json",
     "grafts show": "NAME --version --densities --base --any-base --store --json",
     "grafts compare": "A B --base --any-base --store --json",
+    "grafts merge": "GRAFT... --name --how --weights --density --drop --scale --seed --base --store --json",
     "grafts verify": "[NAME]... --store --json",
     "grafts remove": "NAME --version --yes --store",
     "grafts rename": "OLD NEW --store",

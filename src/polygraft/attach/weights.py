@@ -66,7 +66,7 @@ class WeightEdits:
         ]
         if not edits:
             return
-        _refuse_int8(base, edits[0][0])
+        refuse_int8(base, edits[0][0])
         try:
             self._collect(base, edits)
             self._put_in()
@@ -195,7 +195,16 @@ def count_undone(mask: MaskLayers, others: Sequence[EditLayers], name: str, *, s
     return int((touched & ~left).sum())
 
 
-def _refuse_int8(base: Base, graft: str) -> None:
+def refuse_int8(base: Base, graft: str) -> None:
+    """Refuse a graft that changes weights for a base whose weights were rounded.
+
+    Args:
+        base: The base.
+        graft: What messages call the graft.
+
+    Raises:
+        GraftError: The base was loaded in int8.
+    """
     if base.is_int8:
         raise GraftError(
             f"The graft '{graft}' changes weights of the base, and the base '{base.name}' was loaded in int8, whose "

@@ -22,6 +22,7 @@ from polygraft.cli.grafts import (
     show_graft,
     verify_grafts,
 )
+from polygraft.cli.merge import merge
 from polygraft.cli.predict import predict
 from polygraft.cli.prune import prune
 from polygraft.cli.quickstart import quickstart
@@ -95,13 +96,14 @@ add_group(
         "list": list_grafts,
         "show": show_graft,
         "compare": compare,
+        "merge": merge,
         "verify": verify_grafts,
         "remove": remove_graft,
         "rename": rename_graft,
         "push": push_graft,
         "pull": pull_graft,
     },
-    about="List, check and move the grafts of a store.",
+    about="List, check, merge and move the grafts of a store.",
     panel=LOOK,
 )
 add(app, "report", report, panel=LOOK)
