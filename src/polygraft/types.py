@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+TEXT_OBJECTIVES = ("mlm", "causal")
+"""What grafts learn from plain text: to guess hidden pieces, or the next piece."""
 WeightRole = Literal["linear", "bias", "norm", "embedding", "other"]
 
 

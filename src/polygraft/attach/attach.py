@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from polygraft.base.base import Base
-    from polygraft.base.masked_lm_head import PretrainedHead
+    from polygraft.base.pretrained_head import PretrainedHead
     from polygraft.store.store import Store
 
 HEADS: Mapping[str, type[nn.Module]] = {"labels": HeadLayers, "masked language modelling": MaskedLmLayers}
@@ -153,9 +153,11 @@ class Attachment:
             )
         stop_after = None if layer == -1 else layer
         narrow_in = None if at is None else (num_layers if layer == -1 else layer) - 1
+        # What a decoder would keep for pieces to come would be kept twice where layers are run again.
+        named = {"use_cache": False} if self.base.sites.family.is_decoder else {}
         self.hooks.current = Pass(start=start, stop_after=stop_after, wanted=at, narrow_in=narrow_in)
         try:
-            output = self.base.model(input_ids=input_ids, attention_mask=attention_mask)
+            output = self.base.model(input_ids=input_ids, attention_mask=attention_mask, **named)
         except LayerReached:
             hidden = self.hooks.current.stopped
             assert hidden is not None
@@ -195,7 +197,7 @@ class Attachment:
             PlanError: No graft of the plan has such a head.
         """
         head = self.find_head()
-        places = head.find_places(input_ids) if at is None else at
+        places = head.find_places(attention_mask) if at is None else at
         return head(self.run(input_ids, attention_mask, layer=head.options.layer, at=places))
 
     def find_head(self) -> HeadLayers:

@@ -74,6 +74,7 @@ def measure_base(base: Base) -> Dimensions:
         vocab=sites.vocab,
         norm_eps=sites.norm_eps,
         weights=list_weights(base),
+        is_causal=sites.is_causal,
     )
 
 

@@ -37,6 +37,8 @@ class Dimensions:
     """What the base's LayerNorms add to the variance."""
     weights: tuple[WeightInfo, ...] = ()
     """The base's own weights, in order."""
+    is_causal: bool = False
+    """Whether a token of the base sees those before it alone."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ import pytest
 import torch
 from tests.tiny import BASES, make_batch, make_model
 
-from polygraft.base.masked_lm_head import find_head
+from polygraft.base.pretrained_head import find_head
 from polygraft.base.sites import find_family
 
 FAMILY_OF = {name: find_family(model_type) for name, (model_type, _) in BASES.items()}
