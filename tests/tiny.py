@@ -96,8 +96,8 @@ BASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
     "gpt2": ("gpt2", {**_SIZES, "n_inner": 24}),
     "llama": ("llama", {**_SIZES, "num_key_value_heads": 1}),
-    "mistral": ("mistral", {**_SIZES, "num_key_value_heads": 1, "head_dim": 6, "sliding_window": 4}),
-    "qwen2": ("qwen2", {**_SIZES, "num_key_value_heads": 1, "tie_word_embeddings": True}),
+    "mistral": ("mistral", {**_SIZES, "num_key_value_heads": 2, "head_dim": 6, "sliding_window": 4}),
+    "qwen2": ("qwen2", {**_SIZES, "num_key_value_heads": 2, "tie_word_embeddings": True}),
     "qwen3": (
         "qwen3",
         {
@@ -110,7 +110,7 @@ BASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
             "max_window_layers": 1,
         },
     ),
-    "gemma": ("gemma", {**_SIZES, "num_key_value_heads": 1, "head_dim": 6}),
+    "gemma": ("gemma", {**_SIZES, "num_key_value_heads": 2, "head_dim": 6}),
     "gemma3": (
         "gemma3_text",
         {
@@ -125,6 +125,8 @@ BASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 """A base's name in the tests: its `model_type` and its configuration."""
 DECODERS = [name for name, (model_type, _) in BASES.items() if find_family(model_type).is_decoder]
+TIED = [name for name in BASES if name not in {"eurobert", "llama", "mistral"}]
+"""Those whose head scores pieces by the word embeddings."""
 ENCODERS = [name for name in BASES if name not in DECODERS]
 
 

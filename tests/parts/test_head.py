@@ -67,7 +67,7 @@ def test_a_layer_that_the_base_does_not_have_is_refused(layer: int):
     [
         (
             {"objective": "token", "labels": ("a", "b")},
-            "The part 'head' has objective='token'. Expected one of tokens, sequence, mlm. "
+            "The part 'head' has objective='token'. Expected one of tokens, sequence, mlm, causal. "
             "Did you mean 'tokens'? Choose one.",
         ),
         (

@@ -64,7 +64,7 @@ def load_pretrained(name: str, *, revision: str | None = None) -> Pretrained:
             )
             family = find_family(str(config.model_type))
             model, head = _load_weights(name, source, revision, config, family)
-            tokenizer = _load_tokenizer(name, source, revision)
+            tokenizer = _load_tokenizer(name, source, revision, family)
     except PolygraftError:
         raise
     except Exception as error:
@@ -158,7 +158,7 @@ def _refuse_random_weights(name: str, report: Mapping[str, Any]) -> None:
         )
 
 
-def _load_tokenizer(name: str, source: str, revision: str | None) -> PreTrainedTokenizerFast:
+def _load_tokenizer(name: str, source: str, revision: str | None, family: Family) -> PreTrainedTokenizerFast:
     if Path(source).is_dir():
         # Without the file, transformers would make a tokenizer that knows no word.
         if not (Path(source) / TOKENIZER_FILE).is_file():
@@ -168,7 +168,9 @@ def _load_tokenizer(name: str, source: str, revision: str | None) -> PreTrainedT
             )
     else:
         hf_hub_download(source, TOKENIZER_FILE, revision=revision)
-    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+    # For some decoders transformers makes a tokenizer of the family's usual kind, whatever kind the file is of.
+    reader = PreTrainedTokenizerFast if family.is_decoder else AutoTokenizer
+    tokenizer = reader.from_pretrained(source, revision=revision, trust_remote_code=False)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise BaseModelError(
             f"The base '{name}' has only a slow tokenizer ({type(tokenizer).__name__}). Expected a "
