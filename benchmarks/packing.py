@@ -42,7 +42,7 @@ from polygraft.data.collate import collate
 from polygraft.data.encode import EncodedText
 from polygraft.data.masking import MaskedBatch, Masking, corpus_vocabulary, mask_batch
 from polygraft.data.text import read_text
-from polygraft.evaluate.run import measure_masked_lm
+from polygraft.evaluate.text_loss import measure_masked_lm
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.recipe.corpus import encode_texts, split_lines

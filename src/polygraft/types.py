@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-TEXT_OBJECTIVES = ("mlm", "causal")
-"""What grafts learn from plain text: to guess hidden pieces, or the next piece."""
+TEXT_OBJECTIVES: Mapping[str, str] = {"mlm": "masked-LM", "causal": "causal-LM"}
+"""What grafts learn from plain text, and what it is called before "head" and "loss": to guess hidden pieces, or the
+next piece."""
 WeightRole = Literal["linear", "bias", "norm", "embedding", "other"]
 
 

@@ -40,7 +40,7 @@ SHARED = {"eurobert", "eurobert-grouped", "llama", "qwen3", "gemma3"}
 READERS = {
     "distilbert": ("attention.out_lin", "ffn.lin2"),
     "modernbert": ("attn.Wo", "mlp.Wo"),
-    **dict.fromkeys(("eurobert", "llama", "gemma", "gemma3"), ("self_attn.o_proj", "mlp.down_proj")),
+    **dict.fromkeys(("eurobert", "llama", "gemma3"), ("self_attn.o_proj", "mlp.down_proj")),
     "gpt2": ("attn.c_proj", "mlp.c_proj"),
 }
 BERT_READERS = ("attention.output.dense", "output.dense")
@@ -247,7 +247,7 @@ def test_a_family_without_a_row_is_refused(monkeypatch: pytest.MonkeyPatch):
         list_units(make_base("camembert"), kind="heads")
     assert str(refusal.value) == (
         "Where the heads and neurons of the family 'roberta' are is not known. Expected one of bert, electra, "
-        "distilbert, deberta-v2, modernbert, eurobert, gpt2, llama, gemma, gemma3. Did you mean 'eurobert'? Take a "
+        "distilbert, deberta-v2, modernbert, eurobert, gpt2, llama, gemma3. Did you mean 'eurobert'? Take a "
         "base of these, or prune single weights."
     )
 

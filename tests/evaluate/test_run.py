@@ -21,12 +21,12 @@ from polygraft.errors import PlanError
 from polygraft.evaluate.run import (
     find_max_length,
     is_span_labelling,
-    measure_masked_lm,
     predict_tags,
     predict_texts,
     score_tags,
     score_texts,
 )
+from polygraft.evaluate.text_loss import measure_masked_lm
 from polygraft.parts.presets import language_graft, task_graft
 
 

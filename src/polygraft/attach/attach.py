@@ -16,6 +16,7 @@ from polygraft.attach.weights import WeightEdits
 from polygraft.errors import GraftError, OptionError, PlanError, nearest
 from polygraft.parts.head import HeadLayers, MaskedLmLayers
 from polygraft.parts.mask import Mask
+from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -29,7 +30,7 @@ HEADS: Mapping[str, type[nn.Module]] = {"labels": HeadLayers, "masked language m
 
 
 class MaskedLmHead(Protocol):
-    """What a base's own masked-LM head and a graft's have in common."""
+    """What a base's own head that scores pieces and a graft's have in common."""
 
     def transform(self, hidden: Tensor) -> Tensor:
         """Take hidden states [N, D] to the decoder's input [N, E]."""
@@ -221,7 +222,7 @@ class Attachment:
         return self.find_head().options.labels
 
     def find_masked_lm_head(self) -> tuple[MaskedLmLayers | PretrainedHead, int]:
-        """Give the masked-LM head in force and the layer it reads: a graft's, else the base's own.
+        """Give the head that scores pieces in force and the layer it reads: a graft's, else the base's own.
 
         Raises:
             PlanError: Neither the plan nor the base has one.
@@ -233,13 +234,13 @@ class Attachment:
         if self.base.head is not None:
             return self.base.head, -1
         raise PlanError(
-            f"The plan '{self}' has no masked-LM head, and the base '{self.base.name}' brings none. "
-            "Expected a "
+            f"The plan '{self}' has no {TEXT_OBJECTIVES[self.base.guesses]} head, and the base '{self.base.name}' "
+            "brings none. Expected a "
             "graft with one below the language graft, as in stack(mlm, qu). Train one first."
         )
 
     def find_decoder_weight(self) -> Tensor:
-        """Give the weight [V, E] by which the masked-LM head in force scores pieces."""
+        """Give the weight [V, E] by which the head in force scores pieces."""
         head, _ = self.find_masked_lm_head()
         return self.base.sites.word_embeddings.weight if isinstance(head, MaskedLmLayers) else head.weight
 
@@ -247,7 +248,7 @@ class Attachment:
         """Take hidden states to the decoder: transform them, and undo the invertible parts.
 
         Args:
-            selected: Hidden states of the layer that the masked-LM head reads, [N, D].
+            selected: Hidden states of the layer that the head reads which scores pieces, [N, D].
 
         Returns:
             The decoder's input [N, E], its weight [V, E] and its bias [V] or None.

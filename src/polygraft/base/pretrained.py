@@ -112,7 +112,8 @@ def _load_weights(
         "ignore_mismatched_sizes": True,
     }
     if with_head is not None:
-        whole, report = with_head.from_pretrained(source, **options)
+        found: Any = with_head.from_pretrained(source, **options)
+        whole, report = found
         _refuse_random_weights(name, report)
         return whole.base_model, find_head(whole, family.heads)
     if family.has_pooler:
@@ -169,7 +170,7 @@ def _load_tokenizer(name: str, source: str, revision: str | None, family: Family
     else:
         hf_hub_download(source, TOKENIZER_FILE, revision=revision)
     # For some decoders transformers makes a tokenizer of the family's usual kind, whatever kind the file is of.
-    reader = PreTrainedTokenizerFast if family.is_decoder else AutoTokenizer
+    reader: Any = PreTrainedTokenizerFast if family.is_decoder else AutoTokenizer
     tokenizer = reader.from_pretrained(source, revision=revision, trust_remote_code=False)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise BaseModelError(

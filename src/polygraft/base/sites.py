@@ -83,6 +83,7 @@ _LLAMA_KEYS = (
     "rope_parameters",
     "sliding_window",
     "layer_types",
+    BIDIRECTIONAL_KEY,
 )
 _BERT_ATTENTION = SublayerPaths(
     input="attention.self.value", output="attention.output.dropout", norm="attention.output.LayerNorm"
@@ -239,8 +240,9 @@ FAMILIES: tuple[Family, ...] = (
     ),
     Family(
         name="llama",
-        model_types=("llama", "mistral", "qwen2", "qwen3"),
+        model_types=("llama", "mistral", "qwen2", "qwen3", "gemma"),
         layers="layers",
+        # Gemma's give the words' embeddings times the root of their size.
         embeddings="embed_tokens",
         attention=SublayerPaths(input="input_layernorm", output="self_attn.o_proj"),
         ffn=SublayerPaths(input="post_attention_layernorm", output="mlp"),
@@ -248,19 +250,6 @@ FAMILIES: tuple[Family, ...] = (
         is_decoder=True,
         last_norm=True,
         config_keys=_LLAMA_KEYS,
-    ),
-    Family(
-        name="gemma",
-        model_types=("gemma",),
-        layers="layers",
-        # The words' embeddings times the root of their size.
-        embeddings="embed_tokens",
-        attention=SublayerPaths(input="input_layernorm", output="self_attn.o_proj"),
-        ffn=SublayerPaths(input="post_attention_layernorm", output="mlp"),
-        heads=(_CAUSAL_HEAD,),
-        is_decoder=True,
-        last_norm=True,
-        config_keys=(*_LLAMA_KEYS, BIDIRECTIONAL_KEY),
     ),
     Family(
         name="gemma3",
@@ -273,13 +262,7 @@ FAMILIES: tuple[Family, ...] = (
         heads=(_CAUSAL_HEAD,),
         is_decoder=True,
         last_norm=True,
-        config_keys=(
-            *_LLAMA_KEYS,
-            "hidden_activation",
-            "query_pre_attn_scalar",
-            "attn_logit_softcapping",
-            BIDIRECTIONAL_KEY,
-        ),
+        config_keys=(*_LLAMA_KEYS, "hidden_activation", "query_pre_attn_scalar", "attn_logit_softcapping"),
     ),
 )
 

@@ -97,7 +97,6 @@ UNITS_OF: Mapping[str, FamilyUnits] = {
         neurons_key="n_inner",
     ),
     "llama": _LLAMA_UNITS,
-    "gemma": _LLAMA_UNITS,
     "gemma3": _LLAMA_UNITS,
 }
 """The row of each family of `base/sites.py`."""

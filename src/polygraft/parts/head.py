@@ -48,9 +48,9 @@ class Head(Part):
         find_activation(self.activation)
         scores_pieces = self.objective in TEXT_OBJECTIVES
         if scores_pieces and self.labels:
-            kind = "masked-LM" if self.objective == "mlm" else "causal"
             raise OptionError(
-                f"A {kind} head has no labels, and {len(self.labels)} were given. Leave `labels` out."
+                f"A {TEXT_OBJECTIVES[self.objective]} head has no labels, and {len(self.labels)} were given. Leave "
+                "`labels` out."
             )
         if not scores_pieces and len(self.labels) < 2:
             raise OptionError(

@@ -9,6 +9,7 @@ from polygraft.errors import OptionError, PlanError
 from polygraft.parts.bottleneck import Bottleneck, BottleneckLayers
 from polygraft.parts.head import Head, MaskedLmLayers
 from polygraft.parts.invertible import Invertible
+from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from polygraft.attach.graft import Graft
@@ -93,7 +94,8 @@ def _find_read_layers(base: Base, below: Mapping[str, Graft], *, name: str, read
         layers = [head.options.layer for head in heads if isinstance(head, MaskedLmLayers)]
         if not layers and base.head is None:
             raise PlanError(
-                f"The base '{base.name}' has no masked-LM head, and no graft below '{name}' has one. Expected one to "
+                f"The base '{base.name}' has no {TEXT_OBJECTIVES[base.guesses]} head, and no graft below '{name}' has "
+                "one. Expected one to "
                 "train against. Train one with it (--head-layer 8), or name a graft that has one (--under mlm)."
             )
         layer = layers[-1] if layers else -1

@@ -55,6 +55,7 @@ class MaskedLm(Objective):
         self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int, depth: int = 0
     ) -> Loss:
         base = attachment.base
+        base.check_guesses("mlm")
         batch = collate(self.text, rows, pad_id=base.pad_id)
         masked = mask_batch(
             batch,
