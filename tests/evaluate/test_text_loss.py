@@ -1,4 +1,4 @@
-"""The loss of held-out text on causal bases; that of hidden pieces is with the other scores in `test_run.py`."""
+"""The loss of held-out text, of hidden pieces and of the next piece, against loops written out."""
 
 from __future__ import annotations
 
@@ -11,11 +11,54 @@ from tests.train.material import encode_lines
 from torch.nn import functional
 
 from polygraft.attach.attach import attach
-from polygraft.data.masking import Masking
+from polygraft.data.batches import plan_eval_batches
+from polygraft.data.collate import collate
+from polygraft.data.masking import Masking, corpus_vocabulary, mask_batch
 from polygraft.errors import BaseModelError
 from polygraft.evaluate.perplexity import perplexity
 from polygraft.evaluate.text_loss import measure_causal_lm, measure_masked_lm
 from polygraft.parts.presets import language_graft
+
+
+@pytest.mark.parametrize("few", [False, True])
+def test_a_masked_lm_score_is_that_of_a_loop_written_out(few: bool, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("polygraft.evaluate.text_loss.BATCH_TOKENS", 64)
+    base = make_base("bert")
+    graft = make_trained_graft(base, "qu", language_graft())
+    text = encode_lines(base, count=12)
+    vocabulary = corpus_vocabulary(text, special_ids=range(5)) if few else None
+    total, count = 0.0, 0
+    with torch.no_grad(), attach(base, "qu", grafts=[graft]) as attachment:
+        found = measure_masked_lm(attachment, text, vocabulary=vocabulary, masking=Masking(rate=0.3), seed=6)
+        for number, rows in enumerate(plan_eval_batches(text.lengths, token_budget=64)):
+            masked = mask_batch(
+                collate(text, rows, pad_id=1),
+                masking=Masking(rate=0.3),
+                seed=6,
+                step=number,
+                mask_id=4,
+                special_ids=range(5),
+                vocabulary=vocabulary,
+            )
+            hidden = attachment.run(masked.input_ids, masked.attention_mask).flatten(0, 1)[masked.positions]
+            x, weight, bias = attachment.prepare_decoding(hidden)
+            scores = functional.linear(x, weight, bias)
+            kept = torch.arange(scores.shape[1]) if vocabulary is None else vocabulary
+            for row, target in zip(scores, masked.targets, strict=True):
+                total += float(row[kept].logsumexp(0) - row[target])
+                count += 1
+    assert found.num_targets == count > 20
+    assert found.loss == pytest.approx(total / count, abs=1e-5)
+
+
+def test_a_masked_lm_score_is_the_same_each_time_and_another_with_another_seed():
+    base = make_base("bert")
+    with attach(base, None) as attachment:
+        scores = [
+            measure_masked_lm(attachment, encode_lines(base), vocabulary=None, masking=Masking(), seed=seed)
+            for seed in (1, 1, 2)
+        ]
+    assert scores[0] == scores[1] != scores[2]
 
 
 @pytest.mark.parametrize("name", DECODERS)
