@@ -14,7 +14,7 @@ from polygraft.attach.parse import parse_plan
 from polygraft.attach.plan import Named, Plan, check_names, list_names
 from polygraft.attach.weights import WeightEdits
 from polygraft.errors import GraftError, OptionError, PlanError, nearest
-from polygraft.parts.head import HeadLayers, MaskedLmLayers
+from polygraft.parts.head import HeadLayers, PieceHeadLayers
 from polygraft.parts.mask import Mask
 from polygraft.types import TEXT_OBJECTIVES
 
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from polygraft.base.pretrained_head import PretrainedHead
     from polygraft.store.store import Store
 
-HEADS: Mapping[str, type[nn.Module]] = {"labels": HeadLayers, "masked language modelling": MaskedLmLayers}
+HEADS: Mapping[str, type[nn.Module]] = {"labels": HeadLayers, "masked language modelling": PieceHeadLayers}
 """The kinds of heads, of each of which a plan has one at most."""
 
 
-class MaskedLmHead(Protocol):
+class PieceHead(Protocol):
     """What a base's own head that scores pieces and a graft's have in common."""
 
     def transform(self, hidden: Tensor) -> Tensor:
@@ -221,7 +221,7 @@ class Attachment:
         """Give the names of the labels that `score` scores."""
         return self.find_head().options.labels
 
-    def find_masked_lm_head(self) -> tuple[MaskedLmLayers | PretrainedHead, int]:
+    def find_piece_head(self) -> tuple[PieceHeadLayers | PretrainedHead, int]:
         """Give the head that scores pieces in force and the layer it reads: a graft's, else the base's own.
 
         Raises:
@@ -229,7 +229,7 @@ class Attachment:
         """
         for graft in reversed(self.grafts):
             head = graft.find_head()
-            if isinstance(head, MaskedLmLayers):
+            if isinstance(head, PieceHeadLayers):
                 return head, head.options.layer
         if self.base.head is not None:
             return self.base.head, -1
@@ -241,8 +241,8 @@ class Attachment:
 
     def find_decoder_weight(self) -> Tensor:
         """Give the weight [V, E] by which the head in force scores pieces."""
-        head, _ = self.find_masked_lm_head()
-        return self.base.sites.word_embeddings.weight if isinstance(head, MaskedLmLayers) else head.weight
+        head, _ = self.find_piece_head()
+        return self.base.sites.word_embeddings.weight if isinstance(head, PieceHeadLayers) else head.weight
 
     def prepare_decoding(self, selected: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Take hidden states to the decoder: transform them, and undo the invertible parts.
@@ -253,7 +253,7 @@ class Attachment:
         Returns:
             The decoder's input [N, E], its weight [V, E] and its bias [V] or None.
         """
-        head, _ = self.find_masked_lm_head()
+        head, _ = self.find_piece_head()
         x = head.transform(selected)
         for graft in reversed(self.grafts):
             invertible = graft.find_invertible()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from polygraft.parts.bottleneck import BottleneckLayers
 from polygraft.parts.edit import EditLayers
-from polygraft.parts.head import HeadLayers, MaskedLmLayers
+from polygraft.parts.head import HeadLayers, PieceHeadLayers
 
 if TYPE_CHECKING:
     from polygraft.attach.graft import Graft
@@ -30,7 +30,7 @@ def count_layers_below(graft: Graft, *, num_layers: int) -> int:
     for layers in graft.layers.children():
         if isinstance(layers, BottleneckLayers):
             lowest = min(lowest, *(index for index, _ in layers.list_places()))
-        elif isinstance(layers, HeadLayers | MaskedLmLayers):
+        elif isinstance(layers, HeadLayers | PieceHeadLayers):
             reads = layers.options.layer
             lowest = min(lowest, num_layers if reads == -1 else reads)
         elif isinstance(layers, EditLayers):

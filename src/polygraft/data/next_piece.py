@@ -6,12 +6,12 @@ import numpy as np
 
 from polygraft.data.collate import Batch
 from polygraft.data.encode import EncodedText
-from polygraft.data.masking import MaskedBatch
+from polygraft.data.guess_batch import GuessBatch
 from polygraft.data.pieces import row_starts
 from polygraft.errors import DataError
 
 
-def shift_batch(batch: Batch) -> MaskedBatch:
+def shift_batch(batch: Batch) -> GuessBatch:
     """Let each token of a batch but the last of its row guess the one behind it; nothing is hidden.
 
     Args:
@@ -23,7 +23,7 @@ def shift_batch(batch: Batch) -> MaskedBatch:
     has_next[:, :-1] &= is_piece[:, 1:]
     has_next[:, -1] = False
     positions = has_next.flatten().nonzero().flatten()
-    return MaskedBatch(
+    return GuessBatch(
         input_ids=batch.input_ids,
         attention_mask=batch.attention_mask,
         positions=positions,

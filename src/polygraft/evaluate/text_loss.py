@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from polygraft.attach.masked_lm import Decoder, sum_masked_lm_loss
+from polygraft.attach.piece_loss import Decoder, sum_piece_loss
 from polygraft.data.batches import plan_eval_batches
 from polygraft.data.collate import collate
 from polygraft.data.masking import Masking, mask_batch
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
     from polygraft.data.collate import Batch
     from polygraft.data.encode import EncodedText
-    from polygraft.data.masking import MaskedBatch
+    from polygraft.data.guess_batch import GuessBatch
 
 BATCH_TOKENS = 4096
 
@@ -60,7 +60,7 @@ def measure_masked_lm(
     base = attachment.base
     base.check_guesses("mlm")
 
-    def hide(batch: Batch, number: int) -> MaskedBatch:
+    def hide(batch: Batch, number: int) -> GuessBatch:
         return mask_batch(
             batch,
             masking=masking,
@@ -107,7 +107,7 @@ def _measure(
     attachment: Attachment,
     text: EncodedText,
     decoder: Decoder,
-    ask: Callable[[Batch, int], MaskedBatch],
+    ask: Callable[[Batch, int], GuessBatch],
     *,
     seed: int,
 ) -> TextLoss:
@@ -117,6 +117,6 @@ def _measure(
     with torch.inference_mode():
         for number, rows in enumerate(plan_eval_batches(text.lengths, token_budget=BATCH_TOKENS)):
             asked = ask(collate(text, rows, pad_id=base.pad_id), number).to(base.device)
-            total += float(sum_masked_lm_loss(attachment, asked, decoder))
+            total += float(sum_piece_loss(attachment, asked, decoder))
             count += len(asked.targets)
     return TextLoss(loss=total / max(1, count), num_targets=count)

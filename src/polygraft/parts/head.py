@@ -62,14 +62,14 @@ class Head(Part):
             raise OptionError(f"A head has the labels {twice} more than once. Give each label once.")
 
     @override
-    def build(self, dimensions: Dimensions, *, generator: torch.Generator) -> HeadLayers | MaskedLmLayers:
+    def build(self, dimensions: Dimensions, *, generator: torch.Generator) -> HeadLayers | PieceHeadLayers:
         if self.layer != -1 and not 1 <= self.layer <= dimensions.num_layers:
             raise OptionError(
                 f"A head reads after {self.layer} layers, and the base has {dimensions.num_layers}. "
                 f"Expected -1, or 1 to {dimensions.num_layers}. Correct `layer`."
             )
         if self.objective in TEXT_OBJECTIVES:
-            return MaskedLmLayers(self, dimensions=dimensions, generator=generator)
+            return PieceHeadLayers(self, dimensions=dimensions, generator=generator)
         return HeadLayers(
             self, hidden=dimensions.hidden, generator=generator, reads_last=dimensions.is_causal
         )
@@ -113,7 +113,7 @@ class HeadLayers(nn.Module):
         return self.out(hidden)
 
 
-class MaskedLmLayers(nn.Module):
+class PieceHeadLayers(nn.Module):
     """A masked-LM or causal head without its decoder, which is the base's word embeddings."""
 
     def __init__(self, options: Head, *, dimensions: Dimensions, generator: torch.Generator) -> None:

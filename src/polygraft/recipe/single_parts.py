@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from polygraft.errors import OptionError, PlanError
 from polygraft.parts.bottleneck import Bottleneck, BottleneckLayers
-from polygraft.parts.head import Head, MaskedLmLayers
+from polygraft.parts.head import Head, PieceHeadLayers
 from polygraft.parts.invertible import Invertible
 from polygraft.types import TEXT_OBJECTIVES
 
@@ -91,7 +91,7 @@ def _find_read_layers(base: Base, below: Mapping[str, Graft], *, name: str, read
         layer = reads
     else:
         heads = [graft.find_head() for graft in below.values()]
-        layers = [head.options.layer for head in heads if isinstance(head, MaskedLmLayers)]
+        layers = [head.options.layer for head in heads if isinstance(head, PieceHeadLayers)]
         if not layers and base.head is None:
             raise PlanError(
                 f"The base '{base.name}' has no {TEXT_OBJECTIVES[base.guesses]} head, and no graft below '{name}' has "
@@ -107,7 +107,7 @@ def _list_restored_layers(below: Mapping[str, Graft]) -> set[int]:
     return {
         layer
         for graft in below.values()
-        if isinstance(graft.find_head(), MaskedLmLayers)
+        if isinstance(graft.find_head(), PieceHeadLayers)
         for layers in graft.layers.children()
         if isinstance(layers, BottleneckLayers)
         for layer, _ in layers.list_places()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import override
 
-from polygraft.attach.masked_lm import Decoder, sum_masked_lm_loss
+from polygraft.attach.piece_loss import Decoder, sum_piece_loss
 from polygraft.data.collate import collate
 from polygraft.data.next_piece import drop_single_tokens, shift_batch
 from polygraft.train.objective import Loss, Objective
@@ -54,9 +54,9 @@ class CausalLm(Objective):
         base.check_guesses("causal")
         batch = collate(self.text, rows, pad_id=base.pad_id)
         shifted = shift_batch(batch).to(base.device)
-        head, _ = attachment.find_masked_lm_head()
+        head, _ = attachment.find_piece_head()
         if self._decoder is None or self._decoder.head is not head:
             self._decoder = Decoder(attachment, self.vocabulary, num_negatives=self.num_negatives)
         self._decoder.draw(seed=seed, step=step)
-        total = sum_masked_lm_loss(attachment, shifted, self._decoder)
+        total = sum_piece_loss(attachment, shifted, self._decoder)
         return Loss(total=total, num_targets=len(shifted.targets), num_tokens=batch.num_tokens)
