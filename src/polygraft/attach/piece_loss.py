@@ -105,7 +105,7 @@ class Decoder:
 def sum_piece_loss(attachment: Attachment, batch: GuessBatch, decoder: Decoder) -> Tensor:
     """Sum the cross entropy of the pieces of a batch that are guessed, in nats.
 
-    Only the places that are guessed from go through the head, and no matrix of all tokens and all pieces exists. The sum
+    Only the places that are guessed from go through the head, and no matrix of all tokens and pieces exists. The sum
     over the decoder's rows is exact, over the full vocabulary too.
     """
     _, layer = attachment.find_piece_head()
