@@ -27,6 +27,7 @@ from polygraft.parts.scores import Scores
 from polygraft.parts.table import PARTS
 from polygraft.store.manifest import BaseRecord, Manifest, PartRecord
 from polygraft.store.store import Store
+from polygraft.types import TEXT_OBJECTIVES
 
 LABELS = ("O", "B-LOC", "I-LOC")
 GRAFTS: Mapping[str, Sequence[Part]] = {
@@ -37,6 +38,7 @@ GRAFTS: Mapping[str, Sequence[Part]] = {
     "tokens": [Head(objective="tokens", labels=LABELS)],
     "sequence": [Head(objective="sequence", labels=LABELS, layer=2)],
     "mlm": [Head(objective="mlm", layer=2)],
+    "causal": [Head(objective="causal", layer=2)],
     "language": [Bottleneck(reduction=2, skip_layers=(-1,)), Invertible(reduction=2)],
     "task": [Bottleneck(reduction=8), Head(objective="tokens", labels=LABELS)],
     "delta": [Delta(weights=("linear", "norm"))],
@@ -91,7 +93,7 @@ def test_every_part_of_the_table_has_its_laws():
 
 
 @every_base
-@pytest.mark.parametrize("kind", [kind for kind in GRAFTS if kind != "mlm"])
+@pytest.mark.parametrize("kind", [kind for kind in GRAFTS if kind not in TEXT_OBJECTIVES])
 @torch.no_grad()
 def test_a_fresh_graft_changes_nothing(family: str, kind: str):
     base = make_base(family)

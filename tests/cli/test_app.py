@@ -29,6 +29,7 @@ COMMANDS = {
     "run": "RECIPE --set --dry-run --only --seed --log-json --tracker --json",
     "train": "",
     "train mlm": f"{TRAINED} --from-layer --invertible --negatives --vocabulary --head-layer",
+    "train causal": f"{TRAINED} --from-layer --invertible --negatives --vocabulary --head-layer",
     "train tokens": f"{LABELLED} --token-column --tag-column",
     "train sequence": LABELLED,
     "prune": (

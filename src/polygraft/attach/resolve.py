@@ -9,7 +9,7 @@ from polygraft.attach.graft import Graft, check_made_for, rebuild_graft
 from polygraft.attach.plan import Average, Fuse, Named, Parallel, Plan, Route, Stack
 from polygraft.attach.tree import Chain, Fused, Leaf, Mean, Tree, walk_grafts
 from polygraft.errors import PlanError, nearest
-from polygraft.parts.head import HeadLayers, MaskedLmLayers
+from polygraft.parts.head import HeadLayers, PieceHeadLayers
 from polygraft.parts.mask import Mask
 from polygraft.parts.reach import EmbeddingLayers, MixingLayers
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from polygraft.base.base import Base
     from polygraft.store.store import Store
 
-HEADS: Mapping[str, type[nn.Module]] = {"labels": HeadLayers, "masked language modelling": MaskedLmLayers}
+HEADS: Mapping[str, type[nn.Module]] = {"labels": HeadLayers, "masked language modelling": PieceHeadLayers}
 """The kinds of heads, of each of which one way through a plan has one at most."""
 
 Find = Callable[[Named], Graft]

@@ -162,8 +162,10 @@ class Runner:
             member=member,
         )
         self.hooks.current = current
+        # What a decoder would keep for pieces to come would be kept twice where layers are run again.
+        named = {"use_cache": False} if self.base.sites.family.is_decoder else {}
         try:
-            output = self.base.model(input_ids=input_ids, attention_mask=attention_mask)
+            output = self.base.model(input_ids=input_ids, attention_mask=attention_mask, **named)
         except LayerReached:
             hidden = current.stopped
             assert hidden is not None

@@ -127,8 +127,7 @@ def score_rows(
         )
         for row, states in zip(own, hidden, strict=True):
             head = heads[owners[row]]
-            ids = input_ids[row : row + 1]
-            places = head.find_places(ids)
+            places = head.find_places(attention_mask[row : row + 1])
             scores[row] = head(states[None] if places is None else pick(states[None], places))[0]
     return [score for score in scores if score is not None]
 
@@ -155,6 +154,6 @@ def score_each(attachment: Running, input_ids: Tensor, attention_mask: Tensor) -
         if layer not in hidden:
             hidden[layer] = run_each(attachment, input_ids, attention_mask, layer=layer)
         states = hidden[layer][number]
-        places = head.find_places(input_ids)
+        places = head.find_places(attention_mask)
         scores.append(head(states if places is None else pick(states, places)))
     return scores

@@ -16,7 +16,7 @@ from polygraft.attach.weights import refuse_int8
 from polygraft.errors import GraftError
 from polygraft.parts.delta import Delta, DeltaLayers
 from polygraft.parts.edit import VALUE_DTYPES
-from polygraft.parts.head import HeadLayers, MaskedLmLayers
+from polygraft.parts.head import HeadLayers, PieceHeadLayers
 from polygraft.parts.mask import Mask, MaskLayers
 from polygraft.parts.places import encode_places
 
@@ -86,7 +86,7 @@ class WholeTensors(Summands):
     def __init__(self, part: Part, layers: Sequence[nn.Module]) -> None:
         self.part = part
         self.tensors = [each.state_dict() for each in layers]
-        self.is_difference = not isinstance(layers[0], HeadLayers | MaskedLmLayers)
+        self.is_difference = not isinstance(layers[0], HeadLayers | PieceHeadLayers)
         self.ones = {
             f"{name}.weight" for name, layer in layers[0].named_modules() if isinstance(layer, nn.LayerNorm)
         }

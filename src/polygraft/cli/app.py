@@ -28,7 +28,8 @@ from polygraft.cli.prune import prune
 from polygraft.cli.quickstart import quickstart
 from polygraft.cli.report import report
 from polygraft.cli.run import run
-from polygraft.cli.train import train_mlm, train_sequence, train_tokens
+from polygraft.cli.train import train_sequence, train_tokens
+from polygraft.cli.train_text import train_causal, train_mlm
 
 app = typer.Typer(
     name="polygraft",
@@ -83,7 +84,12 @@ add(app, "quickstart", quickstart, panel=WHOLE)
 add(app, "run", run, panel=WHOLE)
 add_group(
     "train",
-    {"mlm": train_mlm, "tokens": train_tokens, "sequence": train_sequence},
+    {
+        "mlm": train_mlm,
+        "causal": train_causal,
+        "tokens": train_tokens,
+        "sequence": train_sequence,
+    },
     about="Train one graft into a store.",
     panel=SINGLE,
 )

@@ -1,4 +1,4 @@
-"""Options that the three `polygraft train` commands share."""
+"""Options that the `polygraft train` commands share."""
 
 from __future__ import annotations
 
@@ -143,6 +143,6 @@ HeadLayerOption = Annotated[
     typer.Option(
         "--head-layer",
         metavar="N",
-        help="After how many layers the head reads. mlm: train a head with the graft, for a base without one.",
+        help="After how many layers the head reads. mlm, causal: train a head with the graft, for a base without one.",
     ),
 ]

@@ -33,12 +33,12 @@ class Order:
 
     name: str
     """What plans will call it."""
-    objective: Literal["mlm", "tokens", "sequence"]
+    objective: Literal["mlm", "causal", "tokens", "sequence"]
     train: Path
     """Plain text, CoNLL, or label-tab-text."""
     settings: TrainSettings
     dev: Path | None = None
-    """Held-out data; without it, masked language modelling keeps some lines apart, and labels keep none."""
+    """Held-out data; without it, text keeps some lines apart, and labels keep none."""
     under: str | None = None
     """The plan of the frozen grafts below the new one."""
     fuse: tuple[str, ...] = ()
@@ -47,14 +47,14 @@ class Order:
     """Of the bottleneck; 0 leaves it out."""
     skip_layers: tuple[int, ...] = ()
     from_layer: int | None = None
-    """The first layer with a bottleneck, counted from 0; only for `mlm`."""
+    """The first layer with a bottleneck, counted from 0; only for text."""
     invertible: bool = False
     negatives: int = NUM_NEGATIVES
-    """Pieces that the text does not have and that are scored beside its own, others in every batch; only for `mlm`."""
+    """Pieces that the text does not have and that are scored beside its own, others in every batch; only for text."""
     vocabulary: Literal["corpus", "full"] = "corpus"
-    """Pieces that are scored: those of the text and the negatives (fast), or all (exact); only for `mlm`."""
+    """Pieces that are scored: those of the text and the negatives (fast), or all (exact); only for text."""
     head_layer: int | None = None
-    """After how many layers a head reads; for `mlm` None trains no head."""
+    """After how many layers a head reads; for text None trains no head."""
     token_column: int = 0
     tag_column: int = -1
     cache: CacheKind = "exact"

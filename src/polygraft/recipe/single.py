@@ -17,6 +17,7 @@ from polygraft.settings import load_launch
 from polygraft.store.manifest import Manifest
 from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.loop import Training
+from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
@@ -151,7 +152,9 @@ def finish(started: Started, store: Store) -> Manifest:
         data=list_data(order, started.work),
         members=[graft.manifest for graft in started.below.values() if graft.manifest is not None],
         step=started.digest,
-        further=describe_scored(order.vocabulary, order.negatives) if order.objective == "mlm" else NOTHING,
+        further=describe_scored(order.vocabulary, order.negatives)
+        if order.objective in TEXT_OBJECTIVES
+        else NOTHING,
     )
     stored = put_once(store, manifest, training.graft.tensors(), processes=training.processes)
     if training.checkpoints is not None:

@@ -30,6 +30,7 @@ from polygraft.recipe.single import CHECKPOINTS, find_done, load_below, never
 from polygraft.recipe.single_data import list_data, prepare
 from polygraft.recipe.structured import run_structured
 from polygraft.recipe.workshop import put_once
+from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
@@ -111,7 +112,9 @@ def train_sparse(
         objective=order.objective,
         data=list_data(order, work),
         members=[graft.manifest for graft in below.values() if graft.manifest is not None],
-        further=describe_scored(order.vocabulary, order.negatives) if order.objective == "mlm" else NOTHING,
+        further=describe_scored(order.vocabulary, order.negatives)
+        if order.objective in TEXT_OBJECTIVES
+        else NOTHING,
     )
     bench = Bench(
         base=base,

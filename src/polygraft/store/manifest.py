@@ -100,7 +100,7 @@ class Manifest:
     members: tuple[MemberRecord, ...] = ()
     """The other grafts of that plan; without a plan, the grafts that it was made of, in their order."""
     objective: str | None = None
-    """What training minimised: "mlm", "tokens" or "sequence"."""
+    """What training minimised: "mlm", "causal", "tokens" or "sequence"."""
     data: tuple[DataRecord, ...] = ()
     """What it was trained and chosen on."""
     hyperparameters: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])

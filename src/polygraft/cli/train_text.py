@@ -1,0 +1,260 @@
+"""`polygraft train mlm` and `train causal`: one graft from plain text into a store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+
+from polygraft.cli.carry_out import carry_out
+from polygraft.cli.options import (
+    AnyBaseOption,
+    BaseOption,
+    DeviceOption,
+    DtypeOption,
+    JsonOption,
+    LogOption,
+    StoreOption,
+)
+from polygraft.cli.tracking import TrackerOption
+from polygraft.cli.train_options import (
+    BatchTokensOption,
+    CompileOption,
+    DevOption,
+    EpochsOption,
+    FromLayerOption,
+    HeadLayerOption,
+    LrOption,
+    NameOption,
+    NegativesOption,
+    PatienceOption,
+    PrecisionOption,
+    RecomputeOption,
+    ReductionOption,
+    SeedOption,
+    SkipOption,
+    StepsOption,
+    UnderOption,
+    VocabularyOption,
+    WarmupOption,
+)
+from polygraft.train.settings import NUM_NEGATIVES, TrainSettings
+
+DEFAULT_STEPS = 600
+
+TextFile = Annotated[
+    Path, typer.Option("--train", metavar="FILE", help="Plain text, a sentence or paragraph a line.")
+]
+InvertibleOption = Annotated[
+    bool, typer.Option("--invertible", help="Add an invertible part to the embeddings (MAD-X).")
+]
+
+
+def train_mlm(
+    *,
+    name: NameOption,
+    train: TextFile,
+    dev: DevOption = None,
+    under: UnderOption = None,
+    steps: StepsOption = None,
+    epochs: EpochsOption = None,
+    lr: LrOption = 5e-4,
+    batch_tokens: BatchTokensOption = 2048,
+    warmup: WarmupOption = 0.06,
+    patience: PatienceOption = None,
+    seed: SeedOption = 0,
+    reduction: ReductionOption = 2,
+    skip_layers: SkipOption = None,
+    from_layer: FromLayerOption = None,
+    invertible: InvertibleOption = False,
+    negatives: NegativesOption = NUM_NEGATIVES,
+    vocabulary: VocabularyOption = "corpus",
+    head_layer: HeadLayerOption = None,
+    base: BaseOption,
+    store: StoreOption,
+    device: DeviceOption,
+    dtype: DtypeOption,
+    any_base: AnyBaseOption = False,
+    precision: PrecisionOption = None,
+    recompute: RecomputeOption = False,
+    compile_layers: CompileOption = False,
+    log: LogOption = None,
+    tracker: TrackerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a language graft by masked language modelling on plain text, on a base that sees whole rows."""
+    _train(
+        "mlm",
+        name=name,
+        train=train,
+        dev=dev,
+        under=under,
+        steps=steps,
+        epochs=epochs,
+        lr=lr,
+        batch_tokens=batch_tokens,
+        warmup=warmup,
+        patience=patience,
+        seed=seed,
+        reduction=reduction,
+        skip_layers=skip_layers,
+        from_layer=from_layer,
+        invertible=invertible,
+        negatives=negatives,
+        vocabulary=vocabulary,
+        head_layer=head_layer,
+        base=base,
+        store=store,
+        device=device,
+        dtype=dtype,
+        any_base=any_base,
+        precision=precision,
+        recompute=recompute,
+        compile_layers=compile_layers,
+        log=log,
+        tracker=tracker,
+        as_json=as_json,
+    )
+
+
+def train_causal(
+    *,
+    name: NameOption,
+    train: TextFile,
+    dev: DevOption = None,
+    under: UnderOption = None,
+    steps: StepsOption = None,
+    epochs: EpochsOption = None,
+    lr: LrOption = 5e-4,
+    batch_tokens: BatchTokensOption = 2048,
+    warmup: WarmupOption = 0.06,
+    patience: PatienceOption = None,
+    seed: SeedOption = 0,
+    reduction: ReductionOption = 2,
+    skip_layers: SkipOption = None,
+    from_layer: FromLayerOption = None,
+    invertible: InvertibleOption = False,
+    negatives: NegativesOption = NUM_NEGATIVES,
+    vocabulary: VocabularyOption = "corpus",
+    head_layer: HeadLayerOption = None,
+    base: BaseOption,
+    store: StoreOption,
+    device: DeviceOption,
+    dtype: DtypeOption,
+    any_base: AnyBaseOption = False,
+    precision: PrecisionOption = None,
+    recompute: RecomputeOption = False,
+    compile_layers: CompileOption = False,
+    log: LogOption = None,
+    tracker: TrackerOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Train a language graft by guessing the next piece of plain text, on a base that reads from left to right."""
+    _train(
+        "causal",
+        name=name,
+        train=train,
+        dev=dev,
+        under=under,
+        steps=steps,
+        epochs=epochs,
+        lr=lr,
+        batch_tokens=batch_tokens,
+        warmup=warmup,
+        patience=patience,
+        seed=seed,
+        reduction=reduction,
+        skip_layers=skip_layers,
+        from_layer=from_layer,
+        invertible=invertible,
+        negatives=negatives,
+        vocabulary=vocabulary,
+        head_layer=head_layer,
+        base=base,
+        store=store,
+        device=device,
+        dtype=dtype,
+        any_base=any_base,
+        precision=precision,
+        recompute=recompute,
+        compile_layers=compile_layers,
+        log=log,
+        tracker=tracker,
+        as_json=as_json,
+    )
+
+
+def _train(
+    objective: Literal["mlm", "causal"],
+    *,
+    name: NameOption,
+    train: TextFile,
+    dev: DevOption,
+    under: UnderOption,
+    steps: StepsOption,
+    epochs: EpochsOption,
+    lr: LrOption,
+    batch_tokens: BatchTokensOption,
+    warmup: WarmupOption,
+    patience: PatienceOption,
+    seed: SeedOption,
+    reduction: ReductionOption,
+    skip_layers: SkipOption,
+    from_layer: FromLayerOption,
+    invertible: InvertibleOption,
+    negatives: NegativesOption,
+    vocabulary: VocabularyOption,
+    head_layer: HeadLayerOption,
+    base: BaseOption,
+    store: StoreOption,
+    device: DeviceOption,
+    dtype: DtypeOption,
+    any_base: AnyBaseOption,
+    precision: PrecisionOption,
+    recompute: RecomputeOption,
+    compile_layers: CompileOption,
+    log: LogOption,
+    tracker: TrackerOption,
+    as_json: JsonOption,
+) -> None:
+    settings = TrainSettings(
+        steps=DEFAULT_STEPS if steps is None and epochs is None else steps,
+        epochs=epochs,
+        lr=lr,
+        batch_tokens=batch_tokens,
+        warmup=warmup,
+        patience=patience,
+        seed=seed,
+        precision=precision,
+        recompute=recompute,
+        compile=compile_layers,
+    )
+    from polygraft.recipe.order import Order
+
+    order = Order(
+        name=name,
+        objective=objective,
+        train=train,
+        dev=dev,
+        under=under,
+        settings=settings,
+        reduction=reduction,
+        skip_layers=tuple(skip_layers or ()),
+        from_layer=from_layer,
+        invertible=invertible,
+        negatives=negatives,
+        vocabulary=vocabulary,
+        head_layer=head_layer,
+    )
+    carry_out(
+        order,
+        base=base,
+        store=store,
+        device=device,
+        dtype=dtype,
+        any_base=any_base,
+        log=log,
+        trackers=tracker or (),
+        as_json=as_json,
+    )
