@@ -89,7 +89,8 @@ def attach_one(base: Base, graft: Graft) -> Attachment:
 
 
 def test_every_part_of_the_table_has_its_laws():
-    assert {part.kind for parts in GRAFTS.values() for part in parts} == set(PARTS)
+    # A fusion does nothing by itself: tests/attach/test_combined.py has its own.
+    assert {part.kind for parts in GRAFTS.values() for part in parts} == set(PARTS) - {"fusion"}
 
 
 @every_base

@@ -47,7 +47,9 @@ def draw_way(chance: random.Random, grafts: Sequence[Graft]) -> Plan | None:
     heads: set[str] = set()
     for graft in chance.sample(list(grafts), k=chance.randint(0, 3)):
         own = {
-            "mlm" if part.objective == "mlm" else "labels" for part in graft.parts if isinstance(part, Head)
+            "pieces" if part.objective in {"mlm", "causal"} else "labels"
+            for part in graft.parts
+            if isinstance(part, Head)
         }
         if not own & heads:
             heads |= own
