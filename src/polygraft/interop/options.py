@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 from polygraft.errors import DataError, nearest
 from polygraft.store.fields import JsonValue
@@ -133,7 +132,7 @@ class Options:
         value = self.take(key)
         if value is not None and not isinstance(value, dict):
             raise self.refuse(key, value, why="that is no object", expected="an object")
-        return cast("dict[str, JsonValue] | None", value)
+        return value
 
     def close(self) -> None:
         """Refuse keys that nobody took.
