@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 from tests.interop.golden import FORMATS, load_golden_base, read_case
-from tests.tiny import make_trained_graft
+from tests.tiny import make_base, make_trained_graft
 from torch import Tensor
 
 from polygraft.attach.attach import attach
@@ -114,7 +114,8 @@ def test_there_and_back_every_number_is_the_same(
     assert all(torch.equal(new["abs"][theirs], old["abs"][theirs]) for theirs in old["abs"])
 
 
-def test_a_trained_delta_of_ours_comes_back(base: Base, tmp_path: Path):
+def test_a_trained_delta_of_ours_comes_back(tmp_path: Path):
+    base = make_base("xlm-roberta")
     parts = [
         Delta(weights=("encoder.layer.1.*.weight", "bias")),
         Head(objective="sequence", labels=("a", "b")),
@@ -229,10 +230,11 @@ def test_a_head_that_is_not_known_is_refused(base: Base, tmp_path: Path):
     with pytest.raises(DataError) as caught:
         import_composable_sft(base, folder, name="x")
     assert str(caught.value) == (
-        f"{folder}/{FILE} has the tensors qa_outputs.weight, which are no head that polygraft knows. Expected "
-        "classifier.weight, classifier.bias for tokens, or classifier.dense.weight, classifier.dense.bias, "
-        "classifier.out_proj.weight, classifier.out_proj.bias for sequences. Import the file without its head, or "
-        "train a head anew."
+        f"{folder}/{FILE} has the tensors qa_outputs.weight, which are no head that polygraft knows for a base "
+        "of the family 'bert'. Expected those of one of these: tokens: classifier.weight, classifier.bias; mlm: "
+        "cls.predictions.transform.dense.weight, cls.predictions.transform.dense.bias, "
+        "cls.predictions.transform.LayerNorm.weight, cls.predictions.transform.LayerNorm.bias. Import the file "
+        "without its head, or train a head anew."
     )
 
 

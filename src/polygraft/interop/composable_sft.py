@@ -67,7 +67,7 @@ def import_composable_sft(
             "get another."
         )
     absolute = check_tensors(halves["abs"], where=where)
-    head = None if not absolute else read_plain_head(absolute, labels=labels, where=where)
+    head = _read_labelling_head(base, absolute, labels=labels, where=where) if absolute else None
     if labels is not None and head is None:
         raise DataError(
             f"{where} has no head, and the {len(labels)} labels {', '.join(labels)} were given. Expected labels for a "
@@ -94,6 +94,18 @@ def import_composable_sft(
         notes=_list_notes(head, labels),
     )
     return Imported(graft=graft, origin=origin)
+
+
+def _read_labelling_head(
+    base: Base, absolute: Mapping[str, Tensor], *, labels: Sequence[str] | None, where: str
+) -> HeadTensors:
+    head = read_plain_head(base, absolute, labels=labels, where=where)
+    if head.part.objective == "mlm":
+        raise DataError(
+            f"{where} has a whole masked-LM head. Expected a head for labels, or none: languages are trained with the "
+            "base's own head, frozen. Remove it from the file."
+        )
+    return head
 
 
 def _list_notes(head: HeadTensors | None, labels: Sequence[str] | None) -> tuple[str, ...]:
@@ -209,7 +221,7 @@ def export_composable_sft(base: Base, graft: Graft, folder: Path) -> Path:
     diffs = {f"{prefix}{info.name}": _write_difference(layers, info) for info in layers.infos}
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / FILE
-    torch.save({"diffs": diffs, "abs": write_plain_head(graft)}, path)
+    torch.save({"diffs": diffs, "abs": write_plain_head(base, graft)}, path)
     return path
 
 
