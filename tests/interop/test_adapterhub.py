@@ -474,8 +474,8 @@ def test_a_masked_lm_head_with_a_decoder_of_its_own_is_refused(bert: Base, tmp_p
         read(bert, folder.path, "qu")
     assert str(caught.value) == (
         f"{folder.path} has a masked-LM head with a decoder of its own: it differs from the word embeddings of 'bert' "
-        "by up to 0.5. Expected them again, since a head is stored without them. Import the adapter without its head, or "
-        "on the base that it was trained on."
+        "by up to 0.5. Expected them again, since a head is stored without them. Import the adapter without its head, "
+        "or on the base that it was trained on."
     )
 
 
