@@ -84,7 +84,7 @@ def make(folder: Path) -> None:
         own = {
             key: value
             for key, value in model.base_model.state_dict().items()
-            if "adapters" not in key and "pooler" not in key and "prefix_tuning" not in key
+            if not any(word in key for word in ("adapters", "pooler", "prefix_tuning", "prompt_tuning"))
         }
         save_file(own, place / "model.safetensors")
         model.config.to_json_file(place / "config.json")

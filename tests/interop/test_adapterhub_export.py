@@ -178,6 +178,7 @@ def load_peer_base(folder: Path) -> Base:
 
 
 @pytest.mark.peers
+@pytest.mark.timeout(400)
 @pytest.mark.slow
 def test_its_library_reads_what_we_write_and_we_what_it_writes(tmp_path: Path):
     run_peer("make", tmp_path)
