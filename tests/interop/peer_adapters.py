@@ -11,7 +11,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import adapters
 import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoConfig
@@ -31,6 +30,7 @@ FAMILIES: dict[str, dict[str, Any]] = {
     "roberta": {**BERT, "type_vocab_size": 1},
     "xlm-roberta": {**BERT, "type_vocab_size": 1},
     "electra": {**BERT, "embedding_size": 16},
+    "deberta-v2": {**BERT, "type_vocab_size": 0, "relative_attention": True, "pos_att_type": ["p2c", "c2p"]},
     "distilbert": {
         "vocab_size": 70,
         "dim": 16,
@@ -68,6 +68,8 @@ def run(model: Any, name: str, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
 
 
 def make(folder: Path) -> None:
+    import adapters
+
     inputs = make_inputs()
     save_file(inputs, folder / "inputs.safetensors")
     for family, options in FAMILIES.items():
@@ -91,6 +93,8 @@ def make(folder: Path) -> None:
 
 
 def load(folder: Path) -> None:
+    import adapters
+
     inputs = load_file(folder / "inputs.safetensors")
     for place in sorted(folder.glob("*/exported")):
         config = AutoConfig.from_pretrained(place.parent)
