@@ -391,8 +391,8 @@ def test_a_tensor_of_another_shape_is_refused(bert: Base, ner: Folder):
     with pytest.raises(GraftError) as caught:
         read(bert, ner.path, "ner")
     assert str(caught.value) == (
-        "The tensor 'bottleneck.layers.0.ffn.down.weight' of the graft 'ner' has the shape [4, 32] where [8, 32] was "
-        f"expected. The graft was made for a base of other sizes. It was to be made of {ner.path}."
+        "The tensor 'bottleneck.layers.0.ffn.down.bias' of the graft 'ner' has the shape [4] where [8] was expected. "
+        f"The graft was made for a base of other sizes. It was to be made of {ner.path}."
     )
 
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
 from pathlib import Path
 
 import pytest
 import torch
 from safetensors.torch import load_file
 from tests.interop.golden import FORMATS, load_golden_base
+from tests.interop.peers import run_peer
 from tests.tiny import make_base, make_tokenizer, make_trained_graft
 from transformers import AutoConfig, AutoModel
 
@@ -30,8 +29,6 @@ from polygraft.parts.invertible import Invertible
 from polygraft.parts.part import Part
 
 HUB = FORMATS / "adapterhub"
-ROOT = Path(__file__).parent.parent.parent
-PEERS = Path(os.environ.get("POLYGRAFT_PEERS_PYTHON", ROOT / ".venv-peers" / "bin" / "python"))
 LABELS = ("O", "B-PER", "B-LOC")
 GRAFTS: dict[str, list[Part]] = {
     "language": [
@@ -150,22 +147,6 @@ def test_a_base_that_the_library_does_not_know_is_refused(tmp_path: Path):
     )
 
 
-def run_peer(task: str, folder: Path) -> None:
-    if not PEERS.is_file():
-        pytest.skip("The peers' environment is not installed: `make .venv-peers/installed` makes it.")
-    script = Path(__file__).parent / "peer_adapters.py"
-    environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
-    done = subprocess.run(
-        [str(PEERS), str(script), task, str(folder)],
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=110,
-        env={**environment, "HF_HUB_OFFLINE": "1"},
-    )
-    assert done.returncode == 0, done.stderr
-
-
 def load_peer_base(folder: Path) -> Base:
     model = AutoModel.from_config(AutoConfig.from_pretrained(folder))
     tensors = load_file(folder / "model.safetensors")
@@ -181,7 +162,7 @@ def load_peer_base(folder: Path) -> Base:
 @pytest.mark.timeout(400)
 @pytest.mark.slow
 def test_its_library_reads_what_we_write_and_we_what_it_writes(tmp_path: Path):
-    run_peer("make", tmp_path)
+    run_peer("peer_adapters.py", "make", tmp_path)
     inputs = tmp_path / "inputs.safetensors"
     families = sorted(path.parent.name for path in tmp_path.glob("*/config.json"))
     assert families == ["bert", "deberta-v2", "distilbert", "electra", "roberta", "xlm-roberta"]
@@ -198,7 +179,7 @@ def test_its_library_reads_what_we_write_and_we_what_it_writes(tmp_path: Path):
             if name != "head":
                 ours[family, name] = make_trained_graft(base, name, parts)
                 export_adapterhub(base, ours[family, name], folder / "exported" / name)
-    run_peer("load", tmp_path)
+    run_peer("peer_adapters.py", "load", tmp_path)
     given = load_file(inputs)
     for (family, name), graft in ours.items():
         folder = tmp_path / family

@@ -72,7 +72,8 @@ def check_tensors(found: object, *, where: str) -> dict[str, Tensor]:
                 "again from where it was made."
             )
         tensors[name] = check_numbers(tensor.detach(), where=f"{where}, '{name}'")
-    return tensors
+    # In one order, whatever that of the file is.
+    return dict(sorted(tensors.items()))
 
 
 def check_numbers(tensor: Tensor, *, where: str) -> Tensor:

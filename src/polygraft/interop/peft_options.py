@@ -67,7 +67,7 @@ class Target:
         """Say whether it is about a linear map of the encoder.
 
         Args:
-            name: The map's name in the model, such as `encoder.layer.0.attention.self.query`.
+            name: The map's name in the model, such as `bert.encoder.layer.0.attention.self.query`.
             layer: Index of its layer.
         """
         if self.layers is not None and layer not in self.layers:
@@ -179,14 +179,14 @@ def _read_target(options: Options) -> Target:
     return Target(modules=modules, excluded=excluded, layers=chosen, is_all_linear=value == "all-linear")
 
 
-def _read_pattern(
-    options: Options, key: str, read: Callable[[Options, str], Number]
-) -> dict[str, Number]:
+def _read_pattern(options: Options, key: str, read: Callable[[Options, str], Number]) -> dict[str, Number]:
     values = options.mapping(key) or {}
     inner = Options(values, where=f"{options.where}, {key}")
     for name, value in values.items():
         if not PLAIN_PATTERN.fullmatch(name):
-            raise inner.refuse(name, value, why="that is a pattern", expected="names of layers, or ends of names")
+            raise inner.refuse(
+                name, value, why="that is a pattern", expected="names of layers, or ends of names"
+            )
     return {name: read(inner, name) for name in values}
 
 
