@@ -23,6 +23,8 @@ TRAINED = (
 )
 LABELLED = f"{TRAINED} --fuse --head-lr-factor --head-layer --seeds --accumulate --cache --cache-gib"
 PRUNED = " ".join(option for option in TRAINED.split() if option not in ("--reduction", "--compile"))
+IMPORTED = "FOLDER --name --check --tolerance --base --store --json"
+EXPORTED = "NAME FOLDER --version --base --any-base --store"
 COMMANDS = {
     "": "--version --traceback",
     "quickstart": "--folder --json",
@@ -50,6 +52,12 @@ COMMANDS = {
     "grafts rename": "OLD NEW --store",
     "grafts push": "NAME ADDRESS --version --overwrite --store",
     "grafts pull": "ADDRESS --name --store",
+    "import": "",
+    "import adapterhub": f"--head {IMPORTED}",
+    "import sft": f"--labels {IMPORTED}",
+    "export": "",
+    "export adapterhub": f"--safetensors {EXPORTED}",
+    "export sft": EXPORTED,
     "report": "FOLDER --out",
     "doctor": f"--plan --json {LOADED}",
     "bases": "--json",

@@ -13,6 +13,7 @@ from polygraft.cli.console import write
 from polygraft.cli.doctor import doctor
 from polygraft.cli.evaluate import evaluate
 from polygraft.cli.explain import explain
+from polygraft.cli.export_graft import export_adapterhub, export_sft
 from polygraft.cli.grafts import (
     list_grafts,
     pull_graft,
@@ -22,6 +23,7 @@ from polygraft.cli.grafts import (
     show_graft,
     verify_grafts,
 )
+from polygraft.cli.import_graft import import_adapterhub, import_sft
 from polygraft.cli.merge import merge
 from polygraft.cli.predict import predict
 from polygraft.cli.prune import prune
@@ -79,6 +81,7 @@ def polygraft(
 WHOLE = "A whole experiment"
 SINGLE = "One graft at a time"
 LOOK = "Looking"
+OTHERS = "Other libraries"
 
 add(app, "quickstart", quickstart, panel=WHOLE)
 add(app, "run", run, panel=WHOLE)
@@ -111,6 +114,18 @@ add_group(
     },
     about="List, check, merge and move the grafts of a store.",
     panel=LOOK,
+)
+add_group(
+    "import",
+    {"adapterhub": import_adapterhub, "sft": import_sft},
+    about="Import grafts from the files of other libraries.",
+    panel=OTHERS,
+)
+add_group(
+    "export",
+    {"adapterhub": export_adapterhub, "sft": export_sft},
+    about="Write grafts as other libraries read them.",
+    panel=OTHERS,
 )
 add(app, "report", report, panel=LOOK)
 add(app, "doctor", doctor, panel=LOOK)
