@@ -20,8 +20,9 @@ from transformers import (
 )
 from transformers.utils import logging
 
+from polygraft.base.family import Family
 from polygraft.base.pretrained_head import PretrainedHead, find_head
-from polygraft.base.sites import Family, find_family, is_causal
+from polygraft.base.sites import find_family, is_causal
 from polygraft.errors import BaseModelError, PolygraftError
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
-from polygraft.base.sites import HeadPaths
+from polygraft.base.family import HeadPaths
 from polygraft.errors import BaseModelError
 
 if TYPE_CHECKING:
