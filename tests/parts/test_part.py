@@ -46,7 +46,7 @@ def test_the_table_has_every_part_under_its_own_name():
         (
             "bottelneck",
             {},
-            "There is no part 'bottelneck'. Known are bottleneck, invertible, delta, mask, scores, head. Did you mean "
+            f"There is no part 'bottelneck'. Known are {', '.join(PARTS)}. Did you mean "
             "'bottleneck'? Correct the name.",
         ),
         (
