@@ -1,43 +1,28 @@
 """A slow second opinion: every family's layers and every part, written out with plain tensor code.
 
-Nothing here is imported from what it checks but the options of the parts. Only the attention of DeBERTa,
-ModernBERT and EuroBERT, and ModernBERT's and EuroBERT's feed-forward, are called as functions of the base.
+Nothing here is imported from what it checks but the options of the parts. Only the attention of DeBERTa, the rotary
+angles of ModernBERT and EuroBERT, and their feed-forward are called as functions of the base.
 """
 
 from __future__ import annotations
 
 import copy
-import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+from tests.formulas import (
+    ACTIVATIONS,
+    Tensors,
+    add_compacter,
+    attend_with_prefix,
+    find_prefix,
+    gelu,
+    linear,
+)
 from torch import Tensor, nn
 
 from polygraft.attach.graft import Graft
 from polygraft.parts.bottleneck import Bottleneck
-
-Tensors = Mapping[str, Tensor]
-
-
-def relu(x: Tensor) -> Tensor:
-    return x * (x > 0)
-
-
-def gelu(x: Tensor) -> Tensor:
-    return 0.5 * x * (1 + torch.erf(x / math.sqrt(2)))
-
-
-ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "relu": relu,
-    "gelu": gelu,
-    "swish": lambda x: x / (1 + torch.exp(-x)),
-    "tanh": lambda x: 1 - 2 / (torch.exp(2 * x) + 1),
-}
-
-
-def linear(x: Tensor, tensors: Tensors, name: str) -> Tensor:
-    y = x @ tensors[f"{name}.weight"].T
-    return y + tensors[f"{name}.bias"] if f"{name}.bias" in tensors else y
 
 
 def layer_norm(x: Tensor, tensors: Tensors, name: str, *, eps: float) -> Tensor:
@@ -48,11 +33,6 @@ def layer_norm(x: Tensor, tensors: Tensors, name: str, *, eps: float) -> Tensor:
 
 def rms_norm(x: Tensor, weight: Tensor, *, eps: float) -> Tensor:
     return x / torch.sqrt((x**2).mean(-1, keepdim=True) + eps) * weight
-
-
-def softmax(x: Tensor) -> Tensor:
-    powers = torch.exp(x - x.max(-1, keepdim=True).values)
-    return powers / powers.sum(-1, keepdim=True)
 
 
 # ------------------------------------------------------------------------------------------- parts
@@ -71,6 +51,7 @@ def correct_sublayer(
     origin = h
     for graft in grafts:
         tensors = graft.tensors()
+        h = add_compacter(graft, layer=layer, sublayer=sublayer, h=h, inp=inp, norm=norm)
         options = next((part for part in graft.parts if isinstance(part, Bottleneck)), None)
         name = f"bottleneck.layers.{layer}.{sublayer}"
         if options is None or f"{name}.down.weight" not in tensors:
@@ -78,6 +59,8 @@ def correct_sublayer(
         x = {"ffn": norm(h + inp), "attention+ffn": h, "parallel": inp}[options.placement]
         middle = ACTIVATIONS[options.activation](linear(x, tensors, f"{name}.down"))
         scale = options.scaling if options.scaling is not None else 1
+        if scale == "learned":
+            scale = tensors[f"{name}.scale"]
         if options.placement == "parallel" and options.scaling is None:
             scale = 4
         residual = origin if options.semantics == "paper" else h
@@ -153,6 +136,8 @@ DISTILBERT_NAMES = {
 class PostNorm:
     """BERT, RoBERTa, XLM-R, CamemBERT, ELECTRA and DistilBERT."""
 
+    grafts: Sequence[Graft] = ()
+
     def __init__(self, model: nn.Module, mask: Tensor) -> None:
         self.model = model
         self.config = model.config
@@ -185,9 +170,9 @@ class PostNorm:
         num_heads = self.config.num_attention_heads
         shape = (num_rows, num_tokens, num_heads, hidden // num_heads)
         q, k, v = (linear(x, self.w, self.name(layer, key)).view(shape).transpose(1, 2) for key in "qkv")
-        scores = q @ k.transpose(2, 3) / math.sqrt(hidden // num_heads)
-        scores = scores.masked_fill(self.mask[:, None, None, :] == 0, -1e9)
-        mixed = (softmax(scores) @ v).transpose(1, 2).reshape(num_rows, num_tokens, hidden)
+        may = (self.mask[:, None, None, :] == 1).expand(-1, -1, num_tokens, -1)
+        prefix = find_prefix(self.grafts, layer=layer, num_layers=self.config.num_hidden_layers, width=hidden)
+        mixed = attend_with_prefix(q, k, v, may, prefix)
         return linear(mixed, self.w, self.name(layer, "o"))
 
     def feed(self, layer: int, x: Tensor) -> Tensor:
@@ -234,8 +219,16 @@ class Deberta(PostNorm):
         return normed * self.mask[..., None]
 
 
+def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn pairs of x [B, H, T, d], the halves of each head, by the angles of the positions."""
+    first, second = x.chunk(2, dim=-1)
+    return x * cos[:, None] + torch.cat([-second, first], dim=-1) * sin[:, None]
+
+
 class ModernBert:
     """ModernBERT and mmBERT: norms before the sublayers, rotary positions, every other layer local."""
+
+    grafts: Sequence[Graft] = ()
 
     def __init__(self, model: nn.Module, mask: Tensor) -> None:
         self.model = model
@@ -261,8 +254,20 @@ class ModernBert:
             may = may & (distance <= self.config.local_attention // 2)
         rotary = self.model.rotary_emb(x, positions[None], kind)
         normed = x if layer == 0 else self.norm(x, f"layers.{layer}.attn_norm")
-        h, _ = self.model.layers[layer].attn(normed, position_embeddings=rotary, attention_mask=may)
-        return h
+        projected = linear(normed, self.w, f"layers.{layer}.attn.Wqkv").chunk(3, dim=-1)
+        return linear(self.mix(layer, projected, rotary, may), self.w, f"layers.{layer}.attn.Wo")
+
+    def mix(self, layer: int, projected: Sequence[Tensor], rotary: Sequence[Tensor], may: Tensor) -> Tensor:
+        size = self.config.hidden_size // self.config.num_attention_heads
+        q, k, v = (x.unflatten(-1, (-1, size)).transpose(1, 2) for x in projected)
+        q, k = (rotate(x, *rotary) for x in (q, k))
+        prefix = find_prefix(
+            self.grafts,
+            layer=layer,
+            num_layers=self.config.num_hidden_layers,
+            width=k.shape[1] * size,
+        )
+        return attend_with_prefix(q, k, v, may, prefix)
 
     def feed(self, layer: int, x: Tensor) -> Tensor:
         return self.model.layers[layer].mlp(self.norm(x, f"layers.{layer}.mlp_norm"))
@@ -291,8 +296,9 @@ class EuroBert(ModernBert):
         may = self.mask[:, None, None, :].bool().expand(-1, 1, x.shape[1], -1)
         rotary = self.model.rotary_emb(x, position_ids=positions)
         normed = self.norm(x, f"layers.{layer}.input_layernorm")
-        h, _ = self.model.layers[layer].self_attn(normed, position_embeddings=rotary, attention_mask=may)
-        return h
+        name = f"layers.{layer}.self_attn"
+        projected = [linear(normed, self.w, f"{name}.{kind}_proj") for kind in "qkv"]
+        return linear(self.mix(layer, projected, rotary, may), self.w, f"{name}.o_proj")
 
     def feed(self, layer: int, x: Tensor) -> Tensor:
         return self.model.layers[layer].mlp(self.norm(x, f"layers.{layer}.post_attention_layernorm"))
@@ -320,6 +326,7 @@ def compute_hidden(
 ) -> Tensor:
     """The hidden states of a bare encoder under a stack of grafts, after some layers or after all."""
     family = FAMILIES.get(model.config.model_type, PostNorm)(model, attention_mask)
+    family.grafts = grafts
     x = family.enter(change_embeddings(family.embed(input_ids), grafts))
     first = x
     for layer in range(model.config.num_hidden_layers):

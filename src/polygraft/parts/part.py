@@ -102,10 +102,19 @@ def _to_frozen(value: Any) -> Any:
 def _check_type(part: str, option: str, value: object, kind: Any) -> None:
     """Refuse a value of another type; which words and numbers can be meant is for the part to say."""
     if not _is_of_type(value, kind):
-        name = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
         raise OptionError(
-            f"The part '{part}' has {option}={value!r}. Expected a value of the type {name}. Correct it."
+            f"The part '{part}' has {option}={value!r}. Expected a value of the type {_name_type(kind)}. Correct it."
         )
+
+
+def _name_type(kind: Any) -> str:
+    if get_origin(kind) in (UnionType, Union):
+        return " | ".join(_name_type(member) for member in get_args(kind))
+    if get_origin(kind) is Literal:
+        return " | ".join(repr(word) for word in get_args(kind))
+    if kind is type(None):
+        return "None"
+    return kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else str(kind)
 
 
 def _is_of_type(value: object, kind: Any) -> bool:
