@@ -127,10 +127,14 @@ class Hooks:
         def change(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
             if self.current.start:
                 return output
+            num_added = self.current.num_added
+            if num_added == 0:
+                return self.current.change(steps, output, act=EmbeddingAct)
             # A prompt is learned as what the base is to see, whatever language's embeddings stand behind it.
-            prompt, pieces = output.tensor_split([self.current.num_added], dim=1)
+            # Contiguous, because PyTorch's products of a view depend on whether the weights are frozen.
+            pieces = output[:, num_added:].contiguous()
             changed = self.current.change(steps, pieces, act=EmbeddingAct)
-            return torch.cat([prompt, changed], dim=1) if self.current.num_added else changed
+            return torch.cat([output[:, :num_added], changed], dim=1)
 
         self.handles.append(base.sites.embeddings.register_forward_hook(change))
 

@@ -172,7 +172,8 @@ class Runner:
             self.hooks.current = Pass()
         self._check_reached(current)
         if at is None:
-            return hidden[:, num_added:] if num_added else hidden
+            # Contiguous, as what a pass without a prompt gives: heads multiply views with other rounding.
+            return hidden[:, num_added:].contiguous() if num_added else hidden
         return hidden[0] if current.is_narrow else pick(hidden, at)
 
     def _check_reached(self, current: Pass) -> None:
