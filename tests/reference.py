@@ -219,7 +219,7 @@ class Deberta(PostNorm):
         return normed * self.mask[..., None]
 
 
-def rotate(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
     """Turn pairs of x [B, H, T, d], the halves of each head, by the angles of the positions."""
     first, second = x.chunk(2, dim=-1)
     return x * cos[:, None] + torch.cat([-second, first], dim=-1) * sin[:, None]
@@ -257,10 +257,14 @@ class ModernBert:
         projected = linear(normed, self.w, f"layers.{layer}.attn.Wqkv").chunk(3, dim=-1)
         return linear(self.mix(layer, projected, rotary, may), self.w, f"layers.{layer}.attn.Wo")
 
+    def rotate(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        # The family does so in singles, whatever the weights are.
+        return turn(x.float(), cos, sin).to(x.dtype)
+
     def mix(self, layer: int, projected: Sequence[Tensor], rotary: Sequence[Tensor], may: Tensor) -> Tensor:
         size = self.config.hidden_size // self.config.num_attention_heads
         q, k, v = (x.unflatten(-1, (-1, size)).transpose(1, 2) for x in projected)
-        q, k = (rotate(x, *rotary) for x in (q, k))
+        q, k = (self.rotate(x, *rotary) for x in (q, k))
         prefix = find_prefix(
             self.grafts,
             layer=layer,
@@ -287,6 +291,9 @@ class EuroBert(ModernBert):
 
     def norm(self, x: Tensor, name: str) -> Tensor:
         return rms_norm(x, self.w[f"{name}.weight"], eps=self.config.rms_norm_eps)
+
+    def rotate(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        return turn(x, cos, sin)
 
     def embed(self, input_ids: Tensor) -> Tensor:
         return self.w["embed_tokens.weight"][input_ids]
