@@ -1,16 +1,16 @@
 """A slow second opinion: every family's layers and every part, written out with plain tensor code.
 
-Nothing here is imported from what it checks but the options of the parts. Only the attention of DeBERTa,
-ModernBERT and EuroBERT, and ModernBERT's and EuroBERT's feed-forward, are called as functions of the base.
+Nothing here is imported from what it checks but the options of the parts. Only the attention of DeBERTa, the rotary
+angles of ModernBERT and EuroBERT, and their feed-forward are called as functions of the base.
 """
 
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Sequence
 
 import torch
+from tests.formulas import add_compacter, attend_with_prefix, find_prefix
 from tests.plain_math import (
     ACTIVATIONS,
     Tensors,
@@ -18,7 +18,6 @@ from tests.plain_math import (
     layer_norm,
     linear,
     rms_norm,
-    softmax,
 )
 from tests.reference_decoders import Gemma, Gemma3, Gpt2, Llama
 from torch import Tensor, nn
@@ -42,6 +41,7 @@ def correct_sublayer(
     origin = h
     for graft in grafts:
         tensors = graft.tensors()
+        h = add_compacter(graft, layer=layer, sublayer=sublayer, h=h, inp=inp, norm=norm)
         options = next((part for part in graft.parts if isinstance(part, Bottleneck)), None)
         name = f"bottleneck.layers.{layer}.{sublayer}"
         if options is None or f"{name}.down.weight" not in tensors:
@@ -49,6 +49,8 @@ def correct_sublayer(
         x = {"ffn": norm(h + inp), "attention+ffn": h, "parallel": inp}[options.placement]
         middle = ACTIVATIONS[options.activation](linear(x, tensors, f"{name}.down"))
         scale = options.scaling if options.scaling is not None else 1
+        if scale == "learned":
+            scale = tensors[f"{name}.scale"]
         if options.placement == "parallel" and options.scaling is None:
             scale = 4
         residual = origin if options.semantics == "paper" else h
@@ -124,6 +126,8 @@ DISTILBERT_NAMES = {
 class PostNorm:
     """BERT, RoBERTa, XLM-R, CamemBERT, ELECTRA and DistilBERT."""
 
+    grafts: Sequence[Graft] = ()
+
     def __init__(self, model: nn.Module, mask: Tensor) -> None:
         self.model = model
         self.config = model.config
@@ -156,9 +160,9 @@ class PostNorm:
         num_heads = self.config.num_attention_heads
         shape = (num_rows, num_tokens, num_heads, hidden // num_heads)
         q, k, v = (linear(x, self.w, self.name(layer, key)).view(shape).transpose(1, 2) for key in "qkv")
-        scores = q @ k.transpose(2, 3) / math.sqrt(hidden // num_heads)
-        scores = scores.masked_fill(self.mask[:, None, None, :] == 0, -1e9)
-        mixed = (softmax(scores) @ v).transpose(1, 2).reshape(num_rows, num_tokens, hidden)
+        may = (self.mask[:, None, None, :] == 1).expand(-1, -1, num_tokens, -1)
+        prefix = find_prefix(self.grafts, layer=layer, num_layers=self.config.num_hidden_layers, width=hidden)
+        mixed = attend_with_prefix(q, k, v, may, prefix)
         return linear(mixed, self.w, self.name(layer, "o"))
 
     def feed(self, layer: int, x: Tensor) -> Tensor:
@@ -205,8 +209,16 @@ class Deberta(PostNorm):
         return normed * self.mask[..., None]
 
 
+def turn(x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+    """Turn pairs of x [B, H, T, d], the halves of each head, by the angles of the positions."""
+    first, second = x.chunk(2, dim=-1)
+    return x * cos[:, None] + torch.cat([-second, first], dim=-1) * sin[:, None]
+
+
 class ModernBert:
     """ModernBERT and mmBERT: norms before the sublayers, rotary positions, every other layer local."""
+
+    grafts: Sequence[Graft] = ()
 
     def __init__(self, model: nn.Module, mask: Tensor) -> None:
         self.model = model
@@ -232,8 +244,24 @@ class ModernBert:
             may = may & (distance <= self.config.local_attention // 2)
         rotary = self.model.rotary_emb(x, positions[None], kind)
         normed = x if layer == 0 else self.norm(x, f"layers.{layer}.attn_norm")
-        h, _ = self.model.layers[layer].attn(normed, position_embeddings=rotary, attention_mask=may)
-        return h
+        projected = linear(normed, self.w, f"layers.{layer}.attn.Wqkv").chunk(3, dim=-1)
+        return linear(self.mix(layer, projected, rotary, may), self.w, f"layers.{layer}.attn.Wo")
+
+    def rotate(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        # The family does so in singles, whatever the weights are.
+        return turn(x.float(), cos, sin).to(x.dtype)
+
+    def mix(self, layer: int, projected: Sequence[Tensor], rotary: Sequence[Tensor], may: Tensor) -> Tensor:
+        size = self.config.hidden_size // self.config.num_attention_heads
+        q, k, v = (x.unflatten(-1, (-1, size)).transpose(1, 2) for x in projected)
+        q, k = (self.rotate(x, *rotary) for x in (q, k))
+        prefix = find_prefix(
+            self.grafts,
+            layer=layer,
+            num_layers=self.config.num_hidden_layers,
+            width=k.shape[1] * size,
+        )
+        return attend_with_prefix(q, k, v, may, prefix)
 
     def feed(self, layer: int, x: Tensor) -> Tensor:
         return self.model.layers[layer].mlp(self.norm(x, f"layers.{layer}.mlp_norm"))
@@ -254,6 +282,9 @@ class EuroBert(ModernBert):
     def norm(self, x: Tensor, name: str) -> Tensor:
         return rms_norm(x, self.w[f"{name}.weight"], eps=self.config.rms_norm_eps)
 
+    def rotate(self, x: Tensor, cos: Tensor, sin: Tensor) -> Tensor:
+        return turn(x, cos, sin)
+
     def embed(self, input_ids: Tensor) -> Tensor:
         return self.w["embed_tokens.weight"][input_ids]
 
@@ -262,8 +293,9 @@ class EuroBert(ModernBert):
         may = self.mask[:, None, None, :].bool().expand(-1, 1, x.shape[1], -1)
         rotary = self.model.rotary_emb(x, position_ids=positions)
         normed = self.norm(x, f"layers.{layer}.input_layernorm")
-        h, _ = self.model.layers[layer].self_attn(normed, position_embeddings=rotary, attention_mask=may)
-        return h
+        name = f"layers.{layer}.self_attn"
+        projected = [linear(normed, self.w, f"{name}.{kind}_proj") for kind in "qkv"]
+        return linear(self.mix(layer, projected, rotary, may), self.w, f"{name}.o_proj")
 
     def feed(self, layer: int, x: Tensor) -> Tensor:
         return self.model.layers[layer].mlp(self.norm(x, f"layers.{layer}.post_attention_layernorm"))
@@ -299,6 +331,7 @@ def compute_hidden(
 ) -> Tensor:
     """The hidden states of a bare encoder under a stack of grafts, after some layers or after all."""
     family = FAMILIES.get(model.config.model_type, PostNorm)(model, attention_mask)
+    family.grafts = grafts
     x = family.enter(change_embeddings(family.embed(input_ids), grafts))
     first = x
     for layer in range(model.config.num_hidden_layers):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -21,15 +22,20 @@ from polygraft.attach.graft import Graft, copy_tensors, make_graft
 from polygraft.base.base import Base
 from polygraft.base.load import freeze_base
 from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.compacter import Compacter
 from polygraft.parts.fusion import Fusion
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
 from polygraft.parts.part import Part
+from polygraft.parts.prefix import Prefix
 
 FORMATS = Path(__file__).parent.parent / "formats" / "adapterhub"
-ADAPTERS = ("qu", "en", "ner", "ner_drop", "houlsby", "parallel")
+ADAPTERS = ("qu", "en", "ner", "ner_drop", "houlsby", "parallel", "prefix", "compacter")
 BOTTLENECK = re.compile(
     r"layer\.(\d+)\.(attention\.)?output\.adapters\.\w+\.adapter_(down|up)(?:\.0)?\.(\w+)$"
+)
+COMPACTER = re.compile(
+    r"layer\.(\d+)\.(attention\.)?output\.adapters\.\w+\.adapter_(down|up)(?:\.0)?\.(W_left|W_right|b)$"
 )
 INVERTIBLE = re.compile(r"invertible_adapters\.\w+\.([FG])\.([02])\.(\w+)$")
 
@@ -42,8 +48,52 @@ def rename(name: str) -> str:
     return f"invertible.{function}.{'down' if place == '0' else 'up'}.{kind}"
 
 
+def read_prefix(base: Base, name: str, config: dict[str, Any], tensors: dict[str, Tensor]) -> Graft:
+    part = Prefix(
+        length=config["prefix_length"],
+        reparameterization=config["bottleneck_size"],
+        activation=config["non_linearity"],
+        skip_layers=tuple(config["leave_out"]),
+    )
+    graft = make_graft(base, name, [part])
+    # The library writes the prefix of all layers once for each of them, and once more.
+    theirs = {key.split(".self_prefix.")[1]: tensor for key, tensor in tensors.items()}
+    names = {"wte.weight": "embedding"} | {
+        f"control_trans.{place}.{kind}": f"{own}.{kind}"
+        for place, own in ((0, "down"), (2, "up"))
+        for kind in ("weight", "bias")
+    }
+    copy_tensors(graft, {f"prefix.source.{names[key]}": tensor for key, tensor in theirs.items()})
+    return graft
+
+
+def read_compacter(base: Base, name: str, config: dict[str, Any], tensors: dict[str, Tensor]) -> Graft:
+    part = Compacter(
+        reduction=config["reduction_factor"],
+        terms=config["phm_dim"],
+        rank=config["phm_rank"],
+        activation=config["non_linearity"],
+    )
+    graft = make_graft(base, name, [part])
+    ours: dict[str, Tensor] = {}
+    for key, tensor in tensors.items():
+        if key.endswith("phm_rule"):
+            ours["compacter.rule"] = tensor
+            continue
+        layer, attention, projection, kind = COMPACTER.search(key).groups()
+        own = {"W_left": "left", "W_right": "right", "b": "bias"}[kind]
+        ours[f"compacter.layers.{layer}.{'attention' if attention else 'ffn'}.{projection}.{own}"] = tensor
+    copy_tensors(graft, ours)
+    return graft
+
+
 def read_adapter(base: Base, folder: Path) -> Graft:
     config = json.loads((folder / "adapter_config.json").read_text())["config"]
+    tensors = torch.load(folder / "pytorch_adapter.bin", weights_only=True)
+    if config.get("architecture") == "prefix_tuning":
+        return read_prefix(base, folder.name, config, tensors)
+    if config["phm_layer"]:
+        return read_compacter(base, folder.name, config, tensors)
     placement = "attention+ffn" if config["mh_adapter"] else "parallel" if config["is_parallel"] else "ffn"
     parts: list[Part] = [
         Bottleneck(
@@ -59,7 +109,6 @@ def read_adapter(base: Base, folder: Path) -> Graft:
             Invertible(reduction=config["inv_adapter_reduction_factor"], activation=config["non_linearity"])
         )
     graft = make_graft(base, folder.name, parts)
-    tensors = torch.load(folder / "pytorch_adapter.bin", weights_only=True)
     copy_tensors(graft, {rename(name): tensor for name, tensor in tensors.items()})
     return graft
 
@@ -152,7 +201,7 @@ def golden(request: pytest.FixtureRequest) -> Golden:
     return Golden(request.param)
 
 
-@pytest.mark.parametrize("case", ["qu", "ner", "ner_drop", "houlsby", "parallel"])
+@pytest.mark.parametrize("case", ["qu", "ner", "ner_drop", "houlsby", "parallel", "prefix", "compacter"])
 @torch.no_grad()
 def test_one_adapter_gives_the_same_hidden_state(golden: Golden, case: str):
     with golden.attach(case) as attachment:
@@ -192,3 +241,14 @@ def test_a_language_with_its_masked_lm_head_gives_the_same_scores(golden: Golden
 def test_a_fusion_gives_the_same_hidden_state(golden: Golden):
     with golden.attach("fuse(en, ner, by=mix)") as attachment:
         assert golden.difference("fuse-en-ner", attachment.run(*golden.batch)) < 1e-5
+
+
+@torch.no_grad()
+def test_a_prefix_gives_the_same_once_its_network_is_left_out(golden: Golden):
+    (graft,) = (graft for graft in golden.grafts if graft.name == "prefix")
+    layers = graft.layers["prefix"]
+    plain = make_graft(golden.base, "plain", [Prefix(length=5, reparameterization=None)])
+    copy_tensors(plain, {"prefix.source.values": layers.make_all()})
+    assert plain.num_parameters == 5 * 2 * 3 * 32
+    with attach(golden.base, "plain", grafts=[plain]) as attachment:
+        assert golden.difference("prefix", attachment.run(*golden.batch)) < 1e-5

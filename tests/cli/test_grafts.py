@@ -11,6 +11,7 @@ import pytest
 from attacks.attack import alter, edit
 from tests.cli.conftest import Command
 
+from polygraft.parts.table import PARTS
 from polygraft.store.store import Store
 
 
@@ -112,8 +113,7 @@ def test_verify_finds_a_part_that_no_polygraft_has(polygraft: Command):
     done = polygraft("grafts", "verify", "--json")
     assert done.exit_code == 1
     assert {row["name"]: row["problem"] for row in json.loads(done.stdout)} == {
-        "ner": "There is no part 'lora'. Known are bottleneck, invertible, delta, mask, scores, head. Correct "
-        "the name.",
+        "ner": f"There is no part 'lora'. Known are {', '.join(PARTS)}. Correct the name.",
         "qu": "The part 'bottleneck' has no option 'reductoin'. Its options are reduction, activation, placement, "
         "semantics, scaling, skip_layers, init. Did you mean 'reduction'? Correct the name.",
         "topic": None,

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from tests.cli.conftest import Command
 
+from polygraft.parts.table import PARTS
 from polygraft.store.manifest import PartRecord
 from polygraft.store.store import Store
 
@@ -44,7 +45,7 @@ CASES = {
     ),
     "a part that no polygraft has": (
         (*PREDICT, "odd", "--store", "one"),
-        "There is no part 'lora'. Known are bottleneck, invertible, delta, mask, scores, head. Correct the name. "
+        f"There is no part 'lora'. Known are {', '.join(PARTS)}. Correct the name. "
         "That was version 1 of the "
         "graft 'odd'. Put the graft in again, or remove it with `polygraft grafts remove odd --version 1`.",
     ),

@@ -56,6 +56,19 @@ def test_in_the_paper_s_semantics_the_residual_is_the_sublayer_s_own_output():
     assert torch.equal(build(semantics="paper").correct((0, "ffn"), state), state.origin)
 
 
+@torch.no_grad()
+def test_a_learned_scale_is_one_number_for_each_place_and_starts_at_one():
+    layers, state = build(scaling="learned", placement="parallel", init="bert"), make_state()
+    fixed = build(scaling=1.0, placement="parallel", init="bert")
+    fixed_names = {name for name, _ in fixed.named_parameters()}
+    added = {name: value.tolist() for name, value in layers.named_parameters() if name not in fixed_names}
+    assert added == {f"layers.{layer}.ffn.scale": [1.0] for layer in range(4)}
+    assert torch.equal(layers.correct((1, "ffn"), state), fixed.correct((1, "ffn"), state))
+    correction = fixed.correct((1, "ffn"), state) - state.h
+    layers.layers["1"]["ffn"].scale.fill_(-3.0)
+    assert (layers.correct((1, "ffn"), state) - state.h + 3 * correction).abs().max() < 1e-6
+
+
 def test_the_places_are_listed_from_below():
     assert build(skip_layers=[0, -1]).list_places() == [(1, "ffn"), (2, "ffn")]
     assert build(placement="attention+ffn", skip_layers=[1, 2, 3]).list_places() == [
@@ -88,6 +101,10 @@ def test_the_same_generator_gives_the_same_tensors():
             {"semantics": "pape"},
             "The part 'bottleneck' has semantics='pape'. Expected one of adapterhub, paper. "
             "Did you mean 'paper'? Choose one.",
+        ),
+        (
+            {"scaling": "lerned"},
+            "The part 'bottleneck' has scaling='lerned'. Expected one of learned. Did you mean 'learned'? Choose one.",
         ),
         (
             {"init": "zero"},

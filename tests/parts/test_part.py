@@ -9,11 +9,15 @@ import torch
 
 from polygraft.errors import OptionError
 from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.compacter import Compacter
 from polygraft.parts.delta import Delta
+from polygraft.parts.glow import Glow
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
 from polygraft.parts.mask import Mask
 from polygraft.parts.part import Part, check_width, make_linear
+from polygraft.parts.prefix import Prefix
+from polygraft.parts.prompt import Prompt
 from polygraft.parts.scores import Scores
 from polygraft.parts.table import PARTS, make_part
 
@@ -26,6 +30,11 @@ EXAMPLES: list[Part] = [
     Delta(weights=("norm", "*.query.weight"), num_values=3, num_code_bytes=9, dtype="float16"),
     Mask(skip_layers=(0, -1), num_kept=5, num_code_bytes=9, retrained="all"),
     Scores(init=0.5, threshold=-1.0),
+    Bottleneck(scaling="learned"),
+    Compacter(terms=2, rank=None, shared=False, placement="ffn", skip_layers=(1,)),
+    Prefix(length=5, reparameterization=None, skip_layers=(0,)),
+    Prompt(length=7),
+    Glow(reduction=1, activation="tanh"),
 ]
 
 
@@ -46,7 +55,7 @@ def test_the_table_has_every_part_under_its_own_name():
         (
             "bottelneck",
             {},
-            "There is no part 'bottelneck'. Known are bottleneck, invertible, delta, mask, scores, head. Did you mean "
+            f"There is no part 'bottelneck'. Known are {', '.join(PARTS)}. Did you mean "
             "'bottleneck'? Correct the name.",
         ),
         (
@@ -74,7 +83,13 @@ def test_the_table_has_every_part_under_its_own_name():
         (
             "bottleneck",
             {"scaling": float("nan")},
-            "The part 'bottleneck' has scaling=nan. Expected a value of the type float | None. Correct it.",
+            "The part 'bottleneck' has scaling=nan. Expected a value of the type float | 'learned' | None. "
+            "Correct it.",
+        ),
+        (
+            "compacter",
+            {"rank": "full"},
+            "The part 'compacter' has rank='full'. Expected a value of the type int | None. Correct it.",
         ),
         (
             "head",

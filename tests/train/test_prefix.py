@@ -15,6 +15,7 @@ from polygraft.attach.plan import Named, Stack
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.parts.presets import language_graft
+from polygraft.parts.prompt import Prompt
 from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.labels import Labelling
 from polygraft.train.loop import Interrupted, Training
@@ -23,10 +24,20 @@ from polygraft.train.prefix import PrefixCache
 SKIPS = {"one": (0,), "two": (0, 1), "head": None}
 
 
-def train(cache: PrefixCache | None, *, skipped: str = "two", base_name: str = "bert", **changes: Any):
-    """Train a task graft above a language graft in three epochs."""
+PARTS_BELOW = {"language": language_graft(), "prompt": [Prompt(length=3)]}
+
+
+def train(
+    cache: PrefixCache | None,
+    *,
+    skipped: str = "two",
+    base_name: str = "bert",
+    lowest: str = "language",
+    **changes: Any,
+):
+    """Train a task graft above another graft in three epochs."""
     base = make_base(base_name)
-    below = make_trained_graft(base, "qu", language_graft(), seed=6)
+    below = make_trained_graft(base, "qu", PARTS_BELOW[lowest], seed=6)
     skip = SKIPS[skipped]
     parts = [] if skip is None else [Bottleneck(reduction=2, skip_layers=skip)]
     graft = make_graft(base, "new", [*parts, Head(objective="tokens", labels=LABELS)], seed=4)
@@ -59,6 +70,20 @@ def test_training_from_the_cache_gives_the_same_bits(skipped: str, base_name: st
     assert cost["looked_up"] == cache.num_found / cached.total
     assert (cost["cache_memory_bytes"], cost["cache_file_bytes"]) == (cache.bytes_in_memory, 0)
     assert "looked_up" not in plain.measure_cost()
+
+
+@pytest.mark.parametrize("base_name", ["bert", "xlm-roberta"])
+@pytest.mark.parametrize("skipped", SKIPS)
+def test_above_a_prompt_only_what_a_head_reads_is_kept(skipped: str, base_name: str):
+    plain, losses = train(None, skipped=skipped, base_name=base_name, lowest="prompt")
+    cache = PrefixCache()
+    cached, found = train(cache, skipped=skipped, base_name=base_name, lowest="prompt")
+    assert found == losses
+    assert read_bytes(cached.graft) == read_bytes(plain.graft)
+    # The plan without the prompt goes on as it would.
+    assert cache.num_found > 0
+    without = cached.total - cache.num_computed - cache.num_found
+    assert (without == 0) == (skipped == "head")
 
 
 @pytest.mark.parametrize("memory", [0, 20_000])

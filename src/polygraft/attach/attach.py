@@ -166,7 +166,7 @@ class Attachment:
             GraftError: The pass never came by a place where a graft stands.
             PlanError: A member has a prompt, whose hidden states are not among those of the pieces.
         """
-        if any(member.prompts for member in self.members):
+        if self.num_added:
             raise PlanError(
                 f"The plan '{self}' has a prompt, whose hidden states are not among those of a row's pieces, so a pass "
                 "cannot begin above it. Begin with the pieces."
@@ -193,6 +193,11 @@ class Attachment:
                 return self.runner.run_group(group, *inputs, layer=layer, start=start, at=places)
 
         return self.runner.run_rows(rows, input_ids, at, run)
+
+    @property
+    def num_added(self) -> int:
+        """How many places prompts take before the pieces of a row, the most of all ways through the plan."""
+        return max(sum(prompt.length for prompt in member.prompts) for member in self.members)
 
     def _find_number(self) -> int:
         return self.members.index(self.only)

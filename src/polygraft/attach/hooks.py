@@ -15,7 +15,7 @@ from polygraft.attach.acts import EmbeddingAct, SublayerAct
 from polygraft.attach.linear import LinearHooks
 from polygraft.attach.passes import Pass, Place, bound_places
 from polygraft.attach.prefixes import PrefixHooks
-from polygraft.attach.tree import Chain, Leaf, Step, Tree, localise, walk_grafts
+from polygraft.attach.tree import Chain, Leaf, Step, Tree, list_stacked, localise, walk_grafts
 from polygraft.errors import GraftError
 from polygraft.parts.reach import (
     EmbeddingLayers,
@@ -90,7 +90,7 @@ class Hooks:
             self._hook_sublayer(base, place, _localise_all(members, _make_finder(place)))
         linear = LinearHooks(base, members, grafts, current=self.get_current)
         self.handles += linear.handles
-        self.prefixes = PrefixHooks(base, members, grafts, current=self.get_current)
+        self.prefixes = PrefixHooks(base, members, current=self.get_current)
         self.places |= linear.places | self.prefixes.places
         # Below the lowest layer a family may look back at all tokens (DeBERTa's convolution).
         for index in range(1, base.sites.num_layers):
@@ -106,12 +106,7 @@ class Hooks:
             self.handles.append(last.register_forward_hook(self._make_stop_after(base.sites.num_layers)))
 
     def _hook_prompts(self, base: Base, members: Sequence[Tree | None]) -> None:
-        stacked = [
-            []
-            if tree is None
-            else [each for graft in walk_grafts(tree) for each in _find_layers(graft, PromptLayers)]
-            for tree in members
-        ]
+        stacked = [list_stacked(tree, PromptLayers, what="prompt") for tree in members]
         if not any(stacked):
             return
 
@@ -119,9 +114,7 @@ class Hooks:
             found = [] if self.current.segments is not None else stacked[self.current.member]
             if not found or self.current.start:
                 return output
-            prompt = torch.cat([cast("PromptLayers", layers).make_prompt() for layers in found]).to(
-                output.dtype
-            )
+            prompt = torch.cat([layers.make_prompt() for layers in found]).to(output.dtype)
             return torch.cat([prompt.expand(len(output), -1, -1), output[:, len(prompt) :]], dim=1)
 
         self.handles.append(base.sites.word_embeddings.register_forward_hook(put))
@@ -134,7 +127,16 @@ class Hooks:
             return
 
         def change(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-            return output if self.current.start else self.current.change(steps, output, act=EmbeddingAct)
+            if self.current.start:
+                return output
+            num_added = self.current.num_added
+            if num_added == 0:
+                return self.current.change(steps, output, act=EmbeddingAct)
+            # A prompt is learned as what the base is to see, whatever language's embeddings stand behind it.
+            # Contiguous, because PyTorch's products of a view depend on whether the weights are frozen.
+            pieces = output[:, num_added:].contiguous()
+            changed = self.current.change(steps, pieces, act=EmbeddingAct)
+            return torch.cat([output[:, :num_added], changed], dim=1)
 
         self.handles.append(base.sites.embeddings.register_forward_hook(change))
 

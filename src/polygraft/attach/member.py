@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from typing_extensions import override
 
-from polygraft.attach.tree import walk_grafts
+from polygraft.attach.tree import list_stacked, walk_grafts
 from polygraft.errors import PlanError
 from polygraft.parts.edit import EditLayers
 from polygraft.parts.head import HeadLayers, PieceHeadLayers
@@ -56,7 +56,7 @@ class Member:
     @property
     def prompts(self) -> list[PromptLayers]:
         """What the grafts put before the pieces of a row, first what comes first."""
-        return self._list_layers(PromptLayers)
+        return list_stacked(self.tree, PromptLayers, what="prompt")
 
     @property
     def edits_weights(self) -> bool:

@@ -53,6 +53,8 @@ class Pass:
     """Which rows belong to which member; None where all belong to one."""
     member: int = 0
     """The member of all rows where there are no segments."""
+    num_added: int = 0
+    """How many places at the beginning of each row are those of a prompt."""
     narrow_bounds: tuple[int, ...] = ()
     """Where each segment begins among the wanted places, and where the last one ends."""
 

@@ -16,19 +16,20 @@ import torch
 from torch.nn import functional
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
-from polygraft.attach.tree import Chain, Leaf, Tree
-from polygraft.errors import GraftError, PlanError
+from polygraft.attach.tree import Tree, list_stacked
+from polygraft.errors import GraftError
 from polygraft.parts.reach import AttentionLayers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from polygraft.attach.graft import Graft
     from polygraft.attach.passes import Pass, Place
     from polygraft.base.base import Base
 
 EAGER = "eager"
 """What transformers calls attention that is written out; each of its files has its own."""
+SDPA = "sdpa"
+"""What it calls PyTorch's own."""
 
 
 class PrefixHooks:
@@ -37,7 +38,6 @@ class PrefixHooks:
     Args:
         base: The base.
         members: What each row may go through.
-        grafts: All grafts of the members.
         current: Gives the pass in progress.
     """
 
@@ -45,7 +45,6 @@ class PrefixHooks:
         self,
         base: Base,
         members: Sequence[Tree | None],
-        grafts: Sequence[Graft],
         *,
         current: Callable[[], Pass],
     ) -> None:
@@ -54,9 +53,9 @@ class PrefixHooks:
         self.changed: list[tuple[nn.Module, Any]] = []
         """Attention layers with the configuration that they had."""
         self.name = f"polygraft-{id(self):x}"
-        self.stacked = [_list_prefixes(tree) for tree in members]
+        self.stacked = [list_stacked(tree, AttentionLayers, what="prefix") for tree in members]
         layers = sorted(
-            {layer for each in map(_find_prefixes, grafts) for found in each for layer in found.list_layers()}
+            {layer for stacked in self.stacked for found in stacked for layer in found.list_layers()}
         )
         if not layers:
             return
@@ -64,6 +63,11 @@ class PrefixHooks:
         self.layer_of = {_find_attention(base, layer): layer for layer in layers}
         config: Any = base.model.config
         own: str = config._attn_implementation
+        if own not in {EAGER, SDPA}:
+            raise GraftError(
+                f"The base '{base.name}' computes its attention by '{own}', whose masks cannot be made longer for a "
+                f"prefix. Expected '{SDPA}' or '{EAGER}'. Load the base with one of these."
+            )
         self.compute = None if own == EAGER else ALL_ATTENTION_FUNCTIONS[own]
         ALL_ATTENTION_FUNCTIONS[self.name] = self._attend
         for attention in self.layer_of:
@@ -93,10 +97,12 @@ class PrefixHooks:
         if prefixes is None:
             return compute(attention, q, k, v, mask, **named)
         keys, values, lengths = prefixes
-        if mask is None and attention.is_causal:
-            mask = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device).tril()[None, None]
-        if mask is not None or len(set(lengths)) > 1:
-            mask = _extend(mask, q, k, lengths=lengths, most=keys.shape[2])
+        named_causal: bool | None = named.get("is_causal")
+        is_causal = attention.is_causal if named_causal is None else named_causal
+        if mask is None and (is_causal or len(set(lengths)) > 1):
+            mask = _make_mask(q, k, is_causal=bool(is_causal), is_added=self.compute is None)
+        if mask is not None:
+            mask = _extend(mask, lengths=lengths, most=keys.shape[2])
         k, v = torch.cat([keys, k], dim=2), torch.cat([values, v], dim=2)
         return compute(attention, q, k, v, mask, **named)
 
@@ -143,38 +149,26 @@ class PrefixHooks:
         )
 
 
-def _extend(mask: Tensor | None, q: Tensor, k: Tensor, *, lengths: Sequence[int], most: int) -> Tensor:
-    """Give the mask [B, 1, Tq or 1, most + T] that lets each row see its own prefix."""
-    if mask is None:
-        mask = torch.ones(len(q), 1, 1, k.shape[2], dtype=torch.bool, device=q.device)
-    mask = mask.expand(len(q), -1, -1, -1)
-    sees = torch.arange(most, device=q.device) >= most - torch.tensor(lengths, device=q.device)[:, None]
-    if mask.dtype == torch.bool:
-        added = sees
-    else:
-        lowest = torch.full_like(sees, torch.finfo(mask.dtype).min, dtype=mask.dtype)
-        added = lowest.masked_fill(sees, 0.0)
+def _make_mask(q: Tensor, k: Tensor, *, is_causal: bool, is_added: bool) -> Tensor:
+    """Give the mask [1, 1, Tq, T] of a batch without padding: what is seen, or what is added to the scores."""
+    sees = torch.ones(q.shape[2], k.shape[2], dtype=torch.bool, device=q.device)
+    sees = sees.tril(k.shape[2] - q.shape[2]) if is_causal else sees
+    return (_make_added(sees, dtype=q.dtype) if is_added else sees)[None, None]
+
+
+def _make_added(sees: Tensor, *, dtype: torch.dtype) -> Tensor:
+    """Give what is added to the scores: nothing where a token is seen, and the lowest number elsewhere."""
+    return torch.zeros(sees.shape, dtype=dtype, device=sees.device).masked_fill(~sees, torch.finfo(dtype).min)
+
+
+def _extend(mask: Tensor, *, lengths: Sequence[int], most: int) -> Tensor:
+    """Give the mask [B, 1, Tq, most + T] that lets each row see its own prefix, from that of the tokens."""
+    own = torch.tensor(lengths, device=mask.device)
+    sees = torch.arange(most, device=mask.device) >= most - own[:, None]
+    added = sees if mask.dtype == torch.bool else _make_added(sees, dtype=mask.dtype)
+    mask = mask.expand(len(lengths), -1, -1, -1)
     added = added[:, None, None, :].expand(-1, mask.shape[1], mask.shape[2], -1)
     return torch.cat([added, mask], dim=-1)
-
-
-def _find_prefixes(graft: Graft) -> list[AttentionLayers]:
-    return [layers for layers in graft.layers.children() if isinstance(layers, AttentionLayers)]
-
-
-def _list_prefixes(tree: Tree | None) -> list[AttentionLayers]:
-    """List the prefixes of a member, those of the lowest graft first."""
-    if tree is None:
-        return []
-    if isinstance(tree, Leaf):
-        return _find_prefixes(tree.graft)
-    found = [layers for member in tree.members for layers in _list_prefixes(member)]
-    if found and not isinstance(tree, Chain):
-        raise PlanError(
-            "A prefix stands inside an average or a fusion, whose members act on one output. Expected it in a stack. "
-            "Stack the graft with the prefix below."
-        )
-    return found
 
 
 def _find_attention(base: Base, layer: int) -> nn.Module:

@@ -9,7 +9,7 @@ import torch
 
 from polygraft.attach.hooks import LayerReached, pick
 from polygraft.attach.passes import Pass
-from polygraft.attach.prompt import lengthen, move_places
+from polygraft.attach.prompt import check_room, lengthen, move_places
 from polygraft.attach.rows import Group, group_rows, put_back, select_places
 from polygraft.attach.weights import WeightEdits
 from polygraft.errors import GraftError, OptionError, PlanError
@@ -151,8 +151,9 @@ class Runner:
         prompts = self.members[member].prompts if segments is None else []
         num_added = sum(prompt.length for prompt in prompts)
         if num_added:
+            check_room(self.base, self.name, num_tokens=input_ids.shape[1], num_added=num_added)
             at = None if at is None else move_places(at, num_tokens=input_ids.shape[1], num_added=num_added)
-            input_ids, attention_mask = lengthen(input_ids, attention_mask, num_added=num_added)
+            input_ids, attention_mask = lengthen(self.base, input_ids, attention_mask, num_added=num_added)
         current = Pass(
             start=start,
             stop_after=stop_after,
@@ -160,6 +161,7 @@ class Runner:
             narrow_in=narrow_in,
             segments=segments,
             member=member,
+            num_added=num_added,
         )
         self.hooks.current = current
         # What a decoder would keep for pieces to come would be kept twice where layers are run again.
@@ -175,7 +177,8 @@ class Runner:
             self.hooks.current = Pass()
         self._check_reached(current)
         if at is None:
-            return hidden[:, num_added:] if num_added else hidden
+            # Contiguous, as what a pass without a prompt gives: heads multiply views with other rounding.
+            return hidden[:, num_added:].contiguous() if num_added else hidden
         return hidden[0] if current.is_narrow else pick(hidden, at)
 
     def _check_reached(self, current: Pass) -> None:

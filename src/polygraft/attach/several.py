@@ -22,6 +22,11 @@ class Running(Protocol):
     base: Base
     members: tuple[Member, ...]
 
+    @property
+    def num_added(self) -> int:
+        """The most places that a prompt takes before the pieces of a row."""
+        ...
+
     def count_shared_layers(self) -> int:
         """Count the lowest layers in which all members do the same."""
         ...
@@ -87,7 +92,7 @@ def run_each(
     places = None
     if at is not None:
         places = torch.cat([at + number * num_rows * num_tokens for number in range(count)])
-    if 0 < depth < last and not any(member.prompts for member in attachment.members):
+    if 0 < depth < last and attachment.num_added == 0:
         shared = attachment.run(input_ids, attention_mask, layer=depth, rows=[0] * num_rows)
         hidden = shared.repeat(count, 1, 1)
         result = attachment.run_above(hidden, *inputs, start=depth, layer=layer, at=places, rows=rows)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from torch import Tensor, nn
+
+from polygraft.errors import PlanError
 
 if TYPE_CHECKING:
     from polygraft.attach.graft import Graft
@@ -44,6 +46,7 @@ class Fused:
 
 
 Tree = Leaf | Chain | Mean | Fused
+Kind = TypeVar("Kind")
 
 
 class Act(Protocol):
@@ -71,6 +74,30 @@ def walk_grafts(tree: Tree) -> Iterator[Graft]:
         yield from walk_grafts(member)
     if isinstance(tree, Fused):
         yield tree.graft
+
+
+def list_stacked(tree: Tree | None, kind: type[Kind], *, what: str) -> list[Kind]:
+    """List the layers of a kind that act beside the outputs that averages and fusions mix, those of the lowest first.
+
+    Args:
+        tree: The tree; None has none.
+        kind: The kind.
+        what: What errors call such layers.
+
+    Raises:
+        PlanError: Some are in an average or a fusion.
+    """
+    if tree is None:
+        return []
+    if isinstance(tree, Leaf):
+        return [layers for layers in tree.graft.layers.children() if isinstance(layers, kind)]
+    found = [layers for member in tree.members for layers in list_stacked(member, kind, what=what)]
+    if found and not isinstance(tree, Chain):
+        raise PlanError(
+            f"A {what} stands inside an average or a fusion, whose members act on one output. Expected it in a stack. "
+            f"Stack the graft with the {what} below."
+        )
+    return found
 
 
 def localise(tree: Tree, *, find: Callable[[Graft], Sequence[nn.Module]]) -> Step | None:

@@ -104,6 +104,18 @@ class Base:
         return self.tokenizer.get_vocab()[str(piece)]
 
     @property
+    def num_positions(self) -> int | None:
+        """The most tokens that a row may have; None where the configuration names no number."""
+        config = self.model.config.to_dict()
+        # GPT-2's configuration calls them otherwise.
+        keys = ("max_position_embeddings", "n_positions")
+        positions = next((config[key] for key in keys if key in config), None)
+        if positions is None:
+            return None
+        # RoBERTa's positions are counted from behind the padding piece's.
+        return int(positions) - (self.pad_id + 1 if self.sites.family.name == "roberta" else 0)
+
+    @property
     def num_parameters(self) -> int:
         """Count the frozen weights."""
         return sum(weight.numel() for weight in self.model.parameters())

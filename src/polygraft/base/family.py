@@ -60,18 +60,3 @@ class Family:
     """The linear maps that embeddings of relative positions go through as well."""
     config_keys: tuple[str, ...] = ()
     """What of the family's configuration changes its outputs and no weight's shape, beside the usual."""
-
-
-BIDIRECTIONAL_KEY = "use_bidirectional_attention"
-"""The key of a configuration by which a decoder sees the whole row, as embedding models made of decoders do."""
-
-_CAUSAL_HEAD = HeadPaths(decoder="lm_head")
-_LLAMA_KEYS = (
-    "rms_norm_eps",
-    "num_key_value_heads",
-    "head_dim",
-    "rope_parameters",
-    "sliding_window",
-    "layer_types",
-    BIDIRECTIONAL_KEY,
-)

@@ -21,6 +21,20 @@ if TYPE_CHECKING:
 SublayerName = Literal["attention", "ffn"]
 
 
+BIDIRECTIONAL_KEY = "use_bidirectional_attention"
+"""The key of a configuration by which a decoder sees the whole row, as embedding models made of decoders do."""
+
+_CAUSAL_HEAD = HeadPaths(decoder="lm_head")
+_LLAMA_KEYS = (
+    "rms_norm_eps",
+    "num_key_value_heads",
+    "head_dim",
+    "rope_parameters",
+    "sliding_window",
+    "layer_types",
+    BIDIRECTIONAL_KEY,
+)
+
 _BERT_ATTENTION = SublayerPaths(
     input="attention.self.value", output="attention.output.dropout", norm="attention.output.LayerNorm"
 )

@@ -73,7 +73,10 @@ def predict_tags(
         TaggedSentence(tuple(sentences[place]), (names[0],) * len(sentences[place]), 0) for place in places
     ]
     encoded = encode_tags(
-        tagged, attachment.base.tokenizer, labels=names, max_length=find_max_length(attachment.base)
+        tagged,
+        attachment.base.tokenizer,
+        labels=names,
+        max_length=find_max_length(attachment.base, num_added=attachment.num_added),
     )
     first = encoded.first_pieces
     best, num_tokens = _score_rows(attachment, encoded, batch_tokens=batch_tokens)
@@ -110,7 +113,10 @@ def predict_texts(
         return Predictions(labels=(), num_cut=(), seconds=0.0, num_tokens=0)
     examples = [LabelledText(text, names[0], 0) for text in texts]
     encoded = encode_labelled(
-        examples, attachment.base.tokenizer, labels=names, max_length=find_max_length(attachment.base)
+        examples,
+        attachment.base.tokenizer,
+        labels=names,
+        max_length=find_max_length(attachment.base, num_added=attachment.num_added),
     )
     best: list[tuple[str, ...]] = [() for _ in texts]
     num_tokens = 0
@@ -149,16 +155,15 @@ def _score_rows(attachment: Attachment, encoded: EncodedTags, *, batch_tokens: i
     return best, num_tokens
 
 
-def find_max_length(base: Base) -> int:
-    """Give the most tokens that a row may have on a base: 512, or fewer where its positions or tokenizer end before."""
-    config = base.model.config.to_dict()
-    # GPT-2's configuration calls them otherwise.
-    keys = ("max_position_embeddings", "n_positions")
-    positions = next((int(config[key]) for key in keys if key in config), MAX_LENGTH)
-    if base.sites.family.name == "roberta":
-        # Its positions are counted from behind the padding piece's.
-        positions -= base.pad_id + 1
-    return min(MAX_LENGTH, positions, int(base.tokenizer.model_max_length))
+def find_max_length(base: Base, *, num_added: int = 0) -> int:
+    """Give the most tokens that a row may have on a base: 512, or fewer where its positions or tokenizer end before.
+
+    Args:
+        base: The base.
+        num_added: Size of the prompt that is put before the row.
+    """
+    positions = MAX_LENGTH if base.num_positions is None else base.num_positions
+    return min(MAX_LENGTH, positions - num_added, int(base.tokenizer.model_max_length))
 
 
 def is_span_labelling(labels: Sequence[str]) -> bool:

@@ -24,6 +24,7 @@ from polygraft.parts.reach import SublayerLayers, SublayerState
 PLACEMENTS = ("ffn", "attention+ffn", "parallel")
 SEMANTICS = ("adapterhub", "paper")
 INITS = ("identity", "bert")
+LEARNED = "learned"
 BERT_STD = 0.02
 
 
@@ -57,8 +58,8 @@ class Bottleneck(Part):
     semantics: Literal["adapterhub", "paper"] = "adapterhub"
     """What the residual of a stacked bottleneck is: `adapterhub` takes the output of the graft below,
     `paper` (MAD-X, section 3.2) the sublayer's own output."""
-    scaling: float | None = None
-    """Factor of the correction; None is 1, and 4 for `parallel`."""
+    scaling: float | Literal["learned"] | None = None
+    """Factor of the correction; None is 1, and 4 for `parallel`; `learned` learns one for each place, from 1."""
     skip_layers: tuple[int, ...] = ()
     """Layers left out (AdapterDrop); negative ones count from the end."""
     init: Literal["identity", "bert"] = "identity"
@@ -69,11 +70,15 @@ class Bottleneck(Part):
         check_choice(self.kind, "placement", self.placement, PLACEMENTS)
         check_choice(self.kind, "semantics", self.semantics, SEMANTICS)
         check_choice(self.kind, "init", self.init, INITS)
+        if isinstance(self.scaling, str):
+            check_choice(self.kind, "scaling", self.scaling, (LEARNED,))
         find_activation(self.activation)
 
     @property
     def scale(self) -> float:
-        """The factor in force."""
+        """The factor in force, which a learned one begins with."""
+        if isinstance(self.scaling, str):
+            return 1.0
         if self.scaling is not None:
             return self.scaling
         return 4.0 if self.placement == "parallel" else 1.0
@@ -92,7 +97,7 @@ class Bottleneck(Part):
 
 
 class BottleneckLayer(nn.Module):
-    """The two projections at one place: `U act(D x + b) + b'`, [..., D] to [..., D]."""
+    """The two projections at one place: `scale * (U act(D x + b) + b')`, [..., D] to [..., D]."""
 
     def __init__(self, options: Bottleneck, *, hidden: int, generator: torch.Generator) -> None:
         super().__init__()
@@ -102,10 +107,13 @@ class BottleneckLayer(nn.Module):
         self.down = make_linear(width, hidden, generator=generator, std=down_std)
         self.up = make_linear(hidden, width, generator=generator, std=up_std)
         self.activation = find_activation(options.activation)
+        self.fixed_scale = options.scale
+        self.scale = nn.Parameter(torch.ones(1)) if options.scaling == LEARNED else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Compute the correction before scaling."""
-        return apply_linear(self.up, self.activation(apply_linear(self.down, x)))
+        """Compute the correction."""
+        correction = apply_linear(self.up, self.activation(apply_linear(self.down, x)))
+        return correction * (self.fixed_scale if self.scale is None else self.scale.to(x.dtype))
 
 
 class BottleneckLayers(SublayerLayers):
@@ -141,7 +149,7 @@ class BottleneckLayers(SublayerLayers):
         else:
             x = state.h if placement == "attention+ffn" else state.inp
         residual = state.origin if self.options.semantics == "paper" else state.h
-        return residual + bottleneck(x) * self.options.scale
+        return residual + bottleneck(x)
 
 
 def _keys(row: nn.Module) -> list[str]:

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from types import UnionType
-from typing import Any, ClassVar, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin, get_type_hints
 
 import torch
 from torch import Tensor, nn
@@ -104,17 +104,26 @@ def _to_frozen(value: Any) -> Any:
 def _check_type(part: str, option: str, value: object, kind: Any) -> None:
     """Refuse a value of another type; which words and numbers can be meant is for the part to say."""
     if not _is_of_type(value, kind):
-        name = kind.__name__ if isinstance(kind, type) else str(kind).replace("typing.", "")
         raise OptionError(
-            f"The part '{part}' has {option}={value!r}. Expected a value of the type {name}. Correct it."
+            f"The part '{part}' has {option}={value!r}. Expected a value of the type {_name_type(kind)}. Correct it."
         )
+
+
+def _name_type(kind: Any) -> str:
+    if get_origin(kind) in (UnionType, Union):
+        return " | ".join(_name_type(member) for member in get_args(kind))
+    if get_origin(kind) is Literal:
+        return " | ".join(repr(word) for word in get_args(kind))
+    if kind is type(None):
+        return "None"
+    return kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else str(kind)
 
 
 def _is_of_type(value: object, kind: Any) -> bool:
     origin = get_origin(kind)
     if origin is Literal:
         return isinstance(value, str)
-    if origin is UnionType:
+    if origin in (UnionType, Union):
         return any(_is_of_type(value, member) for member in get_args(kind))
     if origin is tuple:
         return isinstance(value, tuple) and all(_is_of_type(item, get_args(kind)[0]) for item in value)
@@ -199,6 +208,32 @@ def make_linear(
             layer.weight.normal_(0.0, std, generator=generator) if std else layer.weight.zero_()
             layer.bias.zero_()
     return layer
+
+
+def make_values(*shape: int, generator: torch.Generator, std: float) -> nn.Parameter:
+    """Make values drawn from N(0, std), on torch's default device as `make_linear` does.
+
+    Args:
+        shape: Their shape.
+        generator: Where they are drawn from.
+        std: Standard deviation; 0 gives zeros.
+    """
+    values = nn.Parameter(torch.empty(shape))
+    with torch.no_grad():
+        values.normal_(0.0, std, generator=generator) if std else values.zero_()
+    return values
+
+
+def check_number(kind: str, option: str, value: int, *, most: int) -> None:
+    """Refuse a number that is not from 1 to `most`.
+
+    Raises:
+        OptionError: It is not.
+    """
+    if not 1 <= value <= most:
+        raise OptionError(
+            f"The part '{kind}' has {option}={value}. Expected a whole number from 1 to {most}. Correct it."
+        )
 
 
 def apply_linear(layer: nn.Linear, x: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
 from polygraft.parts.part import Part
+from polygraft.parts.prefix import Prefix
 
 
 def language_graft(
@@ -49,3 +50,32 @@ def task_graft(
     """
     head = Head.from_options({"objective": objective, "labels": list(labels)})
     return (Bottleneck(reduction=reduction, skip_layers=tuple(skip_layers)), head)
+
+
+def mam_graft(
+    *,
+    labels: Sequence[str],
+    length: int = 30,
+    reduction: float = 2,
+    skip_layers: Sequence[int] = (),
+    objective: str = "tokens",
+) -> tuple[Part, ...]:
+    """List the parts of a mix-and-match graft (He et al. 2022, section 4.6): a prefix, a parallel bottleneck, a head.
+
+    Args:
+        labels: Names of the labels.
+        length: How many keys and values each layer gets.
+        reduction: Hidden size over the bottleneck's width.
+        skip_layers: Layers left out.
+        objective: "tokens" or "sequence".
+
+    Example:
+        >>> [part.kind for part in mam_graft(labels=["O", "B-LOC"])]
+        ['prefix', 'bottleneck', 'head']
+    """
+    skipped = tuple(skip_layers)
+    return (
+        Prefix(length=length, reparameterization=800, skip_layers=skipped),
+        Bottleneck(placement="parallel", reduction=reduction, skip_layers=skipped),
+        Head.from_options({"objective": objective, "labels": list(labels)}),
+    )

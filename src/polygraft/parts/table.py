@@ -7,17 +7,25 @@ from typing import Any
 
 from polygraft.errors import OptionError, nearest
 from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.compacter import Compacter
 from polygraft.parts.delta import Delta
 from polygraft.parts.fusion import Fusion
+from polygraft.parts.glow import Glow
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
 from polygraft.parts.mask import Mask
 from polygraft.parts.part import Part
+from polygraft.parts.prefix import Prefix
+from polygraft.parts.prompt import Prompt
 from polygraft.parts.scores import Scores
 
 PARTS: Mapping[str, type[Part]] = {
     "bottleneck": Bottleneck,
+    "compacter": Compacter,
+    "prefix": Prefix,
+    "prompt": Prompt,
     "invertible": Invertible,
+    "glow": Glow,
     "delta": Delta,
     "mask": Mask,
     "scores": Scores,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from polygraft.attach.graft import copy_tensors, make_graft
-from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.bottleneck import LEARNED, Bottleneck, BottleneckLayer
 from polygraft.parts.delta import DeltaLayers
 
 if TYPE_CHECKING:
@@ -21,7 +21,9 @@ def scale_graft(workshop: Workshop, graft: Graft, strength: float) -> Graft:
     if strength == 1:
         return graft
     parts = [
-        dataclasses.replace(part, scaling=part.scale * strength) if isinstance(part, Bottleneck) else part
+        dataclasses.replace(part, scaling=part.scale * strength)
+        if isinstance(part, Bottleneck) and part.scaling != LEARNED
+        else part
         for part in graft.parts
     ]
     scaled = make_graft(workshop.base, graft.name, parts)
@@ -30,5 +32,8 @@ def scale_graft(workshop: Workshop, graft: Graft, strength: float) -> Graft:
         for layers in scaled.layers.children():
             if isinstance(layers, DeltaLayers):
                 layers.values.mul_(strength)
+        for layers in scaled.layers.modules():
+            if isinstance(layers, BottleneckLayer) and layers.scale is not None:
+                layers.scale.mul_(strength)
     scaled.layers.requires_grad_(False)
     return scaled

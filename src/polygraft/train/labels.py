@@ -94,6 +94,9 @@ class Labelling(Objective):
             # With nothing trained but the head, what it reads is kept: after the last layer a norm may follow.
             key = (*below, layer, _digest(*inputs, at))
             return self.cache.fetch(key, lambda: attachment.run(*inputs, layer=layer, at=at))
+        if attachment.num_added:
+            # What the layers give at a prompt's places is seen above, and is no part of what a pass gives.
+            return attachment.run(*inputs, layer=layer, at=at)
         hidden = self.cache.fetch(
             (*below, depth, _digest(*inputs)), lambda: attachment.run(*inputs, layer=depth)
         )
