@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import torch
+from tests.formulas import find_prefix
 from tests.plain_math import ACTIVATIONS, gelu_tanh, layer_norm, linear, rms_norm, softmax
 from torch import Tensor, nn
+
+from polygraft.attach.graft import Graft
 
 
 class Gpt2:
@@ -17,6 +20,7 @@ class Gpt2:
         self.config = model.config
         self.w = dict(model.named_parameters())
         self.mask = mask
+        self.grafts: Sequence[Graft] = ()
 
     def product(self, x: Tensor, name: str) -> Tensor:
         return x @ self.w[f"{name}.weight"] + self.w[f"{name}.bias"]
@@ -36,7 +40,8 @@ class Gpt2:
         size = hidden // num_heads
         mixed = self.product(self.norm(x, f"h.{layer}.ln_1"), f"h.{layer}.attn.c_attn")
         q, k, v = mixed.view(num_rows, num_tokens, 3, num_heads, size).permute(2, 0, 3, 1, 4)
-        h = look_back(q, k, v, self.mask, scale=1 / math.sqrt(size)).transpose(1, 2)
+        prefix = find_prefix(self.grafts, layer=layer, num_layers=self.config.n_layer, width=hidden)
+        h = look_back(q, k, v, self.mask, scale=1 / math.sqrt(size), prefix=prefix).transpose(1, 2)
         return self.product(h.reshape(x.shape), f"h.{layer}.attn.c_proj")
 
     def feed(self, layer: int, x: Tensor) -> Tensor:
@@ -61,6 +66,7 @@ class Llama:
         self.known = model.config.to_dict()
         self.w = dict(model.named_parameters())
         self.mask = mask
+        self.grafts: Sequence[Graft] = ()
 
     def norm(self, x: Tensor, name: str) -> Tensor:
         return rms_norm(x, self.w[f"{name}.weight"], eps=self.config.rms_norm_eps)
@@ -95,10 +101,13 @@ class Llama:
         if f"{name}.q_norm.weight" in self.w:
             q, k = self.norm(q, f"{name}.q_norm"), self.norm(k, f"{name}.k_norm")
         q, k = (turn(y.transpose(1, 2), theta=self.theta(kind)) for y in (q, k))
+        prefix = find_prefix(
+            self.grafts, layer=layer, num_layers=self.config.num_hidden_layers, width=k.shape[1] * size
+        )
         num_sharing = q.shape[1] // k.shape[1]
         k, v = (y.repeat_interleave(num_sharing, 1) for y in (k, v.transpose(1, 2)))
         window = self.config.sliding_window if kind == "sliding_attention" else None
-        mixed = look_back(q, k, v, self.mask, scale=self.scale(size), window=window)
+        mixed = look_back(q, k, v, self.mask, scale=self.scale(size), prefix=prefix, window=window)
         return linear(mixed.transpose(1, 2).reshape(num_rows, num_tokens, -1), self.w, f"{name}.o_proj")
 
     def activate(self, x: Tensor) -> Tensor:
@@ -149,15 +158,31 @@ class Gemma3(Gemma):
 
 
 def look_back(
-    q: Tensor, k: Tensor, v: Tensor, mask: Tensor, *, scale: float, window: int | None = None
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    mask: Tensor,
+    *,
+    scale: float,
+    prefix: Tensor,
+    window: int | None = None,
 ) -> Tensor:
-    """Mix the values [B, H, T, S] of each token and those before it, of the last `window` tokens alone if given."""
+    """Mix the values [B, H, T, S] of each token and those before it, of the last `window` tokens alone if given.
+
+    All see the prefix [2, P, G S], keys and values of G groups of heads.
+    """
     places = torch.arange(q.shape[2])
     distance = places[:, None] - places
     may = (distance >= 0) & (mask[:, None, None, :] == 1)
     if window is not None:
         may = may & (distance < window)
-    return softmax((q @ k.transpose(2, 3) * scale).masked_fill(~may, -1e9)) @ v
+    groups = prefix.unflatten(-1, (-1, q.shape[3])).permute(0, 2, 1, 3)
+    keys, values = groups.repeat_interleave(q.shape[1] // groups.shape[1], 1)[:, None].expand(
+        -1, len(q), -1, -1, -1
+    )
+    scores = q @ torch.cat([keys, k], 2).transpose(2, 3) * scale
+    seen = torch.ones(may.shape[0], 1, q.shape[2], prefix.shape[1], dtype=torch.bool)
+    return softmax(scores.masked_fill(~torch.cat([seen, may], -1), -1e9)) @ torch.cat([values, v], 2)
 
 
 def turn(x: Tensor, *, theta: float) -> Tensor:

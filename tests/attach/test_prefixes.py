@@ -23,6 +23,7 @@ from polygraft.parts.prefix import Prefix
 from polygraft.parts.prompt import Prompt
 
 FAMILIES = [name for name in BASES if not name.startswith("deberta")]
+SINGLES = {"modernbert", "eurobert", "llama", "mistral", "qwen2", "qwen3", "gemma", "gemma3"}
 PADDED, FULL = (9, 5, 2, 7, 4), (6, 6, 6, 6, 6)
 
 
@@ -34,8 +35,8 @@ def make_computing(family: str, attention: str) -> Base:
     else:
         base = make_base(family)
     base.model.set_attn_implementation(attention)
-    # Doubles, so that what is left of a difference is no rounding. These two normalise in singles all the same.
-    if family not in {"modernbert", "eurobert"}:
+    # Doubles, so that what is left of a difference is no rounding. These normalise in singles all the same.
+    if family not in SINGLES:
         base.model.double()
     return base
 
