@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from polygraft.attach.graft import Graft
+    from polygraft.attach.merge import MergedWeights
     from polygraft.attach.rows import Group
     from polygraft.base.base import Base
     from polygraft.base.masked_lm_head import PretrainedHead
@@ -56,6 +57,8 @@ class Attachment:
         )
         # Where rows go different ways, the weights are changed for one way at a time.
         self.edits = WeightEdits(base, self.grafts if len(self.members) == 1 else ())
+        self.merged: MergedWeights | None = None
+        """What `merge` put into the weights."""
         try:
             self.hooks = Hooks(base, [member.tree for member in self.members])
         except BaseException:
@@ -78,6 +81,8 @@ class Attachment:
     def remove(self) -> None:
         """Take the plan off the base, which is then what it was, bit for bit. Safe to call twice."""
         self.hooks.remove()
+        if self.merged is not None:
+            self.merged.remove()
         self.edits.remove()
         if self in self.base.in_force:
             self.base.in_force.remove(self)
@@ -219,8 +224,10 @@ class Attachment:
         num_layers = self.base.sites.num_layers
         below = [graft for graft in self.grafts if count_layers_below(graft, num_layers=num_layers) < depth]
         # A tensor counts its changes itself.
-        return self.base, *(
-            (graft, sum(value._version for value in graft.layers.parameters())) for graft in below
+        return (
+            self.base,
+            self.merged,
+            *((graft, sum(value._version for value in graft.layers.parameters())) for graft in below),
         )
 
     def score(self, input_ids: Tensor, attention_mask: Tensor, *, at: Tensor | None = None) -> Tensor:

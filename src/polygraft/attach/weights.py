@@ -51,9 +51,11 @@ class WeightEdits:
     Args:
         base: The base.
         grafts: The grafts of the plan, lowest first.
+        learns: Whether grafts in training get gradients.
     """
 
-    def __init__(self, base: Base, grafts: Sequence[Graft]) -> None:
+    def __init__(self, base: Base, grafts: Sequence[Graft], *, learns: bool = True) -> None:
+        self.learns = learns
         self.changed: dict[str, _Changed] = {}
         self.handles: list[RemovableHandle] = []
         self.waiting: set[str] = set()
@@ -66,7 +68,7 @@ class WeightEdits:
         ]
         if not edits:
             return
-        _refuse_int8(base, edits[0][0])
+        refuse_int8(base, edits[0][0])
         try:
             self._collect(base, edits)
             self._put_in()
@@ -130,7 +132,7 @@ class WeightEdits:
                 v = changed.read_original()
                 self._apply(name, changed, v, until=len(own))
                 _write(changed.weight, changed.places, v)
-            if any(layers.learns for _, layers in changed.stacked):
+            if self.learns and any(layers.learns for _, layers in changed.stacked):
                 changed.weight.requires_grad_(True)
                 self.waiting.add(name)
                 hook = self._make_hook(name, changed)
@@ -195,7 +197,16 @@ def count_undone(mask: MaskLayers, others: Sequence[EditLayers], name: str, *, s
     return int((touched & ~left).sum())
 
 
-def _refuse_int8(base: Base, graft: str) -> None:
+def refuse_int8(base: Base, graft: str) -> None:
+    """Refuse a graft that changes weights for a base whose weights were rounded.
+
+    Args:
+        base: The base.
+        graft: What messages call the graft.
+
+    Raises:
+        GraftError: The base was loaded in int8.
+    """
     if base.is_int8:
         raise GraftError(
             f"The graft '{graft}' changes weights of the base, and the base '{base.name}' was loaded in int8, whose "

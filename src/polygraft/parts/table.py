@@ -6,10 +6,13 @@ from collections.abc import Mapping
 from typing import Any
 
 from polygraft.errors import OptionError, nearest
+from polygraft.parts.bitfit import BitFit
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.delta import Delta
 from polygraft.parts.head import Head
+from polygraft.parts.ia3 import IA3
 from polygraft.parts.invertible import Invertible
+from polygraft.parts.lora import Lora
 from polygraft.parts.mask import Mask
 from polygraft.parts.part import Part
 from polygraft.parts.scores import Scores
@@ -17,6 +20,9 @@ from polygraft.parts.scores import Scores
 PARTS: Mapping[str, type[Part]] = {
     "bottleneck": Bottleneck,
     "invertible": Invertible,
+    "lora": Lora,
+    "ia3": IA3,
+    "bitfit": BitFit,
     "delta": Delta,
     "mask": Mask,
     "scores": Scores,
