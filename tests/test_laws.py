@@ -15,12 +15,16 @@ from torch import Tensor, nn
 
 from polygraft.attach.attach import Attachment, attach
 from polygraft.attach.graft import Graft, copy_tensors, make_graft, rebuild_graft
+from polygraft.attach.merge import merge
 from polygraft.base.base import Base
 from polygraft.errors import FingerprintError, GraftError
+from polygraft.parts.bitfit import BitFit
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.delta import Delta
 from polygraft.parts.head import Head
+from polygraft.parts.ia3 import IA3
 from polygraft.parts.invertible import Invertible
+from polygraft.parts.lora import Lora
 from polygraft.parts.mask import Mask
 from polygraft.parts.part import Part
 from polygraft.parts.scores import Scores
@@ -39,12 +43,28 @@ GRAFTS: Mapping[str, Sequence[Part]] = {
     "mlm": [Head(objective="mlm", layer=2)],
     "language": [Bottleneck(reduction=2, skip_layers=(-1,)), Invertible(reduction=2)],
     "task": [Bottleneck(reduction=8), Head(objective="tokens", labels=LABELS)],
+    "lora": [Lora(rank=2)],
+    "dora-task": [
+        Lora(rank=4, rslora=True, dora=True, roles=("key", "output", "up"), skip_layers=(-1,)),
+        Head(objective="tokens", labels=LABELS),
+    ],
+    "ia3": [IA3()],
+    "ia3-task": [
+        IA3(outputs=("key", "value", "up"), inputs=()),
+        Head(objective="tokens", labels=LABELS),
+    ],
+    # Some families have no biases.
+    "bitfit": [BitFit(weights=("norm",))],
+    "bitfit-task": [BitFit(weights=("norm",), skip_layers=(0,)), Head(objective="tokens", labels=LABELS)],
     "delta": [Delta(weights=("linear", "norm"))],
     "delta-task": [Delta(skip_layers=(0,)), Head(objective="tokens", labels=LABELS)],
     "mask": [Mask()],
     "scores": [Scores()],
 }
 """Parts alone and together; a new part gets a row."""
+
+MERGED = {"lora", "ia3", "bitfit", "delta", "mask"}
+"""The parts that can stand in the base's weights."""
 
 every_base = pytest.mark.parametrize("family", BASES)
 every_graft = pytest.mark.parametrize("kind", GRAFTS)
@@ -175,6 +195,26 @@ def test_a_graft_that_went_through_a_store_computes_the_same(family: str, kind: 
     assert written[0].num_parameters == graft.num_parameters
 
 
+@every_base
+@pytest.mark.parametrize(
+    "kind", [kind for kind, parts in GRAFTS.items() if any(part.kind in MERGED for part in parts)]
+)
+@torch.no_grad()
+def test_a_merged_graft_computes_what_an_attached_one_does_and_is_undone(family: str, kind: str):
+    base = make_base(family)
+    described = describe(base)
+    graft = make_trained_graft(base, kind, GRAFTS[kind])
+    with attach_one(base, graft) as attachment:
+        attached = run(attachment)
+    with merge(base, kind, grafts=[graft]) as attachment:
+        assert attachment.hooks.places == set()
+        merged = run(attachment)
+    assert describe(base) == described
+    assert all(
+        (a - b).abs().max() < 1e-5 * max(1, b.abs().max()) for a, b in zip(merged, attached, strict=True)
+    )
+
+
 @every_graft
 def test_tensors_that_do_not_fit_are_refused(kind: str):
     base = make_base("bert")
@@ -232,8 +272,29 @@ BOTTLENECKS = st.builds(
 INVERTIBLES = st.builds(
     Invertible, reduction=st.sampled_from([1, 2]), activation=st.sampled_from(["relu", "tanh"])
 )
+# The roles that every family has.
+ROLES = st.lists(
+    st.sampled_from(["query", "key", "value", "output", "up", "down"]), min_size=1, max_size=3, unique=True
+).map(tuple)
+SKIPPED = st.sampled_from([(), (0,), (-1,)])
+LORAS = st.builds(
+    Lora,
+    rank=st.sampled_from([1, 3, 8]),
+    alpha=st.sampled_from([1.0, 4.0]),
+    roles=ROLES,
+    skip_layers=SKIPPED,
+    rslora=st.booleans(),
+    dora=st.booleans(),
+)
+IA3S = st.builds(
+    IA3,
+    outputs=ROLES,
+    inputs=st.sampled_from([(), ("down",), ("output", "down")]),
+    skip_layers=SKIPPED,
+)
+ALONE = st.one_of(BOTTLENECKS, LORAS, IA3S, st.just(BitFit(weights=("norm",))))
 STACKS = st.lists(
-    st.one_of(BOTTLENECKS.map(lambda part: [part]), st.tuples(BOTTLENECKS, INVERTIBLES).map(list)),
+    st.one_of(ALONE.map(lambda part: [part]), st.tuples(BOTTLENECKS, INVERTIBLES).map(list)),
     min_size=1,
     max_size=3,
 )

@@ -69,8 +69,8 @@ class IA3Layers(ProjectionLayers):
             )
 
         outputs, inputs = find("outputs", options.outputs), find("inputs", options.inputs)
-        self.output_places = [(info.layer, info.role) for info in outputs]
-        self.input_places = [(info.layer, info.role) for info in inputs]
+        self.output_places: list[tuple[int, ProjectionRole]] = [(info.layer, info.role) for info in outputs]
+        self.input_places: list[tuple[int, ProjectionRole]] = [(info.layer, info.role) for info in inputs]
         self.outputs = _make_factors({info: info.rows for info in outputs})
         self.inputs = _make_factors({info: info.columns for info in inputs})
 

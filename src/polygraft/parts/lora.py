@@ -166,7 +166,7 @@ class LoraLayers(ProjectionLayers):
             dimensions=dimensions,
         )
         _check_rank(options, infos)
-        self.places = [(info.layer, info.role) for info in infos]
+        self.places: list[tuple[int, ProjectionRole]] = [(info.layer, info.role) for info in infos]
         self.layers = nn.ModuleDict({str(layer): nn.ModuleDict() for layer, _ in self.places})
         for info in infos:
             row = self.layers[str(info.layer)]

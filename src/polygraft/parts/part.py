@@ -180,8 +180,8 @@ def find_maps(
     for index, role in enumerate(roles):
         if role not in known:
             raise OptionError(
-                f"The part '{kind}' has {option} with '{role}', and the base has no linear layer of that role. Expected "
-                f"some of {', '.join(known)}.{nearest(str(role), known)} Correct it."
+                f"The part '{kind}' has {option} with '{role}', and the base has no linear layer of that role. "
+                f"Expected some of {', '.join(known)}.{nearest(str(role), known)} Correct it."
             )
         if role in tuple(roles)[:index]:
             raise OptionError(
