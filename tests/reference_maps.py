@@ -92,9 +92,7 @@ def change_maps(model: nn.Module, grafts: Sequence[Graft]) -> nn.Module:
         return model
     model = copy.deepcopy(model)
     for graft in grafts:
-        for part in graft.parts:
-            if isinstance(part, BitFit):
-                add_to_weights(model, graft, part)
+        add_to_weights(model, graft)
     found: dict[tuple[int, str], Map] = {}
     columns: list[tuple[Map, Tensor]] = []
     for graft in grafts:
@@ -141,8 +139,11 @@ def add_product(where: Map, graft: Graft, key: str) -> None:
             where.bias.copy_(factors * (where.bias - where.own_bias) + where.own_bias)
 
 
-def add_to_weights(model: nn.Module, graft: Graft, part: BitFit) -> None:
-    """For the roles that a pattern of the tests names: `*.bias`, or the norms."""
+def add_to_weights(model: nn.Module, graft: Graft) -> None:
+    """Do what BitFit does, for what the tests ask of it: all biases, or the norms."""
+    part = next((part for part in graft.parts if isinstance(part, BitFit)), None)
+    if part is None:
+        return
     values, start = graft.tensors()["bitfit.values"], 0
     layers = dict(model.named_modules())
     for name, weight in model.named_parameters():
