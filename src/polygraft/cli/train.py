@@ -19,6 +19,7 @@ from polygraft.cli.options import (
     TagColumnOption,
     TokenColumnOption,
 )
+from polygraft.cli.part_options import PartOption, PartOptionsOption, read_part_options
 from polygraft.cli.seeds import read_seeds
 from polygraft.cli.tracking import TrackerOption
 from polygraft.cli.train_options import (
@@ -55,6 +56,7 @@ DEFAULT_EPOCHS = 5
 DEFAULT_LABELS_LR = 1e-3
 DEFAULT_HEAD_LR_FACTOR = 10.0
 """Of heads for labels, as in recipes: the bundled base's hidden states are small."""
+MLM_REDUCTION, TASK_REDUCTION = 2.0, 16.0
 DEFAULT_CACHE_GIB = 2.0
 """As in recipes."""
 
@@ -83,7 +85,9 @@ def train_mlm(
     warmup: WarmupOption = 0.06,
     patience: PatienceOption = None,
     seed: SeedOption = 0,
-    reduction: ReductionOption = 2,
+    part: PartOption = "bottleneck",
+    option: PartOptionsOption = None,
+    reduction: ReductionOption = MLM_REDUCTION,
     skip_layers: SkipOption = None,
     from_layer: FromLayerOption = None,
     invertible: InvertibleOption = False,
@@ -124,6 +128,8 @@ def train_mlm(
         dev=dev,
         under=under,
         settings=settings,
+        part=part,
+        options=read_part_options(option, part=part, reduction=reduction, usual=MLM_REDUCTION),
         reduction=reduction,
         skip_layers=tuple(skip_layers or ()),
         from_layer=from_layer,
@@ -161,7 +167,9 @@ def train_tokens(
     patience: PatienceOption = None,
     seed: OneSeedOption = None,
     seeds: SeedsOption = None,
-    reduction: ReductionOption = 16,
+    part: PartOption = "bottleneck",
+    option: PartOptionsOption = None,
+    reduction: ReductionOption = TASK_REDUCTION,
     skip_layers: SkipOption = None,
     head_layer: HeadLayerOption = None,
     token_column: TokenColumnOption = 0,
@@ -204,6 +212,8 @@ def train_tokens(
         dev=dev,
         under=under,
         settings=settings,
+        part=part,
+        options=read_part_options(option, part=part, reduction=reduction, usual=TASK_REDUCTION),
         reduction=reduction,
         skip_layers=tuple(skip_layers or ()),
         head_layer=head_layer,
@@ -242,7 +252,9 @@ def train_sequence(
     patience: PatienceOption = None,
     seed: OneSeedOption = None,
     seeds: SeedsOption = None,
-    reduction: ReductionOption = 16,
+    part: PartOption = "bottleneck",
+    option: PartOptionsOption = None,
+    reduction: ReductionOption = TASK_REDUCTION,
     skip_layers: SkipOption = None,
     head_layer: HeadLayerOption = None,
     cache: CacheOption = "exact",
@@ -283,6 +295,8 @@ def train_sequence(
         dev=dev,
         under=under,
         settings=settings,
+        part=part,
+        options=read_part_options(option, part=part, reduction=reduction, usual=TASK_REDUCTION),
         reduction=reduction,
         skip_layers=tuple(skip_layers or ()),
         head_layer=head_layer,
