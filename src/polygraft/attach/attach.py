@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from polygraft.attach.depth import count_layers_below
 from polygraft.attach.enter import enter_above
@@ -22,12 +22,19 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from polygraft.attach.graft import Graft
-    from polygraft.attach.merge import MergedWeights
     from polygraft.attach.rows import Group
     from polygraft.base.base import Base
     from polygraft.base.masked_lm_head import PretrainedHead
     from polygraft.parts.head import HeadLayers, MaskedLmLayers
     from polygraft.store.store import Store
+
+
+class Removable(Protocol):
+    """What was put into a base and can be taken out."""
+
+    def remove(self) -> None:
+        """Put back what stood there."""
+        ...
 
 
 class Attachment:
@@ -57,7 +64,7 @@ class Attachment:
         )
         # Where rows go different ways, the weights are changed for one way at a time.
         self.edits = WeightEdits(base, self.grafts if len(self.members) == 1 else ())
-        self.merged: MergedWeights | None = None
+        self.merged: Removable | None = None
         """What `merge` put into the weights."""
         try:
             self.hooks = Hooks(base, [member.tree for member in self.members])
