@@ -17,6 +17,7 @@ from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.parts.part import Dimensions
 from polygraft.parts.presets import language_graft, task_graft
+from polygraft.parts.table import PARTS
 from polygraft.store.manifest import BaseRecord, Manifest, PartRecord
 
 HEAD = Head(objective="tokens", labels=("O", "B-LOC"))
@@ -159,8 +160,8 @@ AGAIN = (
     ("record", "sentence"),
     [
         (
-            PartRecord(kind="lora", options={}),
-            "There is no part 'lora'. Known are bottleneck, invertible, delta, mask, scores, head. Correct the name.",
+            PartRecord(kind="compacter", options={}),
+            f"There is no part 'compacter'. Known are {', '.join(PARTS)}. Correct the name.",
         ),
         (
             PartRecord(kind="invertible", options={"reductoin": 2}),
