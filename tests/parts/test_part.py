@@ -52,7 +52,8 @@ def test_the_table_has_every_part_under_its_own_name():
         (
             "bottelneck",
             {},
-            f"There is no part 'bottelneck'. Known are {', '.join(PARTS)}. Did you mean 'bottleneck'? Correct the name.",
+            f"There is no part 'bottelneck'. Known are {', '.join(PARTS)}. Did you mean 'bottleneck'? Correct the "
+            "name.",
         ),
         (
             "invertible",
