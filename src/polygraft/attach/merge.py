@@ -100,8 +100,8 @@ def merge(
     """Put a plan in force, with all that can be in the base's own weights.
 
     LoRA, (IA)3, BitFit, deltas and masks are then in the weights, and cost nothing in a pass; bottlenecks, heads and
-    other parts act as `attach` lets them. Outputs are those of `attach` but for rounding: to 1e-5 in float32, to the
-    number format's own step in bfloat16. `remove()` puts back what stood in the weights, bit for bit. Merged values
+    other parts act as `attach` lets them. Outputs are those of `attach` but for rounding, about 1e-5 in float32; in
+    bfloat16 the weights themselves are rounded once. `remove()` puts back what stood in the weights, bit for bit. Merged values
     get no gradients: train with `attach`.
 
     Args:
