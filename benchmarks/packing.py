@@ -33,16 +33,17 @@ from typing_extensions import override
 
 from polygraft.attach.attach import Attachment, attach
 from polygraft.attach.graft import make_graft
-from polygraft.attach.masked_lm import Decoder, sum_masked_lm_loss
+from polygraft.attach.piece_loss import Decoder, sum_piece_loss
 from polygraft.attach.plan import Named
 from polygraft.base.base import Base
 from polygraft.base.load import load_base
 from polygraft.data.batches import plan_batches
 from polygraft.data.collate import collate
 from polygraft.data.encode import EncodedText
-from polygraft.data.masking import MaskedBatch, Masking, corpus_vocabulary, mask_batch
+from polygraft.data.guess_batch import GuessBatch
+from polygraft.data.masking import Masking, corpus_vocabulary, mask_batch
 from polygraft.data.text import read_text
-from polygraft.evaluate.run import measure_masked_lm
+from polygraft.evaluate.text_loss import measure_masked_lm
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.recipe.corpus import encode_texts, split_lines
@@ -100,13 +101,13 @@ class Feeding(Objective):
         if self.decoder is None:
             self.decoder = Decoder(attachment, self.vocabulary)
         if self.sentence_of is None:
-            total = sum_masked_lm_loss(attachment, masked, self.decoder)
+            total = sum_piece_loss(attachment, masked, self.decoder)
         else:
             numbers = pad_numbers(self.text, self.sentence_of, rows, width=batch.input_ids.shape[1])
             total = self._sum_apart(attachment, masked, numbers)
         return Loss(total=total, num_targets=len(masked.targets), num_tokens=batch.num_tokens)
 
-    def _sum_apart(self, attachment: Attachment, masked: MaskedBatch, numbers: Tensor) -> Tensor:
+    def _sum_apart(self, attachment: Attachment, masked: GuessBatch, numbers: Tensor) -> Tensor:
         """The loss with attention inside each sentence only."""
         assert self.decoder is not None
         mask, positions = keep_apart(numbers, dtype=attachment.base.model.dtype)
@@ -114,13 +115,13 @@ class Feeding(Objective):
         usual = model.forward
         model.forward = partial(usual, position_ids=positions)
         try:
-            apart = MaskedBatch(
+            apart = GuessBatch(
                 input_ids=masked.input_ids,
                 attention_mask=mask,
                 positions=masked.positions,
                 targets=masked.targets,
             )
-            return sum_masked_lm_loss(attachment, apart, self.decoder)
+            return sum_piece_loss(attachment, apart, self.decoder)
         finally:
             model.forward = usual
 

@@ -8,53 +8,24 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import torch
+from tests.plain_math import (
+    ACTIVATIONS,
+    Tensors,
+    gelu,
+    layer_norm,
+    linear,
+    rms_norm,
+    softmax,
+)
+from tests.reference_decoders import Gemma, Gemma3, Gpt2, Llama
 from tests.reference_maps import change_maps
 from torch import Tensor, nn
 
 from polygraft.attach.graft import Graft
 from polygraft.parts.bottleneck import Bottleneck
-
-Tensors = Mapping[str, Tensor]
-
-
-def relu(x: Tensor) -> Tensor:
-    return x * (x > 0)
-
-
-def gelu(x: Tensor) -> Tensor:
-    return 0.5 * x * (1 + torch.erf(x / math.sqrt(2)))
-
-
-ACTIVATIONS: Mapping[str, Callable[[Tensor], Tensor]] = {
-    "relu": relu,
-    "gelu": gelu,
-    "swish": lambda x: x / (1 + torch.exp(-x)),
-    "tanh": lambda x: 1 - 2 / (torch.exp(2 * x) + 1),
-}
-
-
-def linear(x: Tensor, tensors: Tensors, name: str) -> Tensor:
-    y = x @ tensors[f"{name}.weight"].T
-    return y + tensors[f"{name}.bias"] if f"{name}.bias" in tensors else y
-
-
-def layer_norm(x: Tensor, tensors: Tensors, name: str, *, eps: float) -> Tensor:
-    centred = x - x.mean(-1, keepdim=True)
-    y = centred / torch.sqrt((centred**2).mean(-1, keepdim=True) + eps) * tensors[f"{name}.weight"]
-    return y + tensors[f"{name}.bias"] if f"{name}.bias" in tensors else y
-
-
-def rms_norm(x: Tensor, weight: Tensor, *, eps: float) -> Tensor:
-    return x / torch.sqrt((x**2).mean(-1, keepdim=True) + eps) * weight
-
-
-def softmax(x: Tensor) -> Tensor:
-    powers = torch.exp(x - x.max(-1, keepdim=True).values)
-    return powers / powers.sum(-1, keepdim=True)
-
 
 # ------------------------------------------------------------------------------------------- parts
 
@@ -302,7 +273,15 @@ class EuroBert(ModernBert):
         return self.norm(x, "norm")
 
 
-FAMILIES = {"deberta-v2": Deberta, "modernbert": ModernBert, "eurobert": EuroBert}
+FAMILIES = {
+    "deberta-v2": Deberta,
+    "modernbert": ModernBert,
+    "eurobert": EuroBert,
+    "gpt2": Gpt2,
+    **dict.fromkeys(("llama", "mistral", "qwen2", "qwen3"), Llama),
+    "gemma": Gemma,
+    "gemma3_text": Gemma3,
+}
 
 
 def bare_copy(model: nn.Module) -> nn.Module:
@@ -348,7 +327,6 @@ HEADS = {
     "deberta-v2": ("cls.predictions.transform.dense", "cls.predictions.transform.LayerNorm"),
     "deberta-v3": ("lm_predictions.lm_head.dense", "lm_predictions.lm_head.LayerNorm"),
     "modernbert": ("head.dense", "head.norm"),
-    "eurobert": None,
 }
 DECODERS = {
     "bert": "cls.predictions.decoder",
@@ -357,7 +335,6 @@ DECODERS = {
     "distilbert": "vocab_projector",
     "deberta-v2": "cls.predictions.decoder",
     "modernbert": "decoder",
-    "eurobert": "lm_head",
 }
 
 
@@ -370,7 +347,7 @@ def compute_logits(whole: nn.Module, grafts: Sequence[Graft], hidden: Tensor) ->
         kind = "deberta-v3"
     w = whole.state_dict()
     x = hidden
-    names = HEADS[kind]
+    names = HEADS.get(kind)
     if names is not None:
         sizes = config.to_dict()
         eps = next((sizes[key] for key in ("layer_norm_eps", "norm_eps") if key in sizes), 1e-12)
@@ -378,4 +355,4 @@ def compute_logits(whole: nn.Module, grafts: Sequence[Graft], hidden: Tensor) ->
     x = restore_embeddings(x, grafts)
     if kind == "deberta-v3":
         return x @ w["deberta.embeddings.word_embeddings.weight"].T + w["lm_predictions.lm_head.bias"]
-    return linear(x, w, DECODERS[kind])
+    return linear(x, w, DECODERS.get(kind, "lm_head"))

@@ -8,13 +8,19 @@ from typing import Any, NamedTuple
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import Tensor
-from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedModel, PreTrainedTokenizerFast
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    PreTrainedModel,
+    PreTrainedTokenizerFast,
+)
 
 from polygraft.attach.graft import Graft, make_graft
 from polygraft.attach.sparse import find_edit, make_mask
 from polygraft.base.base import Base
 from polygraft.base.load import freeze_base
-from polygraft.base.masked_lm_head import find_head
+from polygraft.base.pretrained_head import find_head
 from polygraft.base.sites import find_family
 from polygraft.parts.mask import Mask, MaskLayers
 from polygraft.parts.part import Part
@@ -88,8 +94,40 @@ BASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
         "eurobert",
         {**_SIZES, "num_key_value_heads": 1, "tie_word_embeddings": False, "mask_token_id": 4},
     ),
+    "gpt2": ("gpt2", {**_SIZES, "n_inner": 24}),
+    "llama": ("llama", {**_SIZES, "num_key_value_heads": 1}),
+    "mistral": ("mistral", {**_SIZES, "num_key_value_heads": 2, "head_dim": 6, "sliding_window": 4}),
+    "qwen2": ("qwen2", {**_SIZES, "num_key_value_heads": 2, "tie_word_embeddings": True}),
+    "qwen3": (
+        "qwen3",
+        {
+            **_SIZES,
+            "num_key_value_heads": 1,
+            "head_dim": 6,
+            "tie_word_embeddings": True,
+            "use_sliding_window": True,
+            "sliding_window": 4,
+            "max_window_layers": 1,
+        },
+    ),
+    "gemma": ("gemma", {**_SIZES, "num_key_value_heads": 2, "head_dim": 6}),
+    "gemma3": (
+        "gemma3_text",
+        {
+            **_SIZES,
+            "num_key_value_heads": 1,
+            "head_dim": 6,
+            "query_pre_attn_scalar": 5,
+            "sliding_window": 4,
+            "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        },
+    ),
 }
 """A base's name in the tests: its `model_type` and its configuration."""
+DECODERS = [name for name, (model_type, _) in BASES.items() if find_family(model_type).is_decoder]
+TIED = [name for name in BASES if name not in {"eurobert", "llama", "mistral"}]
+"""Those whose head scores pieces by the word embeddings."""
+ENCODERS = [name for name in BASES if name not in DECODERS]
 
 
 class TinyBatch(NamedTuple):
@@ -121,11 +159,13 @@ def make_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def make_model(name: str, *, seed: int = 0, **changes: Any) -> PreTrainedModel:
-    """A masked-LM model with random weights; no weight, bias or norm is left at a round value."""
+    """A masked-LM or causal model with random weights; no weight, bias or norm is left at a round value."""
     model_type, options = BASES[name]
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        model = AutoModelForMaskedLM.from_config(AutoConfig.for_model(model_type, **{**options, **changes}))
+        config = AutoConfig.for_model(model_type, **{**options, **changes})
+        kind = AutoModelForCausalLM if find_family(model_type).is_decoder else AutoModelForMaskedLM
+        model = kind.from_config(config)
         for parameter in model.parameters():
             if parameter.dim() == 1:
                 parameter.data.add_(torch.randn_like(parameter), alpha=0.2)
@@ -133,7 +173,7 @@ def make_model(name: str, *, seed: int = 0, **changes: Any) -> PreTrainedModel:
 
 
 def make_base(name: str = "bert", *, seed: int = 0, with_head: bool = True, **changes: Any) -> Base:
-    """A frozen tiny base, with its own masked-LM head or without."""
+    """A frozen tiny base, with its own head that scores pieces or without."""
     whole = make_model(name, seed=seed, **changes)
     head = find_head(whole, find_family(BASES[name][0]).heads) if with_head else None
     return freeze_base(name=f"tiny-{name}", model=whole.base_model, tokenizer=make_tokenizer(), head=head)

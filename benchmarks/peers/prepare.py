@@ -33,7 +33,7 @@ from polygraft.data.conll import read_conll
 from polygraft.data.encode import EncodedTags, EncodedText, collect_labels, encode_tags, encode_text
 from polygraft.data.masking import Masking, mask_batch
 from polygraft.data.text import read_text
-from polygraft.parts.head import Head, MaskedLmLayers
+from polygraft.parts.head import Head, PieceHeadLayers
 from polygraft.train.labels import Labelling
 from polygraft.train.loop import Training
 from polygraft.train.mlm import MaskedLm
@@ -123,7 +123,7 @@ def write_bundled(folder: Path, data: Path) -> None:
     for _ in training.run():
         pass
     head = graft.find_head()
-    assert isinstance(head, MaskedLmLayers)
+    assert isinstance(head, PieceHeadLayers)
     model = BertForMaskedLM(base.model.config)
     model.bert.load_state_dict(base.model.state_dict())
     predictions = model.cls.predictions

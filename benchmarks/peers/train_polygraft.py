@@ -14,12 +14,13 @@ from works import NUM_GRAFTS, Work
 
 from polygraft.attach.attach import Attachment, attach
 from polygraft.attach.graft import Graft, make_graft
-from polygraft.attach.masked_lm import Decoder, sum_masked_lm_loss
+from polygraft.attach.piece_loss import Decoder, sum_piece_loss
 from polygraft.attach.plan import Named
 from polygraft.base.base import Base
 from polygraft.base.load import load_base
 from polygraft.data.encode import EncodedTags, EncodedText
-from polygraft.data.masking import MaskedBatch, Masking, corpus_vocabulary
+from polygraft.data.guess_batch import GuessBatch
+from polygraft.data.masking import Masking, corpus_vocabulary
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
@@ -96,13 +97,13 @@ def evaluate(attachment: Attachment, path: Path, *, kind: str) -> dict[str, Any]
         for batch in read_batches(path):
             if decoder is not None:
                 places = (batch.labels.flatten() >= 0).nonzero().flatten()
-                masked = MaskedBatch(
+                masked = GuessBatch(
                     input_ids=batch.input_ids,
                     attention_mask=batch.attention_mask,
                     positions=places,
                     targets=batch.labels.flatten()[places],
                 )
-                losses.append((float(sum_masked_lm_loss(attachment, masked, decoder)), len(places)))
+                losses.append((float(sum_piece_loss(attachment, masked, decoder)), len(places)))
                 continue
             scores = attachment.score(batch.input_ids, batch.attention_mask)
             losses.append(sum_cross_entropy(scores, batch.labels))

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+TEXT_OBJECTIVES: Mapping[str, str] = {"mlm": "masked-LM", "causal": "causal-LM"}
+"""What grafts learn from plain text, and what it is called before "head" and "loss": to guess hidden pieces, or the
+next piece."""
 WeightRole = Literal["linear", "bias", "norm", "embedding", "other"]
 ProjectionRole = Literal["query", "key", "value", "output", "up", "gate", "down"]
 """What a linear layer of a transformer's layer computes: four of the attention, and those of the feed-forward, where

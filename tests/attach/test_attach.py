@@ -208,7 +208,7 @@ def test_a_head_scores_and_reads_its_own_layer_also_above_a_masked_lm_head(base:
             attachment.run(*batch, layer=2) @ high.layers["head"].out.weight.T + high.layers["head"].out.bias
         )
         assert attachment.find_labels() == labels
-        assert attachment.find_masked_lm_head() == (low.layers["head"], -1)
+        assert attachment.find_piece_head() == (low.layers["head"], -1)
         assert (attachment.score(*batch) - expected).abs().max() < 1e-6
 
 
@@ -252,7 +252,7 @@ def test_a_plan_without_a_head_cannot_score(base: Base):
 def test_a_base_without_a_masked_lm_head_cannot_guess():
     base = make_base("bert", with_head=False)
     with attach(base, None) as attachment, pytest.raises(PlanError) as refusal:
-        attachment.find_masked_lm_head()
+        attachment.find_piece_head()
     assert str(refusal.value) == (
         "The plan 'no graft' has no masked-LM head, and the base 'tiny-bert' brings none. Expected a graft with one "
         "below the language graft, as in stack(mlm, qu). Train one first."
@@ -263,7 +263,7 @@ def test_a_base_without_a_masked_lm_head_cannot_guess():
 def test_a_graft_s_masked_lm_head_comes_before_the_base_s_own(base: Base):
     graft = make_trained_graft(base, "mlm", [Head(objective="mlm", layer=2)])
     with attach(base, "mlm", grafts=[graft]) as attachment:
-        head, layer = attachment.find_masked_lm_head()
+        head, layer = attachment.find_piece_head()
         _, weight, bias = attachment.prepare_decoding(torch.randn(4, 16))
     assert head is graft.layers["head"]
     assert layer == 2

@@ -21,6 +21,7 @@ from polygraft.attach.graft import Graft, copy_tensors, make_graft
 from polygraft.base.base import Base
 from polygraft.base.load import freeze_base
 from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.fusion import Fusion
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
 from polygraft.parts.part import Part
@@ -72,6 +73,20 @@ def read_head(base: Base, folder: Path, head: Head, names: dict[str, str]) -> Gr
     return graft
 
 
+FUSION = re.compile(r"layer\.(\d+)\.output\.adapter_fusion_layer\.[\w,]+\.(.+)$")
+
+
+def read_fusion(base: Base, folder: Path) -> Graft:
+    graft = make_graft(base, "mix", [Fusion()])
+    renamed: dict[str, Tensor] = {}
+    tensors = torch.load(folder / "pytorch_model_adapter_fusion.bin", weights_only=True)
+    for name, tensor in tensors.items():
+        layer, rest = FUSION.search(name).groups()
+        renamed[f"fusion.layers.{layer}.ffn.{'value' if rest == 'value.weight' else rest}"] = tensor
+    copy_tensors(graft, renamed)
+    return graft
+
+
 def labels(count: int) -> tuple[str, ...]:
     return tuple(f"label{index}" for index in range(count))
 
@@ -117,6 +132,8 @@ class Golden:
                 },
             ),
         ]
+
+        self.grafts.append(read_fusion(self.base, self.folder / "fusion" / "en,ner"))
 
     def attach(self, plan: str | None) -> Attachment:
         return attach(self.base, plan, grafts=self.grafts)
@@ -169,3 +186,9 @@ def test_a_language_with_its_masked_lm_head_gives_the_same_scores(golden: Golden
         x, weight, bias = attachment.prepare_decoding(hidden.flatten(0, 1))
     scores = (x @ weight.T + bias).view(*hidden.shape[:2], -1)
     assert golden.difference("qu-mlm-head", scores) < 1e-5
+
+
+@torch.no_grad()
+def test_a_fusion_gives_the_same_hidden_state(golden: Golden):
+    with golden.attach("fuse(en, ner, by=mix)") as attachment:
+        assert golden.difference("fuse-en-ner", attachment.run(*golden.batch)) < 1e-5

@@ -160,8 +160,8 @@ AGAIN = (
     ("record", "sentence"),
     [
         (
-            PartRecord(kind="compacter", options={}),
-            f"There is no part 'compacter'. Known are {', '.join(PARTS)}. Correct the name.",
+            PartRecord(kind="quantum", options={}),
+            f"There is no part 'quantum'. Known are {', '.join(PARTS)}. Correct the name.",
         ),
         (
             PartRecord(kind="invertible", options={"reductoin": 2}),

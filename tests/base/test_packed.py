@@ -139,7 +139,9 @@ def test_a_base_gives_the_hidden_states_and_gradients_of_the_plain_model(name: s
         hidden.square().sum().backward()
         gradients += [hidden.detach(), words.grad]
     torch.testing.assert_close(gradients[0], gradients[2], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(gradients[1], gradients[3], rtol=1e-3, atol=1e-4)
+    # Those of tiny decoders are up to a million.
+    size = max(1.0, float(gradients[3].abs().max()))
+    torch.testing.assert_close(gradients[1] / size, gradients[3] / size, rtol=1e-3, atol=1e-5)
 
 
 def test_layers_of_another_class_are_left_alone():

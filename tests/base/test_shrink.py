@@ -125,7 +125,8 @@ def test_heads_stay_as_zeros_where_a_heads_size_follows_from_their_number():
     assert not shrunk.weights["encoder.layer.0.attention.output.dense.weight"][:, 8:].any()
     assert shrunk.notes == (
         "3 of 6 heads are masked and stay as zeros: in the family 'roberta' a head's size is the hidden size by the "
-        "number of heads, so that fewer heads would be larger ones. Heads can be left out in eurobert.",
+        "number of heads, so that fewer heads would be larger ones. Heads can be left out in eurobert, llama, "
+        "gemma3.",
     )
 
 

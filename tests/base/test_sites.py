@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from tests.tiny import BASES, make_base, make_model
+from tests.tiny import BASES, DECODERS, make_base, make_model
 from torch import nn
 
 from polygraft.base.sites import FAMILIES, find_family, find_sites
 from polygraft.errors import BaseModelError
 
-POST_NORM = [name for name in BASES if name not in {"modernbert", "eurobert"}]
+POST_NORM = [name for name in BASES if name not in {"modernbert", "eurobert", *DECODERS}]
 
 
 @pytest.mark.parametrize("name", BASES)
@@ -52,8 +52,8 @@ def test_an_unknown_family_is_refused_with_the_nearest_known_one():
     assert str(refusal.value) == (
         "A base of the type 'modern-bert' is not supported: polygraft does not know where its layers are. "
         "Supported "
-        "types are bert, camembert, deberta-v2, distilbert, electra, eurobert, modernbert, roberta, "
-        "xlm-roberta. Did "
+        "types are bert, camembert, deberta-v2, distilbert, electra, eurobert, gemma, gemma3_text, gpt2, llama, "
+        "mistral, modernbert, qwen2, qwen3, roberta, xlm-roberta. Did "
         "you mean 'modernbert'? To add one, see CONTRIBUTING.md, 'Add a base family'."
     )
 

@@ -21,14 +21,17 @@ TRAINED = (
     "--name --train --dev --under --steps --epochs --lr --batch-tokens --warmup --patience --seed --reduction "
     f"--skip-layer --precision --recompute --compile --log-json --tracker --json {LOADED}"
 )
-LABELLED = f"{TRAINED} --head-lr-factor --head-layer --seeds --accumulate --cache --cache-gib"
+LABELLED = f"{TRAINED} --fuse --head-lr-factor --head-layer --seeds --accumulate --cache --cache-gib"
 PRUNED = " ".join(option for option in TRAINED.split() if option not in ("--reduction", "--compile"))
+IMPORTED = "FOLDER --name --check --tolerance --base --store --json"
+EXPORTED = "NAME FOLDER --version --base --any-base --store"
 COMMANDS = {
     "": "--version --traceback",
     "quickstart": "--folder --json",
     "run": "RECIPE --set --dry-run --only --seed --log-json --tracker --json",
     "train": "",
     "train mlm": f"{TRAINED} --from-layer --invertible --negatives --vocabulary --head-layer",
+    "train causal": f"{TRAINED} --from-layer --invertible --negatives --vocabulary --head-layer",
     "train tokens": f"{LABELLED} --token-column --tag-column",
     "train sequence": LABELLED,
     "prune": (
@@ -38,16 +41,23 @@ COMMANDS = {
         f"{PRUNED} --head-lr-factor --head-layer --accumulate --negatives --vocabulary --token-column --tag-column"
     ),
     "evaluate": f"FILE --plan --objective --language --task --token-column --tag-column --json {LOADED}",
-    "predict": f"[FILE] --plan --text --json {LOADED}",
+    "predict": f"[FILE] --plan --text --routed --json {LOADED}",
     "grafts": "",
     "grafts list": "--store --json",
     "grafts show": "NAME --version --densities --base --any-base --store --json",
     "grafts compare": "A B --base --any-base --store --json",
+    "grafts merge": "GRAFT... --name --how --weights --density --drop --scale --seed --base --store --json",
     "grafts verify": "[NAME]... --store --json",
     "grafts remove": "NAME --version --yes --store",
     "grafts rename": "OLD NEW --store",
     "grafts push": "NAME ADDRESS --version --overwrite --store",
     "grafts pull": "ADDRESS --name --store",
+    "import": "",
+    "import adapterhub": f"--head {IMPORTED}",
+    "import sft": f"--labels {IMPORTED}",
+    "export": "",
+    "export adapterhub": f"--safetensors {EXPORTED}",
+    "export sft": EXPORTED,
     "report": "FOLDER --out",
     "doctor": f"--plan --json {LOADED}",
     "bases": "--json",

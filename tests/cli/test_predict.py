@@ -120,3 +120,46 @@ def test_an_argument_that_is_not_utf8_is_refused(polygraft: Command):
 def test_an_argument_may_have_several_lines_or_none(polygraft: Command):
     found = lines(polygraft("predict", "--plan", "ner", "--text", "ana\r\nlima\n", "--text", "").stdout)
     assert [item["text"] for item in found] == ["ana", "lima", ""]
+
+
+def routed(*pairs: tuple[str, str]) -> str:
+    return "".join(json.dumps({"text": text, "plan": plan}) + "\n" for text, plan in pairs)
+
+
+def test_lines_of_many_plans_are_labelled_as_each_plan_labels_them(polygraft: Command):
+    pairs = [
+        ("ana, lima", "ner"),
+        ("good man", "topic"),
+        ("the moon", "stack(qu, ner)"),
+        ("", "ner"),
+        ("", "topic"),
+    ]
+    done = polygraft("predict", "--routed", "-", text=routed(*pairs))
+    assert done.exit_code == 0, done.stderr
+    for found, (text, plan) in zip(lines(done.stdout), pairs, strict=True):
+        (alone,) = lines(polygraft("predict", "--plan", plan, "--text", text).stdout)
+        assert found == {**alone, "plan": plan}
+
+
+def test_a_line_without_a_plan_takes_the_one_of_the_command(polygraft: Command):
+    done = polygraft("predict", "--routed", "--plan", "ner", "--text", '{"text": "ana"}')
+    assert [found["plan"] for found in lines(done.stdout)] == ["ner"]
+
+
+def test_a_line_that_is_no_request_is_refused_with_its_place(polygraft: Command):
+    expected = 'Expected {"text": "...", "plan": "stack(qu, ner)"}. Correct the line.'
+    good = routed(("ana", "ner"))
+    for line, what in (
+        ("ana", "the line is no JSON"),
+        ('["ana"]', "the line is no object of strings"),
+        ('{"text": 1, "plan": "ner"}', "the line is no object of strings"),
+        ('{"text": "ana"}', "the line has no 'plan'"),
+        ('{"text": "ana", "plan": "ner", "rows": "1"}', "the line has the key 'rows'"),
+    ):
+        done = polygraft("predict", "--routed", "-", text=f"{good}{line}\n")
+        assert done.exit_code == 1
+        assert done.stderr == f"error: standard input, line 2: {what}. {expected}\n"
+    done = polygraft("predict", "--routed", "-", text=routed(("ana", "ner"), ("ana", "nerr")))
+    assert done.exit_code == 1
+    assert "names 'nerr', which is not in the store" in done.stderr
+    assert polygraft("predict", "--text", "ana").exit_code == 2

@@ -276,3 +276,23 @@ def test_batches_are_summed_and_the_cache_is_as_it_was_asked_for(polygraft: Comm
 
 def test_the_cache_is_as_large_as_in_recipes():
     assert (DEFAULT_CACHE_GIB, TaskSettings().cache) == (TaskSettings().cache_gib, "exact")
+
+
+def test_a_fusion_of_frozen_grafts_is_trained_and_used(polygraft: Command):
+    words = ("train", "tokens", "--name", "mix", "--train", "tagged.conll", "--steps", "3", "--lr", "0.01")
+    done = polygraft(*words, "--fuse", "qu", "--fuse", "ner", "--json")
+    assert done.exit_code == 0, done.stderr
+    store = Store("store")
+    manifest, tensors = store.get("mix")
+    assert [part.kind for part in manifest.parts] == ["fusion", "head"]
+    assert manifest.trained_under == "fuse(qu, ner, by=mix)"
+    assert [member.name for member in manifest.members] == ["qu", "ner"]
+    assert any(name.startswith("fusion.layers.0.ffn.query") for name in tensors)
+    used = polygraft("predict", "--plan", "fuse(qu, ner, by=mix)", "--text", "ana went")
+    assert used.exit_code == 0, used.stderr
+    alone = polygraft("predict", "--plan", "mix", "--text", "ana went")
+    assert alone.exit_code == 1
+    assert alone.stderr == (
+        "error: The plan 'mix' has 'mix', which fuses other grafts, by itself. Expected it as fuse(..., by=mix) with "
+        "the grafts that it was trained on. Write them there.\n"
+    )

@@ -11,7 +11,8 @@ from tests.data.tokenizer import BOS, EOS, MASK, PAD, UNK
 
 from polygraft.data.collate import Batch, collate
 from polygraft.data.encode import EncodedText
-from polygraft.data.masking import MaskedBatch, Masking, corpus_vocabulary, count_hidden, mask_batch
+from polygraft.data.guess_batch import GuessBatch
+from polygraft.data.masking import Masking, corpus_vocabulary, count_hidden, mask_batch
 from polygraft.data.pieces import row_starts
 from polygraft.errors import DataError, OptionError
 
@@ -27,7 +28,7 @@ def batch_of(rows: list[list[int]], pad_to: int = 0) -> Batch:
     return collate(encoded, np.arange(len(rows)), pad_id=PAD)
 
 
-def mask(batch: Batch, *, seed: int = 0, step: int = 0, vocabulary=None, **shares: float) -> MaskedBatch:
+def mask(batch: Batch, *, seed: int = 0, step: int = 0, vocabulary=None, **shares: float) -> GuessBatch:
     return mask_batch(
         batch,
         masking=Masking(**shares),

@@ -7,27 +7,22 @@ from functools import cache
 import pytest
 import torch
 from tests.tiny import make_base, make_trained_graft
-from tests.train.material import LABELS, encode_lines, make_sentences
-from torch.nn import functional
+from tests.train.material import LABELS, make_sentences
 
 from polygraft.attach.attach import Attachment, attach
 from polygraft.attach.graft import Graft
 from polygraft.base.base import Base
-from polygraft.data.batches import plan_eval_batches
-from polygraft.data.collate import collate
 from polygraft.data.example import LabelledText, TaggedSentence
-from polygraft.data.masking import Masking, corpus_vocabulary, mask_batch
 from polygraft.errors import PlanError
 from polygraft.evaluate.run import (
     find_max_length,
     is_span_labelling,
-    measure_masked_lm,
     predict_tags,
     predict_texts,
     score_tags,
     score_texts,
 )
-from polygraft.parts.presets import language_graft, task_graft
+from polygraft.parts.presets import task_graft
 
 
 @cache
@@ -187,44 +182,3 @@ def test_a_plan_without_a_head_labels_nothing():
         "The plan 'no graft' has no head for tokens or sequences, so it cannot label anything. Expected a task graft "
         "in it, as in stack(qu, ner). Add one."
     )
-
-
-@pytest.mark.parametrize("few", [False, True])
-def test_a_masked_lm_score_is_that_of_a_loop_written_out(few: bool, monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("polygraft.evaluate.run.BATCH_TOKENS", 64)
-    base = make_base("bert")
-    graft = make_trained_graft(base, "qu", language_graft())
-    text = encode_lines(base, count=12)
-    vocabulary = corpus_vocabulary(text, special_ids=range(5)) if few else None
-    total, count = 0.0, 0
-    with torch.no_grad(), attach(base, "qu", grafts=[graft]) as attachment:
-        found = measure_masked_lm(attachment, text, vocabulary=vocabulary, masking=Masking(rate=0.3), seed=6)
-        for number, rows in enumerate(plan_eval_batches(text.lengths, token_budget=64)):
-            masked = mask_batch(
-                collate(text, rows, pad_id=1),
-                masking=Masking(rate=0.3),
-                seed=6,
-                step=number,
-                mask_id=4,
-                special_ids=range(5),
-                vocabulary=vocabulary,
-            )
-            hidden = attachment.run(masked.input_ids, masked.attention_mask).flatten(0, 1)[masked.positions]
-            x, weight, bias = attachment.prepare_decoding(hidden)
-            scores = functional.linear(x, weight, bias)
-            kept = torch.arange(scores.shape[1]) if vocabulary is None else vocabulary
-            for row, target in zip(scores, masked.targets, strict=True):
-                total += float(row[kept].logsumexp(0) - row[target])
-                count += 1
-    assert found.num_targets == count > 20
-    assert found.loss == pytest.approx(total / count, abs=1e-5)
-
-
-def test_a_masked_lm_score_is_the_same_each_time_and_another_with_another_seed():
-    base = make_base("bert")
-    with attach(base, None) as attachment:
-        scores = [
-            measure_masked_lm(attachment, encode_lines(base), vocabulary=None, masking=Masking(), seed=seed)
-            for seed in (1, 1, 2)
-        ]
-    assert scores[0] == scores[1] != scores[2]

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import torch
 
@@ -37,6 +39,15 @@ def test_a_head_for_sequences_reads_the_first_token():
 
 
 @torch.no_grad()
+def test_a_head_for_sequences_reads_the_last_token_of_a_causal_base():
+    sizes = dataclasses.replace(SIZES, is_causal=True)
+    head = Head(objective="sequence", labels=("yes", "no"))
+    layers = head.build(sizes, generator=torch.Generator().manual_seed(0))
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 0, 0, 0], [1, 0, 0, 0, 0]])
+    assert layers.find_places(mask).tolist() == [4, 6, 10]
+
+
+@torch.no_grad()
 def test_a_masked_lm_head_ends_before_the_decoder():
     layers = build(Head(objective="mlm"))
     hidden = torch.randn(7, 8)
@@ -67,7 +78,7 @@ def test_a_layer_that_the_base_does_not_have_is_refused(layer: int):
     [
         (
             {"objective": "token", "labels": ("a", "b")},
-            "The part 'head' has objective='token'. Expected one of tokens, sequence, mlm. "
+            "The part 'head' has objective='token'. Expected one of tokens, sequence, mlm, causal. "
             "Did you mean 'tokens'? Choose one.",
         ),
         (
@@ -82,6 +93,10 @@ def test_a_layer_that_the_base_does_not_have_is_refused(layer: int):
         (
             {"objective": "mlm", "labels": ("a", "b")},
             "A masked-LM head has no labels, and 2 were given. Leave `labels` out.",
+        ),
+        (
+            {"objective": "causal", "labels": ("a", "b")},
+            "A causal-LM head has no labels, and 2 were given. Leave `labels` out.",
         ),
         (
             {"objective": "tokens", "labels": ("a", "b", "a")},

@@ -14,7 +14,8 @@ from polygraft.attach.plan import Named
 from polygraft.data.encode import encode_labelled, encode_tags, encode_text
 from polygraft.data.example import LabelledText
 from polygraft.data.masking import Masking
-from polygraft.evaluate.run import measure_masked_lm, score_tags, score_texts
+from polygraft.evaluate.run import score_tags, score_texts
+from polygraft.evaluate.text_loss import measure_masked_lm
 from polygraft.parts.presets import task_graft
 from polygraft.recipe.objectives import make_held_out_loss, make_labelling, make_masked_lm, score_examples
 

@@ -3,7 +3,7 @@ from __future__ import annotations
 import dataclasses
 
 import pytest
-from tests.report.sample import make_gain, make_result, make_summary
+from tests.report.sample import make_gain, make_graft, make_result, make_summary
 
 from polygraft.report.summary import RunSummary
 from polygraft.report.words import write_headline, write_paragraph
@@ -86,6 +86,29 @@ def test_a_run_without_grafts_and_results_says_so():
     assert write_paragraph(summary) == (
         "The base multilingual-e5-small (118 million parameters) stayed as it is: no graft was trained.",
         "No scores were recorded, so nothing can be said about transfer.",
+    )
+
+
+def test_a_run_that_only_pruned_says_how_far():
+    levels = (
+        {"sparsity": 0.0, "score": 0.828},
+        {"sparsity": 0.9, "score": 0.33, "when_cut": 0.005},
+        {"sparsity": 0.5, "score": 0.826, "when_cut": 0.066},
+    )
+    ner = dataclasses.replace(make_graft("ner", role="task"), levels=levels)
+    summary = dataclasses.replace(make_summary(), grafts=(ner,), results=())
+    assert write_headline(summary) == "90 % of the weights pruned: a dev score of 33.0"
+    assert (
+        "Pruned step by step and trained on after each, ‘ner’ has a dev score of 82.8 at 0 %, a dev score of 82.6 at "
+        "50 % and a dev score of 33.0 at 90 %."
+    ) in write_paragraph(summary)
+    text = dataclasses.replace(
+        make_graft("qu", role="language"), levels=({"sparsity": 0.1}, {"sparsity": 0.2, "score": 4.25})
+    )
+    summary = dataclasses.replace(make_summary(), grafts=(text,), results=())
+    assert write_headline(summary) == "20 % of the weights pruned: a held-out loss of 4.250"
+    assert "‘qu’ has no score at 10 % and a held-out loss of 4.250 at 20 %." in " ".join(
+        write_paragraph(summary)
     )
 
 

@@ -7,10 +7,18 @@ import math
 import numpy as np
 import pytest
 import torch
-from tests.tiny import make_base, make_trained_graft
-from tests.train.material import LABELS, encode_lines, encode_sentences, make_sentences
+from tests.tiny import DECODERS, make_base, make_trained_graft
+from tests.train.material import (
+    LABELS,
+    encode_lines,
+    encode_sentences,
+    make_lines,
+    make_sentences,
+    make_training,
+)
 
 from polygraft.attach.attach import attach
+from polygraft.attach.graft import make_graft
 from polygraft.data.encode import EncodedLabels, encode_labelled, encode_tags
 from polygraft.data.example import LabelledText, TaggedSentence
 from polygraft.errors import DataError
@@ -78,6 +86,47 @@ def test_a_text_counts_once():
             expected += math.log(sum(map(math.exp, scores))) - scores[names.index(text.label)]
     assert float(loss.total) == pytest.approx(expected, abs=1e-5)
     assert (loss.num_targets, loss.num_tokens) == (3, 11)
+
+
+@pytest.mark.parametrize("name", DECODERS)
+@torch.no_grad()
+def test_a_text_on_a_causal_base_is_labelled_by_what_its_end_says(name: str):
+    base = make_base(name)
+    graft = make_trained_graft(base, "topic", task_graft(labels=("bad", "good"), objective="sequence"))
+    # The same beginning, another word at the end; the second row alone is padded.
+    ids = torch.tensor([[0, 9, 20, 31, 40], [0, 9, 20, 32, 1]])
+    mask = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
+    with attach(base, "topic", grafts=[graft]) as attachment:
+        together = attachment.score(ids, mask)
+        alone = [
+            attachment.score(row[None, :length], torch.ones(1, length, dtype=torch.int64))
+            for row, length in zip(ids, (5, 4), strict=True)
+        ]
+        shorter = attachment.score(ids[:1, :4], mask[:1, :4])
+    assert (together - torch.cat(alone)).abs().max() < 1e-5
+    assert (together[0] - together[1]).abs().max() > 1e-3
+    assert (together[0] - shorter[0]).abs().max() > 1e-3
+
+
+@pytest.mark.parametrize("objective", ["tokens", "sequence"])
+@pytest.mark.parametrize("name", ["gpt2", "llama", "gemma3"])
+def test_a_task_is_learned_on_a_causal_base(name: str, objective: str):
+    base = make_base(name)
+    labels = LABELS if objective == "tokens" else ("bad", "good")
+    if objective == "tokens":
+        data = encode_sentences(base)
+    else:
+        # What decides stands at the end.
+        texts = [
+            LabelledText(f"{line} {last}", label, 1)
+            for line in make_lines(20)
+            for last, label in (("house", "good"), ("water", "bad"))
+        ]
+        data = encode_labelled(texts, base.tokenizer, labels=labels)
+    graft = make_graft(base, "new", task_graft(labels=labels, objective=objective, reduction=4), seed=4)
+    training = make_training(base=base, graft=graft, objective=Labelling(data), steps=60)
+    losses = [step.loss for step in training.run()]
+    assert np.mean(losses[-10:]) < 0.75 * np.mean(losses[:5])
 
 
 def test_text_without_labels_is_refused():

@@ -11,7 +11,7 @@ from polygraft.attach.enter import enter_above
 from polygraft.attach.hooks import Hooks, pick
 from polygraft.attach.member import Member
 from polygraft.attach.parse import parse_plan
-from polygraft.attach.plan import Named, Plan, check_names, list_ways
+from polygraft.attach.plan import Named, Plan, check_names, is_stack, list_ways
 from polygraft.attach.resolve import find_graft, grow_tree
 from polygraft.attach.runner import Runner
 from polygraft.attach.several import run_each, score_each, score_rows
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from polygraft.attach.graft import Graft
     from polygraft.attach.rows import Group
     from polygraft.base.base import Base
-    from polygraft.base.masked_lm_head import PretrainedHead
-    from polygraft.parts.head import HeadLayers, MaskedLmLayers
+    from polygraft.base.pretrained_head import PretrainedHead
+    from polygraft.parts.head import HeadLayers, PieceHeadLayers
     from polygraft.store.store import Store
 
 
@@ -230,9 +230,11 @@ class Attachment:
         """
         num_layers = self.base.sites.num_layers
         below = [graft for graft in self.grafts if count_layers_below(graft, num_layers=num_layers) < depth]
-        # A tensor counts its changes itself.
+        # How they combine matters where they do not only stand on each other. A tensor counts its changes itself.
+        shape = None if self.plan is None or is_stack(self.plan) else str(self.plan)
         return (
             self.base,
+            shape,
             self.merged,
             *((graft, sum(value._version for value in graft.layers.parameters())) for graft in below),
         )
@@ -252,7 +254,7 @@ class Attachment:
             PlanError: No graft of the plan has such a head, or rows go several ways.
         """
         head = self.find_head()
-        places = head.find_places(input_ids) if at is None else at
+        places = head.find_places(attention_mask) if at is None else at
         return head(self.run(input_ids, attention_mask, layer=head.options.layer, at=places))
 
     def score_rows(
@@ -283,23 +285,23 @@ class Attachment:
         """Give the names of the labels that `score` scores."""
         return self.find_head().options.labels
 
-    def find_masked_lm_head(self) -> tuple[MaskedLmLayers | PretrainedHead, int]:
-        """Give the masked-LM head in force and the layer it reads: a graft's, else the base's own.
+    def find_piece_head(self) -> tuple[PieceHeadLayers | PretrainedHead, int]:
+        """Give the head that scores pieces in force and the layer it reads: a graft's, else the base's own.
 
         Raises:
             PlanError: Neither the plan nor the base has one, or rows go several ways.
         """
-        return self.only.find_masked_lm_head()
+        return self.only.find_piece_head()
 
     def find_decoder_weight(self) -> Tensor:
-        """Give the weight [V, E] by which the masked-LM head in force scores pieces."""
+        """Give the weight [V, E] by which the head in force scores pieces."""
         return self.only.find_decoder_weight()
 
     def prepare_decoding(self, selected: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Take hidden states to the decoder: transform them, and undo the invertible parts.
 
         Args:
-            selected: Hidden states of the layer that the masked-LM head reads, [N, D].
+            selected: Hidden states of the layer that the head reads which scores pieces, [N, D].
 
         Returns:
             The decoder's input [N, E], its weight [V, E] and its bias [V] or None.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from polygraft.parts.edit import EditLayers
-from polygraft.parts.head import HeadLayers, MaskedLmLayers
+from polygraft.parts.head import HeadLayers, PieceHeadLayers
 from polygraft.parts.reach import list_touched_layers
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def count_layers_below(graft: Graft, *, num_layers: int) -> int:
         touched = list_touched_layers(layers)
         if touched is not None:
             lowest = min(lowest, *touched)
-        elif isinstance(layers, HeadLayers | MaskedLmLayers):
+        elif isinstance(layers, HeadLayers | PieceHeadLayers):
             reads = layers.options.layer
             lowest = min(lowest, num_layers if reads == -1 else reads)
         elif isinstance(layers, EditLayers):

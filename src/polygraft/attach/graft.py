@@ -13,7 +13,7 @@ from polygraft.base.projections import list_projections
 from polygraft.base.weights import list_weights
 from polygraft.errors import FingerprintError, GraftError, PolygraftError, nearest
 from polygraft.parts.edit import EditLayers
-from polygraft.parts.head import Head, HeadLayers, MaskedLmLayers
+from polygraft.parts.head import Head, HeadLayers, PieceHeadLayers
 from polygraft.parts.part import Dimensions, Part
 from polygraft.parts.reach import EmbeddingLayers
 from polygraft.parts.table import make_part
@@ -45,10 +45,10 @@ class Graft:
         """Give the tensors by name, as they are stored."""
         return {name: tensor.detach() for name, tensor in self.layers.state_dict().items()}
 
-    def find_head(self) -> HeadLayers | MaskedLmLayers | None:
+    def find_head(self) -> HeadLayers | PieceHeadLayers | None:
         """Give the layers of the graft's head, or None."""
         for layers in self.layers.children():
-            if isinstance(layers, HeadLayers | MaskedLmLayers):
+            if isinstance(layers, HeadLayers | PieceHeadLayers):
                 return layers
         return None
 
@@ -76,6 +76,7 @@ def measure_base(base: Base) -> Dimensions:
         norm_eps=sites.norm_eps,
         weights=list_weights(base),
         projections=list_projections(base.sites),
+        is_causal=sites.is_causal,
     )
 
 

@@ -15,7 +15,7 @@ from polygraft.attach.acts import EmbeddingAct, SublayerAct
 from polygraft.attach.linear import LinearHooks
 from polygraft.attach.passes import Pass, Place, bound_places
 from polygraft.attach.prefixes import PrefixHooks
-from polygraft.attach.tree import Step, Tree, localise, walk_grafts
+from polygraft.attach.tree import Chain, Leaf, Step, Tree, localise, walk_grafts
 from polygraft.errors import GraftError
 from polygraft.parts.reach import (
     EmbeddingLayers,
@@ -128,7 +128,9 @@ class Hooks:
         self.handles.append(base.sites.word_embeddings.register_forward_hook(put))
 
     def _hook_embeddings(self, base: Base, members: Sequence[Tree | None]) -> None:
-        steps = _localise_all(members, lambda graft: _find_layers(graft, EmbeddingLayers))
+        # One after the other even where their grafts are fused, which happens behind sublayers only.
+        chains = [None if tree is None else Chain(tuple(map(Leaf, walk_grafts(tree)))) for tree in members]
+        steps = _localise_all(chains, lambda graft: _find_layers(graft, EmbeddingLayers))
         if all(step is None for step in steps):
             return
 

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
-    from polygraft.attach.hooks import Pass
+    from polygraft.attach.passes import Pass
 
 
 @contextmanager

@@ -9,8 +9,9 @@ from typing_extensions import override
 from polygraft.attach.tree import walk_grafts
 from polygraft.errors import PlanError
 from polygraft.parts.edit import EditLayers
-from polygraft.parts.head import HeadLayers, MaskedLmLayers
+from polygraft.parts.head import HeadLayers, PieceHeadLayers
 from polygraft.parts.reach import EmbeddingLayers, ProjectionLayers, PromptLayers
+from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,14 +20,14 @@ if TYPE_CHECKING:
     from polygraft.attach.plan import Plan
     from polygraft.attach.tree import Tree
     from polygraft.base.base import Base
-    from polygraft.base.masked_lm_head import PretrainedHead
+    from polygraft.base.pretrained_head import PretrainedHead
 
 
 Kind = TypeVar("Kind")
 
 
-class MaskedLmHead(Protocol):
-    """What a base's own masked-LM head and a graft's have in common."""
+class PieceHead(Protocol):
+    """What a base's own head that scores pieces and a graft's have in common."""
 
     def transform(self, hidden: Tensor) -> Tensor:
         """Take hidden states [N, D] to the decoder's input [N, E]."""
@@ -63,6 +64,11 @@ class Member:
         return bool(self._list_layers(EditLayers))
 
     @property
+    def learns(self) -> bool:
+        """Whether a value of its grafts is being trained."""
+        return any(value.requires_grad for graft in self.grafts for value in graft.layers.parameters())
+
+    @property
     def needs_own_pass(self) -> bool:
         """Whether its rows cannot be in one pass with those of others."""
         roles = self.base.sites.position_roles
@@ -97,39 +103,39 @@ class Member:
             "graft in it, as in stack(qu, ner). Add one."
         )
 
-    def find_masked_lm_head(self) -> tuple[MaskedLmLayers | PretrainedHead, int]:
-        """Give the masked-LM head in force and the layer it reads: a graft's, else the base's own.
+    def find_piece_head(self) -> tuple[PieceHeadLayers | PretrainedHead, int]:
+        """Give the head that scores pieces in force and the layer it reads: a graft's, else the base's own.
 
         Raises:
             PlanError: Neither the plan nor the base has one.
         """
         for graft in reversed(self.grafts):
             head = graft.find_head()
-            if isinstance(head, MaskedLmLayers):
+            if isinstance(head, PieceHeadLayers):
                 return head, head.options.layer
         if self.base.head is not None:
             return self.base.head, -1
         raise PlanError(
-            f"The plan '{self}' has no masked-LM head, and the base '{self.base.name}' brings none. "
-            "Expected a "
+            f"The plan '{self}' has no {TEXT_OBJECTIVES[self.base.guesses]} head, and the base '{self.base.name}' "
+            "brings none. Expected a "
             "graft with one below the language graft, as in stack(mlm, qu). Train one first."
         )
 
     def find_decoder_weight(self) -> Tensor:
-        """Give the weight [V, E] by which the masked-LM head in force scores pieces."""
-        head, _ = self.find_masked_lm_head()
-        return self.base.sites.word_embeddings.weight if isinstance(head, MaskedLmLayers) else head.weight
+        """Give the weight [V, E] by which the head in force scores pieces."""
+        head, _ = self.find_piece_head()
+        return self.base.sites.word_embeddings.weight if isinstance(head, PieceHeadLayers) else head.weight
 
     def prepare_decoding(self, selected: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Take hidden states to the decoder: transform them, and undo the invertible parts.
 
         Args:
-            selected: Hidden states of the layer that the masked-LM head reads, [N, D].
+            selected: Hidden states of the layer that the head reads which scores pieces, [N, D].
 
         Returns:
             The decoder's input [N, E], its weight [V, E] and its bias [V] or None.
         """
-        head, _ = self.find_masked_lm_head()
+        head, _ = self.find_piece_head()
         x = head.transform(selected)
         for layers in reversed(self._list_layers(EmbeddingLayers)):
             x = layers.invert(x)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from typing_extensions import override
@@ -225,6 +225,45 @@ def list_names(plan: Plan) -> list[Named]:
         return [plan]
     names = [name for member in plan.members if member is not None for name in list_names(member)]
     return [*names, plan.by] if isinstance(plan, Fuse) else names
+
+
+def is_stack(plan: Plan) -> bool:
+    """Whether a plan is nothing but grafts on top of each other.
+
+    Example:
+        >>> is_stack(stack("en", stack("qu", "ner"))), is_stack(stack("en", average("a", "b")))
+        (True, False)
+    """
+    return isinstance(plan, Named) or (isinstance(plan, Stack) and all(map(is_stack, plan.members)))
+
+
+def drop_versions(plan: Plan) -> Plan:
+    """Give the plan with the grafts' names alone.
+
+    Example:
+        >>> str(drop_versions(stack(Named("qu", 2), fuse("a", Named("b", 1), by="mix"))))
+        'stack(qu, fuse(a, b, by=mix))'
+    """
+    if isinstance(plan, Named):
+        return Named(plan.name)
+    if isinstance(plan, Route):
+        return Route(tuple(None if member is None else drop_versions(member) for member in plan.members))
+    members = tuple(map(drop_versions, plan.members))
+    if isinstance(plan, Fuse):
+        return Fuse(members, Named(plan.by.name))
+    return replace(plan, members=members)
+
+
+def stack_over(below: Plan | None, above: Plan) -> Plan:
+    """Put a plan over another, which stays as it is.
+
+    Example:
+        >>> str(stack_over(stack("mlm", "qu"), Named("ner"))), str(stack_over(None, Named("ner")))
+        ('stack(mlm, qu, ner)', 'ner')
+    """
+    if below is None:
+        return above
+    return stack(*(below.members if isinstance(below, Stack) else (below,)), above)
 
 
 def list_ways(plan: Plan) -> list[Plan | None]:

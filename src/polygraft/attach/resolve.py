@@ -9,7 +9,7 @@ from polygraft.attach.graft import Graft, check_made_for, rebuild_graft
 from polygraft.attach.plan import Average, Fuse, Named, Parallel, Plan, Route, Stack
 from polygraft.attach.tree import Chain, Fused, Leaf, Mean, Tree, walk_grafts
 from polygraft.errors import PlanError, nearest
-from polygraft.parts.head import HeadLayers, MaskedLmLayers
+from polygraft.parts.head import HeadLayers, PieceHeadLayers
 from polygraft.parts.mask import Mask
 from polygraft.parts.reach import EmbeddingLayers, MixingLayers
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from polygraft.base.base import Base
     from polygraft.store.store import Store
 
-HEADS: Mapping[str, type[nn.Module]] = {"labels": HeadLayers, "masked language modelling": MaskedLmLayers}
+HEADS: Mapping[str, type[nn.Module]] = {"labels": HeadLayers, "masked language modelling": PieceHeadLayers}
 """The kinds of heads, of each of which one way through a plan has one at most."""
 
 Find = Callable[[Named], Graft]
@@ -77,12 +77,26 @@ def _average_parameters(base: Base, plan: Average, members: Sequence[Tree]) -> G
 def _refuse_inverses(plan: Plan, members: Sequence[Tree]) -> None:
     for member in members:
         for graft in walk_grafts(member):
-            if any(isinstance(layers, EmbeddingLayers) for layers in graft.layers.children()):
+            if _has_inverse(graft):
                 raise PlanError(
                     f"The plan '{plan}' averages outputs, and '{graft.name}' has an invertible part: the mean of two "
                     "invertible functions has no inverse that is known. Average the parameters (of=parameters), or "
                     "stack the graft below."
                 )
+
+
+def _refuse_two_inverses(plan: Plan, members: Sequence[Tree]) -> None:
+    names = [graft.name for member in members for graft in walk_grafts(member) if _has_inverse(graft)]
+    if len(names) > 1:
+        raise PlanError(
+            f"The plan '{plan}' fuses grafts of which {len(names)} have invertible parts: {', '.join(names)}. Their "
+            "changes of the embeddings cannot be mixed, and one at most was expected. Leave the others' invertible "
+            "parts out, or stack one of the grafts below."
+        )
+
+
+def _has_inverse(graft: Graft) -> bool:
+    return any(isinstance(layers, EmbeddingLayers) for layers in graft.layers.children())
 
 
 def _check_mixing(plan: Plan, tree: Tree) -> None:
@@ -105,7 +119,7 @@ def _check_mixing(plan: Plan, tree: Tree) -> None:
                 f"{', '.join(part.kind for part in tree.graft.parts)}. Expected one fusion, and a head at most. Name a "
                 "graft that was trained as a fusion."
             )
-        _refuse_inverses(plan, tree.members)
+        _refuse_two_inverses(plan, tree.members)
 
 
 def _check_heads(plan: Plan, grafts: Sequence[Graft], *, kind: str, layers: type[nn.Module]) -> None:

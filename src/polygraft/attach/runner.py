@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+import torch
+
 from polygraft.attach.hooks import LayerReached, pick
 from polygraft.attach.passes import Pass
 from polygraft.attach.prompt import lengthen, move_places
@@ -99,10 +101,11 @@ class Runner:
             )
         edits = WeightEdits(self.base, member.grafts)
         try:
-            if edits.waiting:
+            if torch.is_grad_enabled() and member.learns:
                 raise PlanError(
-                    f"The plan '{self.name}' was to train '{member}' in a batch of several ways, and it changes the "
-                    "base's own weights, which are what they were again before the gradients come. Train it by itself."
+                    f"The plan '{self.name}' was to train '{member}' in a batch of several ways, and a graft of "
+                    "it changes the base's own weights, which are what they were again before the gradients come. "
+                    "Train it by itself."
                 )
             return self.run(
                 input_ids, attention_mask, layer=layer, start=start, at=at, member=group.member, group=group
@@ -159,8 +162,10 @@ class Runner:
             member=member,
         )
         self.hooks.current = current
+        # What a decoder would keep for pieces to come would be kept twice where layers are run again.
+        named = {"use_cache": False} if self.base.sites.family.is_decoder else {}
         try:
-            output = self.base.model(input_ids=input_ids, attention_mask=attention_mask)
+            output = self.base.model(input_ids=input_ids, attention_mask=attention_mask, **named)
         except LayerReached:
             hidden = current.stopped
             assert hidden is not None

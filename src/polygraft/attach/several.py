@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 
@@ -12,11 +12,54 @@ from polygraft.attach.hooks import pick
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from polygraft.attach.attach import Attachment
+    from polygraft.attach.member import Member
+    from polygraft.base.base import Base
+
+
+class Running(Protocol):
+    """What runs a base under a plan with several ways: an attachment."""
+
+    base: Base
+    members: tuple[Member, ...]
+
+    def count_shared_layers(self) -> int:
+        """Count the lowest layers in which all members do the same."""
+        ...
+
+    @property
+    def only(self) -> Member:
+        """The one way through the plan."""
+        ...
+
+    def run(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        *,
+        layer: int = -1,
+        at: Tensor | None = None,
+        rows: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Compute hidden states."""
+        ...
+
+    def run_above(
+        self,
+        hidden: Tensor,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        *,
+        start: int,
+        layer: int = -1,
+        at: Tensor | None = None,
+        rows: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Compute hidden states from those of a lower layer."""
+        ...
 
 
 def run_each(
-    attachment: Attachment,
+    attachment: Running,
     input_ids: Tensor,
     attention_mask: Tensor,
     *,
@@ -26,6 +69,7 @@ def run_each(
     """Compute the hidden states of one input by every member; what is below all differences is computed once.
 
     Args:
+        attachment: The plan in force.
         input_ids: Pieces, [B, T].
         attention_mask: 1 for pieces, 0 for padding, [B, T].
         layer: After how many layers to stop, as for `run`.
@@ -53,11 +97,12 @@ def run_each(
 
 
 def score_rows(
-    attachment: Attachment, input_ids: Tensor, attention_mask: Tensor, *, rows: Sequence[int] | None = None
+    attachment: Running, input_ids: Tensor, attention_mask: Tensor, *, rows: Sequence[int] | None = None
 ) -> list[Tensor]:
     """Score labels row by row, each with the head of its own member.
 
     Args:
+        attachment: The plan in force.
         input_ids: Pieces, [B, T].
         attention_mask: 1 for pieces, 0 for padding, [B, T].
         rows: The member of each row, as for `run`; None where there is one.
@@ -82,16 +127,16 @@ def score_rows(
         )
         for row, states in zip(own, hidden, strict=True):
             head = heads[owners[row]]
-            ids = input_ids[row : row + 1]
-            places = head.find_places(ids)
+            places = head.find_places(attention_mask[row : row + 1])
             scores[row] = head(states[None] if places is None else pick(states[None], places))[0]
     return [score for score in scores if score is not None]
 
 
-def score_each(attachment: Attachment, input_ids: Tensor, attention_mask: Tensor) -> list[Tensor]:
+def score_each(attachment: Running, input_ids: Tensor, attention_mask: Tensor) -> list[Tensor]:
     """Score labels of one input by every member's head; what is below all differences is computed once.
 
     Args:
+        attachment: The plan in force.
         input_ids: Pieces, [B, T].
         attention_mask: 1 for pieces, 0 for padding, [B, T].
 
@@ -109,6 +154,6 @@ def score_each(attachment: Attachment, input_ids: Tensor, attention_mask: Tensor
         if layer not in hidden:
             hidden[layer] = run_each(attachment, input_ids, attention_mask, layer=layer)
         states = hidden[layer][number]
-        places = head.find_places(input_ids)
+        places = head.find_places(attention_mask)
         scores.append(head(states if places is None else pick(states, places)))
     return scores

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from polygraft.base.fingerprint import fingerprint_head, fingerprint_weights
 from polygraft.errors import BaseModelError
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from polygraft.base.masked_lm_head import PretrainedHead
+    from polygraft.base.pretrained_head import PretrainedHead
     from polygraft.base.sites import Sites
 
 
@@ -28,11 +28,11 @@ class Base:
     tokenizer: PreTrainedTokenizerFast
     sites: Sites
     head: PretrainedHead | None
-    """The base's own masked-LM head, or None."""
+    """The base's own head that scores pieces: hidden ones, or of a causal base the next one. None without one."""
     fingerprint: str
     tokenizer_fingerprint: str
     head_fingerprint: str | None = None
-    """Of its own masked-LM head, which language grafts are trained against; None without one."""
+    """Of its own head, which language grafts are trained against; None without one."""
     is_int8: bool = False
     """Whether the forward of its linear layers is in int8; the weights are float32 then."""
     in_force: list[object] = field(default_factory=list)
@@ -51,8 +51,13 @@ class Base:
     # Looked up once: a tokenizer of 250,002 pieces takes a tenth of a second for it.
     @cached_property
     def pad_id(self) -> int:
-        """The id of the piece that fills rows."""
-        return self._find_id("pad")
+        """The id of the piece that fills rows; in a causal base without one, that which ends texts.
+
+        Rows are filled on the right, where no token of a causal base looks.
+        """
+        tokens = self.tokenizer.special_tokens_map
+        stands_in = self.sites.is_causal and "pad_token" not in tokens and "eos_token" in tokens
+        return self._find_id("eos" if stands_in else "pad")
 
     @cached_property
     def mask_id(self) -> int:
@@ -63,6 +68,31 @@ class Base:
     def special_ids(self) -> list[int]:
         """The ids of the pieces that stand for no text."""
         return list(self.tokenizer.all_special_ids)
+
+    @property
+    def guesses(self) -> Literal["mlm", "causal"]:
+        """The objective by which it learns from plain text: hidden pieces, or the next piece where it is causal."""
+        return "causal" if self.sites.is_causal else "mlm"
+
+    def check_guesses(self, objective: Literal["mlm", "causal"]) -> None:
+        """Refuse to have pieces guessed in another way than the base can.
+
+        Raises:
+            BaseModelError: It is to guess hidden pieces and is causal, or to guess the next piece and is not.
+        """
+        if objective == self.guesses:
+            return
+        if self.sites.is_causal:
+            raise BaseModelError(
+                f"The base '{self.name}' reads from left to right, and masked language modelling (mlm) asks for pieces "
+                "by what stands on both sides. Expected the objective causal, which guesses the next piece. Take "
+                "`polygraft train causal`, or a base such as 'bundled'."
+            )
+        raise BaseModelError(
+            f"The base '{self.name}' sees whole rows, and the objective causal asks for the next piece, which it would "
+            "see. Expected masked language modelling, which hides what is asked for. Take `polygraft train mlm`, or a "
+            "base that reads from left to right, such as GPT-2."
+        )
 
     def _find_id(self, role: str) -> int:
         piece = self.tokenizer.special_tokens_map.get(f"{role}_token")
@@ -91,7 +121,7 @@ class Base:
         return fingerprint_weights(self.model.named_parameters(), self.model.config)
 
     def compute_head_fingerprint(self) -> str | None:
-        """Hash its own masked-LM head as it is now; None without one."""
+        """Hash its own head as it is now; None without one."""
         if self.head is None:
             return None
         is_tied = self.head.weight.data_ptr() == self.sites.word_embeddings.weight.data_ptr()

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from safetensors.torch import save_file
 
 from polygraft.base.shrink import shrink_base
+from polygraft.base.transposed import restore_order
 from polygraft.base.units import find_family_units
 from polygraft.errors import BaseModelError
 
@@ -81,7 +82,8 @@ def compact_base(
     with _new_folder(folder) as part:
         config.save_pretrained(part)
         base.tokenizer.save_pretrained(part)
-        tensors = {name: tensor.cpu().contiguous() for name, tensor in shrunk.weights.items()}
+        weights_of_files = restore_order(base, shrunk.weights)
+        tensors = {name: tensor.cpu().contiguous() for name, tensor in weights_of_files.items()}
         save_file(tensors, part / WEIGHTS_FILE, metadata={"format": "pt"})
         # safetensors lets nobody else read it.
         shutil.copymode(part / "config.json", part / WEIGHTS_FILE)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from transformers import PretrainedConfig, PreTrainedTokenizerFast
 
-    from polygraft.base.masked_lm_head import PretrainedHead
+    from polygraft.base.pretrained_head import PretrainedHead
 
 NUM_CHARACTERS = 32
 RELEVANT_KEYS = (
@@ -46,7 +46,7 @@ def fingerprint_weights(tensors: Iterable[tuple[str, Tensor]], config: Pretraine
 
 
 def fingerprint_head(head: PretrainedHead, *, is_tied: bool) -> str:
-    """Hash a base's own masked-LM head.
+    """Hash a base's own head that scores pieces.
 
     Args:
         head: The head.

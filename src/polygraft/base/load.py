@@ -13,13 +13,14 @@ from polygraft.base.int8 import INT8_UNITS, multiplies_int8, set_int8_forward
 from polygraft.base.packed import multiplies_packed, pack_linear_layers
 from polygraft.base.pretrained import load_pretrained
 from polygraft.base.sites import find_sites
+from polygraft.base.transposed import turn_into_linear
 from polygraft.errors import BaseModelError, nearest
 from polygraft.settings import load_launch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
-    from polygraft.base.masked_lm_head import PretrainedHead
+    from polygraft.base.pretrained_head import PretrainedHead
 
 BUNDLED = "bundled"
 FASTEST = "fastest"
@@ -88,7 +89,7 @@ def freeze_base(
         name: What manifests call it.
         model: A bare encoder (no task head) of a supported family.
         tokenizer: A fast tokenizer.
-        head: Its own masked-LM head, if it has one.
+        head: Its own head that scores pieces, if it has one.
         revision: The commit it came from.
         device: Where to put it; None leaves it where it is.
         dtype: What to round it to; None leaves it as it is. With int8 it becomes float32, and only the forward of
@@ -97,6 +98,7 @@ def freeze_base(
     Raises:
         BaseModelError: The family is unknown, a weight is not a number, or the device does not multiply int8.
     """
+    turn_into_linear(model)
     sites = find_sites(model)
     _refuse_non_numbers(name, model)
     fingerprint = fingerprint_weights(model.named_parameters(), model.config)

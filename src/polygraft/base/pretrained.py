@@ -12,6 +12,7 @@ from huggingface_hub import hf_hub_download
 from transformers import (
     AutoConfig,
     AutoModel,
+    AutoModelForCausalLM,
     AutoModelForMaskedLM,
     AutoTokenizer,
     PreTrainedModel,
@@ -19,8 +20,8 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from polygraft.base.masked_lm_head import PretrainedHead, find_head
-from polygraft.base.sites import Family, find_family
+from polygraft.base.pretrained_head import PretrainedHead, find_head
+from polygraft.base.sites import Family, find_family, is_causal
 from polygraft.errors import BaseModelError, PolygraftError
 
 if TYPE_CHECKING:
@@ -39,14 +40,14 @@ class Pretrained(NamedTuple):
     model: PreTrainedModel
     """The bare encoder."""
     head: PretrainedHead | None
-    """Its own masked-LM head, if it has one."""
+    """Its own head that scores pieces, if it has one."""
     tokenizer: PreTrainedTokenizerFast
     commit: str | None
     """The commit of a hub's repository."""
 
 
 def load_pretrained(name: str, *, revision: str | None = None) -> Pretrained:
-    """Load an encoder with its masked-LM head and tokenizer, as float32 on the CPU.
+    """Load a bare encoder or decoder with its head that scores pieces and its tokenizer, as float32 on the CPU.
 
     Args:
         name: A Hugging Face id or a local folder.
@@ -63,7 +64,7 @@ def load_pretrained(name: str, *, revision: str | None = None) -> Pretrained:
             )
             family = find_family(str(config.model_type))
             model, head = _load_weights(name, source, revision, config, family)
-            tokenizer = _load_tokenizer(name, source, revision)
+            tokenizer = _load_tokenizer(name, source, revision, family)
     except PolygraftError:
         raise
     except Exception as error:
@@ -100,7 +101,7 @@ def _first_sentence(error: Exception) -> str:
 def _load_weights(
     name: str, source: str, revision: str | None, config: PretrainedConfig, family: Family
 ) -> tuple[PreTrainedModel, PretrainedHead | None]:
-    has_head = any("ForMaskedLM" in str(kind) for kind in config.architectures or ())
+    with_head = _find_class_with_head(config)
     options: dict[str, Any] = {
         "revision": revision,
         "trust_remote_code": False,
@@ -110,8 +111,9 @@ def _load_weights(
         # Reported below, in a sentence.
         "ignore_mismatched_sizes": True,
     }
-    if has_head:
-        whole, report = AutoModelForMaskedLM.from_pretrained(source, **options)
+    if with_head is not None:
+        found: Any = with_head.from_pretrained(source, **options)
+        whole, report = found
         _refuse_random_weights(name, report)
         return whole.base_model, find_head(whole, family.heads)
     if family.has_pooler:
@@ -120,6 +122,21 @@ def _load_weights(
     model, report = AutoModel.from_pretrained(source, **options)
     _refuse_random_weights(name, report)
     return model, None
+
+
+def _find_class_with_head(
+    config: PretrainedConfig,
+) -> type[AutoModelForMaskedLM | AutoModelForCausalLM] | None:
+    """Give what loads the files with a head that scores pieces, or None where they hold none."""
+    names = [str(name) for name in config.architectures or ()]
+    if not is_causal(config):
+        return AutoModelForMaskedLM if any("ForMaskedLM" in name for name in names) else None
+    # GPT-2's class has a name of its own. A bare decoder has its head too, where that is the word embeddings.
+    is_bare = any(name.endswith("Model") for name in names) and bool(
+        config.to_dict().get("tie_word_embeddings")
+    )
+    has_head = any(part in name for name in names for part in ("ForCausalLM", "LMHeadModel"))
+    return AutoModelForCausalLM if has_head or is_bare else None
 
 
 def _refuse_random_weights(name: str, report: Mapping[str, Any]) -> None:
@@ -142,7 +159,7 @@ def _refuse_random_weights(name: str, report: Mapping[str, Any]) -> None:
         )
 
 
-def _load_tokenizer(name: str, source: str, revision: str | None) -> PreTrainedTokenizerFast:
+def _load_tokenizer(name: str, source: str, revision: str | None, family: Family) -> PreTrainedTokenizerFast:
     if Path(source).is_dir():
         # Without the file, transformers would make a tokenizer that knows no word.
         if not (Path(source) / TOKENIZER_FILE).is_file():
@@ -152,7 +169,9 @@ def _load_tokenizer(name: str, source: str, revision: str | None) -> PreTrainedT
             )
     else:
         hf_hub_download(source, TOKENIZER_FILE, revision=revision)
-    tokenizer = AutoTokenizer.from_pretrained(source, revision=revision, trust_remote_code=False)
+    # For some decoders transformers makes a tokenizer of the family's usual kind, whatever kind the file is of.
+    reader: Any = PreTrainedTokenizerFast if family.is_decoder else AutoTokenizer
+    tokenizer = reader.from_pretrained(source, revision=revision, trust_remote_code=False)
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise BaseModelError(
             f"The base '{name}' has only a slow tokenizer ({type(tokenizer).__name__}). Expected a "

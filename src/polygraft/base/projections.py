@@ -8,15 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-from torch import nn
+from typing import TYPE_CHECKING, cast
 
 from polygraft.errors import BaseModelError, OptionError
 from polygraft.types import ProjectionInfo, ProjectionRole
 
 if TYPE_CHECKING:
-    from torch import Tensor
+    from torch import Tensor, nn
 
     from polygraft.base.sites import Sites
 
@@ -43,6 +41,16 @@ _BERT: Mapping[ProjectionRole, ProjectionPath] = {
     "output": ProjectionPath(path="attention.output.dense"),
     "up": ProjectionPath(path="intermediate.dense"),
     "down": ProjectionPath(path="output.dense"),
+}
+
+_LLAMA: Mapping[ProjectionRole, ProjectionPath] = {
+    "query": ProjectionPath(path="self_attn.q_proj"),
+    "key": ProjectionPath(path="self_attn.k_proj"),
+    "value": ProjectionPath(path="self_attn.v_proj"),
+    "output": ProjectionPath(path="self_attn.o_proj"),
+    "gate": ProjectionPath(path="mlp.gate_proj"),
+    "up": ProjectionPath(path="mlp.up_proj"),
+    "down": ProjectionPath(path="mlp.down_proj"),
 }
 
 PROJECTIONS_OF: Mapping[str, Mapping[ProjectionRole, ProjectionPath]] = {
@@ -74,14 +82,16 @@ PROJECTIONS_OF: Mapping[str, Mapping[ProjectionRole, ProjectionPath]] = {
         "up": _fused("mlp.Wi", index=1, num_fused=2),
         "down": ProjectionPath(path="mlp.Wo"),
     },
-    "eurobert": {
-        "query": ProjectionPath(path="self_attn.q_proj"),
-        "key": ProjectionPath(path="self_attn.k_proj"),
-        "value": ProjectionPath(path="self_attn.v_proj"),
-        "output": ProjectionPath(path="self_attn.o_proj"),
-        "gate": ProjectionPath(path="mlp.gate_proj"),
-        "up": ProjectionPath(path="mlp.up_proj"),
-        "down": ProjectionPath(path="mlp.down_proj"),
+    "eurobert": _LLAMA,
+    "llama": _LLAMA,
+    "gemma3": _LLAMA,
+    "gpt2": {
+        "query": _fused("attn.c_attn", index=0, num_fused=3),
+        "key": _fused("attn.c_attn", index=1, num_fused=3),
+        "value": _fused("attn.c_attn", index=2, num_fused=3),
+        "output": ProjectionPath(path="attn.c_proj"),
+        "up": ProjectionPath(path="mlp.c_fc"),
+        "down": ProjectionPath(path="mlp.c_proj"),
     },
 }
 """The row of each family of `base/sites.py`."""
@@ -91,8 +101,8 @@ PROJECTIONS_OF: Mapping[str, Mapping[ProjectionRole, ProjectionPath]] = {
 class Projection:
     """One linear map of a base, found."""
 
-    linear: nn.Module
-    """The layer that computes it, perhaps among others: a `Linear`, or a layer with a transposed weight."""
+    linear: nn.Linear
+    """The layer that computes it, perhaps among others."""
     rows: slice
     """Its run of the layer's outputs."""
     num_rows: int
@@ -103,14 +113,13 @@ class Projection:
     @property
     def weight(self) -> Tensor:
         """Give its weight [rows, columns], a view of the base's own."""
-        weight = self.linear.get_parameter("weight")
-        return (weight if isinstance(self.linear, nn.Linear) else weight.T)[self.rows]
+        return self.linear.weight[self.rows]
 
     @property
     def bias(self) -> Tensor | None:
         """Give its bias [rows], a view of the base's own, or None."""
-        bias = dict(self.linear.named_parameters()).get("bias")
-        return None if bias is None else bias[self.rows]
+        bias: Tensor | None = self.linear.bias
+        return None if bias is None else bias[self.rows]  # pyright: ignore[reportUnnecessaryComparison]
 
 
 def find_projection(sites: Sites, *, layer: int, role: ProjectionRole) -> Projection:
@@ -131,9 +140,8 @@ def find_projection(sites: Sites, *, layer: int, role: ProjectionRole) -> Projec
             f"{', '.join(paths)}. Choose among these."
         )
     path = paths[role]
-    linear = sites.layers[layer].get_submodule(path.path)
-    weight = linear.get_parameter("weight")
-    num_outputs, columns = weight.shape if isinstance(linear, nn.Linear) else weight.T.shape
+    linear = cast("nn.Linear", sites.layers[layer].get_submodule(path.path))
+    num_outputs, columns = linear.weight.shape
     size = num_outputs // path.num_fused
     return Projection(
         linear=linear,

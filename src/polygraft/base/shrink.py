@@ -90,6 +90,9 @@ def shrink_base(
         places = _place_heads(kept_heads, num_sharing=num_sharing, hidden=base.sites.hidden)
         notes += _note_heads(kept_heads, places)
         sizes |= {"num_attention_heads": len(places[0].units), "num_key_value_heads": len(places[0].runs)}
+        if "head_dim" not in base.model.config.to_dict():
+            # Qwen 2's configuration takes it, and has it from the number of heads where it is not there.
+            sizes["head_dim"] = heads[0].output.size
         _take_units(tensors, heads, places)
     else:
         sizes |= {"num_attention_heads": heads[0].num_units}

@@ -15,7 +15,7 @@ from polygraft.types import ProjectionRole
 
 if TYPE_CHECKING:
     from torch import nn
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 SublayerName = Literal["attention", "ffn"]
 
@@ -34,7 +34,7 @@ class SublayerPaths:
 
 @dataclass(frozen=True, kw_only=True)
 class HeadPaths:
-    """Where a pretrained masked-LM head is, as paths below the model that has one."""
+    """Where a pretrained head that scores pieces is, as paths below the model that has one."""
 
     decoder: str
     """The linear layer onto the vocabulary."""
@@ -57,7 +57,12 @@ class Family:
     attention: SublayerPaths
     ffn: SublayerPaths
     heads: tuple[HeadPaths, ...]
-    """Where a masked-LM head may be; the first whose decoder exists is taken."""
+    """Where a head that scores pieces may be; the first whose decoder exists is taken."""
+    is_decoder: bool = False
+    """Whether it was made to guess the next piece: a token sees those before it alone, unless a base's configuration
+    says otherwise."""
+    has_transposed_weights: bool = False
+    """Whether the files of its bases hold the weights of linear layers as [inputs, outputs]."""
     has_pooler: bool = False
     """Whether the bare encoder of this family brings a pooler, which is always left out."""
     last_norm: bool = False
@@ -70,6 +75,19 @@ class Family:
     """What of the family's configuration changes its outputs and no weight's shape, beside the usual."""
 
 
+BIDIRECTIONAL_KEY = "use_bidirectional_attention"
+"""The key of a configuration by which a decoder sees the whole row, as embedding models made of decoders do."""
+
+_CAUSAL_HEAD = HeadPaths(decoder="lm_head")
+_LLAMA_KEYS = (
+    "rms_norm_eps",
+    "num_key_value_heads",
+    "head_dim",
+    "rope_parameters",
+    "sliding_window",
+    "layer_types",
+    BIDIRECTIONAL_KEY,
+)
 _BERT_ATTENTION = SublayerPaths(
     input="attention.self.value", output="attention.output.dropout", norm="attention.output.LayerNorm"
 )
@@ -204,6 +222,52 @@ FAMILIES: tuple[Family, ...] = (
         last_norm=True,
         config_keys=("rms_norm_eps", "num_key_value_heads", "head_dim", "rope_parameters"),
     ),
+    Family(
+        name="gpt2",
+        model_types=("gpt2",),
+        layers="h",
+        # Behind the sum of the words' and the positions' embeddings.
+        embeddings="drop",
+        attention=SublayerPaths(input="ln_1", output="attn.resid_dropout"),
+        ffn=SublayerPaths(input="ln_2", output="mlp"),
+        heads=(_CAUSAL_HEAD,),
+        is_decoder=True,
+        has_transposed_weights=True,
+        last_norm=True,
+        config_keys=(
+            "n_head",
+            "activation_function",
+            "layer_norm_epsilon",
+            "scale_attn_weights",
+            "scale_attn_by_inverse_layer_idx",
+        ),
+    ),
+    Family(
+        name="llama",
+        model_types=("llama", "mistral", "qwen2", "qwen3", "gemma"),
+        layers="layers",
+        # Gemma's give the words' embeddings times the root of their size.
+        embeddings="embed_tokens",
+        attention=SublayerPaths(input="input_layernorm", output="self_attn.o_proj"),
+        ffn=SublayerPaths(input="post_attention_layernorm", output="mlp"),
+        heads=(_CAUSAL_HEAD,),
+        is_decoder=True,
+        last_norm=True,
+        config_keys=_LLAMA_KEYS,
+    ),
+    Family(
+        name="gemma3",
+        model_types=("gemma3_text",),
+        layers="layers",
+        embeddings="embed_tokens",
+        # What is added to the residual has gone through a norm of its own.
+        attention=SublayerPaths(input="input_layernorm", output="post_attention_layernorm"),
+        ffn=SublayerPaths(input="pre_feedforward_layernorm", output="post_feedforward_layernorm"),
+        heads=(_CAUSAL_HEAD,),
+        is_decoder=True,
+        last_norm=True,
+        config_keys=(*_LLAMA_KEYS, "hidden_activation", "query_pre_attn_scalar", "attn_logit_softcapping"),
+    ),
 )
 
 FAMILY_OF: Mapping[str, Family] = {kind: family for family in FAMILIES for kind in family.model_types}
@@ -249,6 +313,8 @@ class Sites:
     """Number of pieces that the embeddings know (V)."""
     norm_eps: float
     """What the base's LayerNorms add to the variance."""
+    is_causal: bool = False
+    """Whether a token sees those before it alone: then the base guesses the next piece, else a hidden one."""
 
     @property
     def has_last_norm(self) -> bool:
@@ -312,11 +378,18 @@ def find_sites(model: PreTrainedModel) -> Sites:
         embedding=embedding,
         vocab=int(weight.shape[0]),
         norm_eps=_find_norm_eps(model),
+        is_causal=is_causal(model.config),
     )
     for index in range(sites.num_layers):
         sites.sublayer(index, "attention")
         sites.sublayer(index, "ffn")
     return sites
+
+
+def is_causal(config: PretrainedConfig) -> bool:
+    """Tell whether a token sees those before it alone, by a base's family and its configuration."""
+    family = find_family(str(config.model_type))
+    return family.is_decoder and not config.to_dict().get(BIDIRECTIONAL_KEY)
 
 
 def _embedding_size(model: PreTrainedModel) -> int:
@@ -329,5 +402,5 @@ def _embedding_size(model: PreTrainedModel) -> int:
 def _find_norm_eps(model: PreTrainedModel) -> float:
     """What the LayerNorms add: the families name it differently, and DistilBERT fixes it."""
     config = model.config.to_dict()
-    keys = ("layer_norm_eps", "norm_eps", "rms_norm_eps")
+    keys = ("layer_norm_eps", "norm_eps", "rms_norm_eps", "layer_norm_epsilon")
     return float(next((config[key] for key in keys if key in config), 1e-12))

@@ -58,6 +58,13 @@ _BERT_HEADS = UnitPaths(
 )
 _BERT_NEURONS = UnitPaths(inner=("intermediate.dense",), output="output.dense")
 _BERT_UNITS = FamilyUnits(heads=_BERT_HEADS, neurons=_BERT_NEURONS)
+_LLAMA_UNITS = FamilyUnits(
+    heads=UnitPaths(
+        inner=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), output="self_attn.o_proj"
+    ),
+    neurons=UnitPaths(inner=("mlp.gate_proj", "mlp.up_proj"), output="mlp.down_proj"),
+    has_head_size=True,
+)
 
 UNITS_OF: Mapping[str, FamilyUnits] = {
     "bert": _BERT_UNITS,
@@ -83,13 +90,14 @@ UNITS_OF: Mapping[str, FamilyUnits] = {
         heads=UnitPaths(inner=("attn.Wqkv",), output="attn.Wo", num_fused=3),
         neurons=UnitPaths(inner=("mlp.Wi",), output="mlp.Wo", num_fused=2),
     ),
-    "eurobert": FamilyUnits(
-        heads=UnitPaths(
-            inner=("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), output="self_attn.o_proj"
-        ),
-        neurons=UnitPaths(inner=("mlp.gate_proj", "mlp.up_proj"), output="mlp.down_proj"),
-        has_head_size=True,
+    "eurobert": _LLAMA_UNITS,
+    "gpt2": FamilyUnits(
+        heads=UnitPaths(inner=("attn.c_attn",), output="attn.c_proj", num_fused=3),
+        neurons=UnitPaths(inner=("mlp.c_fc",), output="mlp.c_proj"),
+        neurons_key="n_inner",
     ),
+    "llama": _LLAMA_UNITS,
+    "gemma3": _LLAMA_UNITS,
 }
 """The row of each family of `base/sites.py`."""
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def list_weights(base: Base) -> tuple[WeightInfo, ...]:
-    """List the weights of a base, those of its own masked-LM head left out, in the order of its parameters."""
+    """List the weights of a base, those of its own head left out, in the order of its parameters."""
     layers: dict[str, nn.Module] = dict(base.model.named_modules())
     index_of = {
         id(weight): index for index, layer in enumerate(base.sites.layers) for weight in layer.parameters()

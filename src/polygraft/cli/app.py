@@ -13,6 +13,7 @@ from polygraft.cli.console import write
 from polygraft.cli.doctor import doctor
 from polygraft.cli.evaluate import evaluate
 from polygraft.cli.explain import explain
+from polygraft.cli.export_graft import export_adapterhub, export_sft
 from polygraft.cli.grafts import (
     list_grafts,
     pull_graft,
@@ -22,12 +23,15 @@ from polygraft.cli.grafts import (
     show_graft,
     verify_grafts,
 )
+from polygraft.cli.import_graft import import_adapterhub, import_sft
+from polygraft.cli.merge import merge
 from polygraft.cli.predict import predict
 from polygraft.cli.prune import prune
 from polygraft.cli.quickstart import quickstart
 from polygraft.cli.report import report
 from polygraft.cli.run import run
-from polygraft.cli.train import train_mlm, train_sequence, train_tokens
+from polygraft.cli.train import train_sequence, train_tokens
+from polygraft.cli.train_text import train_causal, train_mlm
 
 app = typer.Typer(
     name="polygraft",
@@ -77,12 +81,18 @@ def polygraft(
 WHOLE = "A whole experiment"
 SINGLE = "One graft at a time"
 LOOK = "Looking"
+OTHERS = "Other libraries"
 
 add(app, "quickstart", quickstart, panel=WHOLE)
 add(app, "run", run, panel=WHOLE)
 add_group(
     "train",
-    {"mlm": train_mlm, "tokens": train_tokens, "sequence": train_sequence},
+    {
+        "mlm": train_mlm,
+        "causal": train_causal,
+        "tokens": train_tokens,
+        "sequence": train_sequence,
+    },
     about="Train one graft into a store.",
     panel=SINGLE,
 )
@@ -95,14 +105,27 @@ add_group(
         "list": list_grafts,
         "show": show_graft,
         "compare": compare,
+        "merge": merge,
         "verify": verify_grafts,
         "remove": remove_graft,
         "rename": rename_graft,
         "push": push_graft,
         "pull": pull_graft,
     },
-    about="List, check and move the grafts of a store.",
+    about="List, check, merge and move the grafts of a store.",
     panel=LOOK,
+)
+add_group(
+    "import",
+    {"adapterhub": import_adapterhub, "sft": import_sft},
+    about="Import grafts from the files of other libraries.",
+    panel=OTHERS,
+)
+add_group(
+    "export",
+    {"adapterhub": export_adapterhub, "sft": export_sft},
+    about="Write grafts as other libraries read them.",
+    panel=OTHERS,
 )
 add(app, "report", report, panel=LOOK)
 add(app, "doctor", doctor, panel=LOOK)

@@ -43,7 +43,7 @@ def compare(
     """Compare two grafts that change weights: what both change, and what a stack of them does."""
     from polygraft.store.store import Store
 
-    wanted = [_read_name(text) for text in (first, second)]
+    wanted = [read_name(text) for text in (first, second)]
     stored = [Store(store).get(named.name, version=named.version) for named in wanted]
     if not any_base:
         _check_one_base(*(manifest for manifest, _ in stored))
@@ -62,7 +62,12 @@ def compare(
         write(f"{sentence}\n")
 
 
-def _read_name(text: str) -> Named:
+def read_name(text: str) -> Named:
+    """Read the name of one graft, as `qu` or `qu@2`.
+
+    Raises:
+        PlanError: It is no name, or a plan of several.
+    """
     from polygraft.attach.parse import parse_plan
     from polygraft.attach.plan import Named
 

@@ -1,4 +1,4 @@
-"""`polygraft evaluate`: the scores of a plan on a labelled file, or its masked-LM loss on text."""
+"""`polygraft evaluate`: the scores of a plan on a labelled file, or its loss on plain text."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from polygraft.cli.options import (
     TagColumnOption,
     TokenColumnOption,
 )
+from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
@@ -39,12 +40,13 @@ def evaluate(
         Path,
         typer.Argument(
             metavar="FILE",
-            help="CoNLL for a plan that tags tokens, label-tab-text for one that labels texts, plain text for mlm.",
+            help="CoNLL for a plan that tags tokens, label-tab-text for one that labels texts, plain text for mlm "
+            "and causal.",
         ),
     ],
     plan: Annotated[str, typer.Option("--plan", metavar="PLAN", help=PLAN_HELP)],
     objective: Annotated[
-        Literal["tokens", "sequence", "mlm"] | None,
+        Literal["tokens", "sequence", "mlm", "causal"] | None,
         typer.Option("--objective", help="What to score; what the plan's head is for if not given."),
     ] = None,
     language: Annotated[
@@ -68,8 +70,10 @@ def evaluate(
     ) as attachment:
         chosen = choose_objective(attachment, objective)
         with waiting(f"Scoring {file} ..."):
-            if chosen == "mlm":
-                result = score_masked_lm(attachment, file, task=task or "mlm", language=language)
+            if chosen in TEXT_OBJECTIVES:
+                result = score_text(
+                    attachment, file, objective=chosen, task=task or chosen, language=language
+                )
             elif chosen == "sequence":
                 result = score_labelled(attachment, file, task=task or "sequence", language=language)
             else:
@@ -88,7 +92,7 @@ def choose_objective(attachment: Attachment, wanted: str | None) -> str:
     """
     from polygraft.errors import PlanError
 
-    if wanted == "mlm":
+    if wanted is not None and wanted in TEXT_OBJECTIVES:
         return wanted
     own = attachment.find_head().options.objective
     if wanted is not None and wanted != own:
@@ -119,8 +123,8 @@ def score_labelled(attachment: Attachment, file: Path, *, task: str, language: s
     return score_texts(attachment, texts, task=task, language=language, condition=CONDITION)[0]
 
 
-def score_masked_lm(attachment: Attachment, file: Path, *, task: str, language: str) -> Result:
-    """Measure the masked-LM loss of a plan on plain text, over all pieces."""
+def score_text(attachment: Attachment, file: Path, *, objective: str, task: str, language: str) -> Result:
+    """Measure the loss of a plan on plain text, over all pieces: of hidden ones (mlm), or of the next one (causal)."""
     import time
 
     from polygraft.data.encode import encode_text
@@ -128,14 +132,20 @@ def score_masked_lm(attachment: Attachment, file: Path, *, task: str, language: 
     from polygraft.data.text import read_text
     from polygraft.evaluate.perplexity import perplexity
     from polygraft.evaluate.result import Result
-    from polygraft.evaluate.run import find_max_length, measure_masked_lm
+    from polygraft.evaluate.run import find_max_length
+    from polygraft.evaluate.text_loss import measure_causal_lm, measure_masked_lm
 
     lines = read_text(file)
     base = attachment.base
     max_length = min(TEXT_LENGTH, find_max_length(base))
     encoded = encode_text(lines, base.tokenizer, max_length=max_length, source=str(file))
     started = time.perf_counter()
-    measured = measure_masked_lm(attachment, encoded, vocabulary=None, masking=Masking())
+    if objective == "causal":
+        measured = measure_causal_lm(attachment, encoded, vocabulary=None)
+        said = f"of which {measured.num_targets:,} were guessed from those before them"
+    else:
+        measured = measure_masked_lm(attachment, encoded, vocabulary=None, masking=Masking())
+        said = f"of which {measured.num_targets:,} were hidden"
     seconds = time.perf_counter() - started
     return Result(
         task=task,
@@ -150,9 +160,7 @@ def score_masked_lm(attachment: Attachment, file: Path, *, task: str, language: 
         seconds=seconds,
         tokens_per_second=encoded.num_tokens / seconds,
         seed=0,
-        notes=(
-            f"The text has {encoded.num_tokens:,} tokens, of which {measured.num_targets:,} were hidden.",
-        ),
+        notes=(f"The text has {encoded.num_tokens:,} tokens, {said}.",),
     )
 
 
@@ -186,7 +194,7 @@ def _draw_result(result: Result) -> Table:
         "accuracy": {"Macro-F1": score_cell(result.macro_f1)},
         "loss": {"Perplexity": perplexity_cell(result.perplexity)},
     }[result.metric]
-    metric = {"f1": "Entity F1", "accuracy": "Accuracy", "loss": "Masked-LM loss"}[result.metric]
+    metric = {"f1": "Entity F1", "accuracy": "Accuracy", "loss": "Loss"}[result.metric]
     cells = (
         Cell(text=result.plan, code=True),
         Cell(text=format_score(result.score, metric=result.metric), value=result.score),

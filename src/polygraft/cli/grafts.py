@@ -274,6 +274,7 @@ def _list_row(manifest: Manifest, num_versions: int) -> tuple[Cell, ...]:
 
 def _list_facts(manifest: Manifest) -> list[tuple[str, str]]:
     base = manifest.base
+    beside = "Made of" if manifest.trained_under is None else "With"
     return [
         ("Base", f"{base.name}, fingerprint {base.fingerprint}"),
         ("Tokenizer", f"fingerprint {manifest.tokenizer}"),
@@ -281,7 +282,7 @@ def _list_facts(manifest: Manifest) -> list[tuple[str, str]]:
         ("Objective", manifest.objective or DASH),
         ("Trained under", manifest.trained_under or DASH),
         *(
-            (f"With {other.name}", f"version {other.version}, {other.sha256[:12]}")
+            (f"{beside} {other.name}", f"version {other.version}, {other.sha256[:12]}")
             for other in manifest.members
         ),
         *(

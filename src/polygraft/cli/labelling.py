@@ -11,6 +11,7 @@ from polygraft.cli.tagged import TextSpan, draw_spans
 
 if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
+    from polygraft.data.words import Word
 
 Prediction = dict[str, Any]
 Labeller = Callable[["Attachment", Sequence[str]], tuple[list[Prediction], int]]
@@ -30,31 +31,42 @@ def label_words(attachment: Attachment, texts: Sequence[str]) -> tuple[list[Pred
     """Label the words of some texts; a text without words gives an empty prediction."""
     from polygraft.data.words import split_words
     from polygraft.evaluate.run import is_span_labelling, predict_tags
-    from polygraft.evaluate.spans import read_spans
 
     split = [split_words(text) for text in texts]
     made = predict_tags(attachment, [[word.text for word in words] for words in split])
     has_spans = is_span_labelling(attachment.find_labels())
-    found: list[Prediction] = []
-    for text, words, tags, num_cut in zip(texts, split, made.labels, made.num_cut, strict=True):
-        prediction: Prediction = {
-            "text": text,
-            "tokens": [word.text for word in words],
-            "labels": list(tags),
-            "offsets": [[word.start, word.end] for word in words],
-        }
-        if has_spans:
-            ends = [
-                (span.type, words[span.start].start, words[span.end - 1].end) for span in read_spans(tags)
-            ]
-            prediction["spans"] = [
-                {"type": name, "start": start, "end": end, "text": text[start:end]}
-                for name, start, end in ends
-            ]
-        if num_cut:
-            prediction["num_cut_words"] = num_cut
-        found.append(prediction)
-    return found, made.num_cut_words
+    rows = zip(texts, split, made.labels, made.num_cut, strict=True)
+    return [describe_words(*row, has_spans=has_spans) for row in rows], made.num_cut_words
+
+
+def describe_words(
+    text: str, words: Sequence[Word], labels: Sequence[str], num_cut: int, *, has_spans: bool
+) -> Prediction:
+    """Give the labels of a text's words as plain values.
+
+    Args:
+        text: The text.
+        words: Its words.
+        labels: One a word.
+        num_cut: How many of them were not read.
+        has_spans: Whether the labels mark spans.
+    """
+    from polygraft.evaluate.spans import read_spans
+
+    prediction: Prediction = {
+        "text": text,
+        "tokens": [word.text for word in words],
+        "labels": list(labels),
+        "offsets": [[word.start, word.end] for word in words],
+    }
+    if has_spans:
+        ends = [(span.type, words[span.start].start, words[span.end - 1].end) for span in read_spans(labels)]
+        prediction["spans"] = [
+            {"type": name, "start": start, "end": end, "text": text[start:end]} for name, start, end in ends
+        ]
+    if num_cut:
+        prediction["num_cut_words"] = num_cut
+    return prediction
 
 
 def label_texts(attachment: Attachment, texts: Sequence[str]) -> tuple[list[Prediction], int]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from polygraft.report.cells import DASH, Cell, Table, bytes_cell, count_cell, score_cell
 from polygraft.report.numbers import format_share
+from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from polygraft.store.manifest import Manifest
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 def build_level_table(caption: str, manifests: Sequence[Manifest]) -> Table:
     """Make a table of the grafts of all levels, the densest first."""
-    is_text = manifests[-1].objective == "mlm"
+    is_text = manifests[-1].objective in TEXT_OBJECTIVES
     return Table(
         ident="levels",
         caption=caption,

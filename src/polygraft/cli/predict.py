@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Annotated, cast
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from polygraft.cli.console import make_console, say, show, write_json_line
 from polygraft.cli.labelling import choose_labeller, draw_prediction
 from polygraft.cli.lines import cut, read_argument, read_arriving, read_file_lines
-from polygraft.cli.loading import open_attachment
+from polygraft.cli.loading import open_attachment, open_base
 from polygraft.cli.options import PLAN_HELP, AnyBaseOption, BaseOption, DeviceOption, DtypeOption, StoreOption
+from polygraft.cli.routed import RoutedLabeller, read_routed
 from polygraft.cli.tagged import choose_styles
+
+if TYPE_CHECKING:
+    from polygraft.base.base import Base
 
 LINES_AT_ONCE = 128
 """The most lines that are labelled together."""
@@ -24,7 +28,7 @@ STANDARD_INPUT = Path("-")
 
 def predict(
     *,
-    plan: Annotated[str, typer.Option("--plan", metavar="PLAN", help=PLAN_HELP)],
+    plan: Annotated[str | None, typer.Option("--plan", metavar="PLAN", help=PLAN_HELP)] = None,
     file: Annotated[
         Path | None,
         typer.Argument(metavar="[FILE]", help="A text file, one sentence a line, or - for standard input."),
@@ -38,6 +42,12 @@ def predict(
     device: DeviceOption,
     dtype: DtypeOption,
     any_base: AnyBaseOption = False,
+    routed: Annotated[
+        bool,
+        typer.Option(
+            "--routed", help='Each line is {"text": "...", "plan": "..."}: many plans in one batch.'
+        ),
+    ] = False,
     as_json: Annotated[
         bool, typer.Option("--json", help="Write a line of JSON a sentence also on a terminal.")
     ] = False,
@@ -46,7 +56,14 @@ def predict(
 
     Offsets count characters of the sentence as it was given. An empty line gives an empty result.
     """
+    if plan is None and not routed:
+        raise typer.BadParameter("Give --plan, or --routed with a plan in each line.")
     batches = _open_batches(file, texts)
+    if plan is None or routed:
+        name = "--text" if texts else "standard input" if file in (None, STANDARD_INPUT) else str(file)
+        loaded = open_base(base, device=device, dtype=dtype)
+        _predict_routed(loaded, batches, store=store, plan=plan, name=name, any_base=any_base)
+        return
     with open_attachment(
         plan, base=base, store=store, device=device, dtype=dtype, any_base=any_base
     ) as attachment:
@@ -67,6 +84,20 @@ def predict(
             from polygraft.evaluate.run import describe_cut
 
             say(f"{describe_cut(attachment, num_cut)} Give long texts a sentence a line.", style="yellow")
+
+
+def _predict_routed(
+    base: Base, batches: Iterable[list[str]], *, store: Path, plan: str | None, name: str, any_base: bool
+) -> None:
+    """Label lines that each name their plan: always lines of JSON, since plans have labels of their own."""
+    from polygraft.store.store import Store
+
+    labeller = RoutedLabeller(base, Store(store), any_base=any_base)
+    first = 1
+    for batch in batches:
+        for found in labeller.label(read_routed(batch, name=name, first=first, plan=plan)):
+            write_json_line(found)
+        first += len(batch)
 
 
 def _open_batches(file: Path | None, texts: list[str] | None) -> Iterator[list[str]]:

@@ -19,7 +19,7 @@ MethodArgument = Annotated[
     str, typer.Argument(metavar="METHOD", help="imp, lt-sft, piggyback, packnet, movement or structured.")
 ]
 ObjectiveOption = Annotated[
-    Literal["tokens", "sequence", "mlm"],
+    Literal["tokens", "sequence", "mlm", "causal"],
     typer.Option("--objective", help="What is learned: a tag a word, a label a text, or plain text."),
 ]
 TrainFileOption = Annotated[

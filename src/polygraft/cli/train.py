@@ -30,125 +30,36 @@ from polygraft.cli.train_options import (
     CompileOption,
     DevOption,
     EpochsOption,
-    FromLayerOption,
+    FuseOption,
     HeadLayerOption,
     HeadLrFactorOption,
     LrOption,
     NameOption,
-    NegativesOption,
     OneSeedOption,
     PatienceOption,
     PrecisionOption,
     RecomputeOption,
     ReductionOption,
-    SeedOption,
     SeedsOption,
     SkipOption,
     StepsOption,
     UnderOption,
-    VocabularyOption,
     WarmupOption,
 )
-from polygraft.train.settings import NUM_NEGATIVES, TrainSettings
+from polygraft.train.settings import TrainSettings
 
-DEFAULT_STEPS = 600
 DEFAULT_EPOCHS = 5
 DEFAULT_LABELS_LR = 1e-3
 DEFAULT_HEAD_LR_FACTOR = 10.0
 """Of heads for labels, as in recipes: the bundled base's hidden states are small."""
-MLM_REDUCTION, TASK_REDUCTION = 2.0, 16.0
+TASK_REDUCTION = 16.0
 DEFAULT_CACHE_GIB = 2.0
 """As in recipes."""
 
-TextFile = Annotated[
-    Path, typer.Option("--train", metavar="FILE", help="Plain text, a sentence or paragraph a line.")
-]
 TaggedFile = Annotated[Path, typer.Option("--train", metavar="FILE", help="Tagged sentences, CoNLL.")]
 LabelledFile = Annotated[
     Path, typer.Option("--train", metavar="FILE", help="Texts with labels: label, tab, text a line.")
 ]
-InvertibleOption = Annotated[
-    bool, typer.Option("--invertible", help="Add an invertible part to the embeddings (MAD-X).")
-]
-
-
-def train_mlm(
-    *,
-    name: NameOption,
-    train: TextFile,
-    dev: DevOption = None,
-    under: UnderOption = None,
-    steps: StepsOption = None,
-    epochs: EpochsOption = None,
-    lr: LrOption = 5e-4,
-    batch_tokens: BatchTokensOption = 2048,
-    warmup: WarmupOption = 0.06,
-    patience: PatienceOption = None,
-    seed: SeedOption = 0,
-    part: PartOption = "bottleneck",
-    option: PartOptionsOption = None,
-    reduction: ReductionOption = MLM_REDUCTION,
-    skip_layers: SkipOption = None,
-    from_layer: FromLayerOption = None,
-    invertible: InvertibleOption = False,
-    negatives: NegativesOption = NUM_NEGATIVES,
-    vocabulary: VocabularyOption = "corpus",
-    head_layer: HeadLayerOption = None,
-    base: BaseOption,
-    store: StoreOption,
-    device: DeviceOption,
-    dtype: DtypeOption,
-    any_base: AnyBaseOption = False,
-    precision: PrecisionOption = None,
-    recompute: RecomputeOption = False,
-    compile_layers: CompileOption = False,
-    log: LogOption = None,
-    tracker: TrackerOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """Train a language graft by masked language modelling on plain text."""
-    settings = TrainSettings(
-        steps=DEFAULT_STEPS if steps is None and epochs is None else steps,
-        epochs=epochs,
-        lr=lr,
-        batch_tokens=batch_tokens,
-        warmup=warmup,
-        patience=patience,
-        seed=seed,
-        precision=precision,
-        recompute=recompute,
-        compile=compile_layers,
-    )
-    from polygraft.recipe.order import Order
-
-    order = Order(
-        name=name,
-        objective="mlm",
-        train=train,
-        dev=dev,
-        under=under,
-        settings=settings,
-        part=part,
-        options=read_part_options(option, part=part, reduction=reduction, usual=MLM_REDUCTION),
-        reduction=reduction,
-        skip_layers=tuple(skip_layers or ()),
-        from_layer=from_layer,
-        invertible=invertible,
-        negatives=negatives,
-        vocabulary=vocabulary,
-        head_layer=head_layer,
-    )
-    carry_out(
-        order,
-        base=base,
-        store=store,
-        device=device,
-        dtype=dtype,
-        any_base=any_base,
-        log=log,
-        trackers=tracker or (),
-        as_json=as_json,
-    )
 
 
 def train_tokens(
@@ -157,6 +68,7 @@ def train_tokens(
     train: TaggedFile,
     dev: DevOption = None,
     under: UnderOption = None,
+    fuse: FuseOption = None,
     steps: StepsOption = None,
     epochs: EpochsOption = None,
     lr: LrOption = DEFAULT_LABELS_LR,
@@ -211,6 +123,7 @@ def train_tokens(
         train=train,
         dev=dev,
         under=under,
+        fuse=tuple(fuse or ()),
         settings=settings,
         part=part,
         options=read_part_options(option, part=part, reduction=reduction, usual=TASK_REDUCTION),
@@ -242,6 +155,7 @@ def train_sequence(
     train: LabelledFile,
     dev: DevOption = None,
     under: UnderOption = None,
+    fuse: FuseOption = None,
     steps: StepsOption = None,
     epochs: EpochsOption = None,
     lr: LrOption = DEFAULT_LABELS_LR,
@@ -294,6 +208,7 @@ def train_sequence(
         train=train,
         dev=dev,
         under=under,
+        fuse=tuple(fuse or ()),
         settings=settings,
         part=part,
         options=read_part_options(option, part=part, reduction=reduction, usual=TASK_REDUCTION),

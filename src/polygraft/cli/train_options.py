@@ -1,4 +1,4 @@
-"""Options that the three `polygraft train` commands share."""
+"""Options that the `polygraft train` commands share."""
 
 from __future__ import annotations
 
@@ -15,6 +15,14 @@ DevOption = Annotated[
 UnderOption = Annotated[
     str | None,
     typer.Option("--under", metavar="PLAN", help="Frozen grafts below the new one, as in 'stack(en)'."),
+]
+FuseOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--fuse",
+        metavar="PLAN",
+        help="Learn to mix frozen grafts (AdapterFusion) instead of a bottleneck; give it once a graft.",
+    ),
 ]
 StepsOption = Annotated[
     int | None, typer.Option("--steps", min=1, metavar="N", help="Number of updates; this or --epochs.")
@@ -135,6 +143,6 @@ HeadLayerOption = Annotated[
     typer.Option(
         "--head-layer",
         metavar="N",
-        help="After how many layers the head reads. mlm: train a head with the graft, for a base without one.",
+        help="After how many layers the head reads. mlm, causal: train a head with the graft, for a base without one.",
     ),
 ]

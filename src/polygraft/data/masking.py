@@ -14,6 +14,7 @@ from torch import Tensor
 from polygraft.data.chance import MASKS, make_generator
 from polygraft.data.collate import Batch
 from polygraft.data.encode import EncodedText
+from polygraft.data.guess_batch import GuessBatch
 from polygraft.errors import DataError, OptionError
 
 _CHUNK = 1 << 24
@@ -58,36 +59,6 @@ class Masking:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
-class MaskedBatch:
-    """A batch with hidden tokens, and what they were.
-
-    Args:
-        input_ids: Token ids with the hidden ones replaced.
-        attention_mask: 1 at tokens, 0 at padding.
-        positions: Where tokens are to be guessed, in the flattened batch, ascending.
-        targets: The tokens that stood there.
-    """
-
-    input_ids: Int64[Tensor, "B T"]
-    attention_mask: Int64[Tensor, "B T"]
-    positions: Int64[Tensor, " N"]
-    targets: Int64[Tensor, " N"]
-
-    def to(self, device: torch.device | str) -> MaskedBatch:
-        """Give the same batch with its tensors on a device.
-
-        Args:
-            device: Where the base is.
-        """
-        return MaskedBatch(
-            input_ids=self.input_ids.to(device),
-            attention_mask=self.attention_mask.to(device),
-            positions=self.positions.to(device),
-            targets=self.targets.to(device),
-        )
-
-
 def mask_batch(
     batch: Batch,
     *,
@@ -97,7 +68,7 @@ def mask_batch(
     mask_id: int,
     special_ids: Sequence[int],
     vocabulary: Int64[Tensor, " V"] | None = None,
-) -> MaskedBatch:
+) -> GuessBatch:
     """Hide some tokens of a batch for a masked language model to guess.
 
     Equal arguments hide equal tokens, on every machine and whatever the padding: for fixed evaluation masks,
@@ -143,7 +114,7 @@ def mask_batch(
         drawn += np.searchsorted(left_out - np.arange(len(left_out)), drawn, side="right")
         hidden = np.where(to_random, choices[drawn], hidden)
     flat[positions] = hidden
-    return MaskedBatch(
+    return GuessBatch(
         input_ids=torch.from_numpy(flat.reshape(batch.input_ids.shape)).to(device),
         attention_mask=batch.attention_mask,
         positions=torch.from_numpy(positions).to(device),

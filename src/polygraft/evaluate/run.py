@@ -10,23 +10,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
-from polygraft.attach.masked_lm import Decoder, sum_masked_lm_loss
 from polygraft.data.batches import plan_eval_batches
 from polygraft.data.collate import collate, pad_places
 from polygraft.data.encode import IGNORE, EncodedTags, encode_labelled, encode_tags
 from polygraft.data.example import LabelledText, TaggedSentence
-from polygraft.data.masking import Masking, mask_batch
 from polygraft.evaluate.bootstrap import bootstrap_interval
 from polygraft.evaluate.labels import accuracy_of_counts, label_counts_per_sentence, score_labels
 from polygraft.evaluate.result import Result
 from polygraft.evaluate.spans import TypeScore, f1_of_counts, score_spans, span_counts_per_sentence
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from polygraft.attach.attach import Attachment
     from polygraft.base.base import Base
-    from polygraft.data.encode import EncodedText
 
 MAX_LENGTH = 512
 BATCH_TOKENS = 4096
@@ -53,16 +48,6 @@ class Predictions:
     def tokens_per_second(self) -> float:
         """Tokens without padding that went through the base in a second."""
         return self.num_tokens / self.seconds if self.seconds > 0 else 0.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class MaskedLmScore:
-    """How well hidden pieces of a text are guessed."""
-
-    loss: float
-    """Nats a hidden piece."""
-    num_targets: int
-    """Pieces that were hidden."""
 
 
 def predict_tags(
@@ -167,7 +152,9 @@ def _score_rows(attachment: Attachment, encoded: EncodedTags, *, batch_tokens: i
 def find_max_length(base: Base) -> int:
     """Give the most tokens that a row may have on a base: 512, or fewer where its positions or tokenizer end before."""
     config = base.model.config.to_dict()
-    positions = int(config.get("max_position_embeddings", MAX_LENGTH))
+    # GPT-2's configuration calls them otherwise.
+    keys = ("max_position_embeddings", "n_positions")
+    positions = next((int(config[key]) for key in keys if key in config), MAX_LENGTH)
     if base.sites.family.name == "roberta":
         # Its positions are counted from behind the padding piece's.
         positions -= base.pad_id + 1
@@ -319,42 +306,3 @@ def list_notes(
     if unknown:
         notes.append(f"The test file has labels that training never saw: {', '.join(unknown)}.")
     return tuple(notes)
-
-
-def measure_masked_lm(
-    attachment: Attachment,
-    text: EncodedText,
-    *,
-    vocabulary: Tensor | None,
-    masking: Masking,
-    seed: int = 0,
-    num_negatives: int = 0,
-) -> MaskedLmScore:
-    """Measure the masked-LM loss on held-out text, in nats a masked piece; the masks are fixed by the seed.
-
-    Args:
-        attachment: A plan with a masked-LM head.
-        text: The held-out text.
-        vocabulary: Sorted ids of the pieces that are scored, or None for all.
-        masking: How many pieces are hidden, and how.
-        seed: Which pieces are hidden.
-        num_negatives: How many of the other pieces are scored too, as `Decoder` says; the same ones in all batches.
-    """
-    base = attachment.base
-    decoder = Decoder(attachment, vocabulary, num_negatives=num_negatives)
-    decoder.draw(seed=seed, step=0)
-    total, count = 0.0, 0
-    with torch.inference_mode():
-        for number, rows in enumerate(plan_eval_batches(text.lengths, token_budget=BATCH_TOKENS)):
-            masked = mask_batch(
-                collate(text, rows, pad_id=base.pad_id),
-                masking=masking,
-                seed=seed,
-                step=number,
-                mask_id=base.mask_id,
-                special_ids=base.special_ids,
-                vocabulary=vocabulary,
-            ).to(base.device)
-            total += float(sum_masked_lm_loss(attachment, masked, decoder))
-            count += len(masked.targets)
-    return MaskedLmScore(loss=total / max(1, count), num_targets=count)

@@ -39,6 +39,8 @@ class Dimensions:
     """The base's own weights, in order."""
     projections: tuple[ProjectionInfo, ...] = ()
     """The linear maps of its layers, in order."""
+    is_causal: bool = False
+    """Whether a token of the base sees those before it alone."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,6 +9,7 @@ from polygraft.errors import OptionError, nearest
 from polygraft.parts.bitfit import BitFit
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.delta import Delta
+from polygraft.parts.fusion import Fusion
 from polygraft.parts.head import Head
 from polygraft.parts.ia3 import IA3
 from polygraft.parts.invertible import Invertible
@@ -26,6 +27,7 @@ PARTS: Mapping[str, type[Part]] = {
     "delta": Delta,
     "mask": Mask,
     "scores": Scores,
+    "fusion": Fusion,
     "head": Head,
 }
 

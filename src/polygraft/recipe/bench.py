@@ -20,8 +20,8 @@ from polygraft.parts.mask import Mask, MaskLayers
 from polygraft.settings import load_launch
 from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.loop import Training
-from polygraft.train.mlm import MaskedLm
 from polygraft.train.updates import plan_updates
+from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -104,13 +104,13 @@ class Bench:
         """Give the shapes of the weights that a method is about, by name.
 
         Raises:
-            OptionError: Nothing is of the kind that it names, or the decoder of masked language modelling is.
+            OptionError: Nothing is of the kind that it names, or what scores the pieces that are guessed is.
         """
         part = Mask(weights=method.weights, skip_layers=self.skip_layers)
         shapes = {info.name: info.shape for info in part.find_weights(measure_base(self.base))}
         words = self.base.sites.word_embeddings.weight
         name = next(name for name, weight in self.base.model.named_parameters() if weight is words)
-        if name in shapes and self.objective.name == MaskedLm.name:
+        if name in shapes and self.objective.name in TEXT_OBJECTIVES:
             raise OptionError(
                 f"The graft '{self.name}' was to change '{name}' while it learns to guess pieces, and these are "
                 "also what scores the pieces. Expected other weights, such as linear and norm. Leave the word "
@@ -186,7 +186,7 @@ class Bench:
 
     def orient(self, score: float) -> float:
         """Give a score as manifests tell it: a held-out loss is not negative there."""
-        return -score if self.objective.name == MaskedLm.name else score
+        return -score if self.objective.name in TEXT_OBJECTIVES else score
 
     def clear(self) -> None:
         """Remove what the phases left: the graft is stored."""

@@ -21,6 +21,7 @@ from polygraft.parts.mask import MaskLayers
 from polygraft.recipe.bench import copy_head
 from polygraft.recipe.methods import LtSft, Structured
 from polygraft.store.manifest import BaseRecord, PartRecord
+from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -132,9 +133,15 @@ def _note_head(base: Base, head: str | None) -> list[str]:
     bare = "The folder holds the encoder alone, as a Hugging Face base does"
     if head is not None:
         return [f"{bare}: the head that was trained is the graft '{head}' in the store."]
-    if base.head is not None:
+    # The head of a decoder with tied embeddings is in the folder with these.
+    words = base.sites.word_embeddings.weight
+    is_there = (
+        base.sites.is_causal and base.head is not None and base.head.weight.data_ptr() == words.data_ptr()
+    )
+    if base.head is not None and not is_there:
         return [
-            f"{bare}: the masked-LM head of '{base.name}' is not in it, so it cannot guess pieces by itself."
+            f"{bare}: the {TEXT_OBJECTIVES[base.guesses]} head of '{base.name}' is not in it, so it cannot guess "
+            "pieces by itself."
         ]
     return []
 

@@ -19,7 +19,12 @@ from polygraft.recipe.grafts import (
     list_task_parts,
     make_task_head,
 )
-from polygraft.recipe.objectives import make_held_out_loss, make_labelling, make_masked_lm, score_examples
+from polygraft.recipe.objectives import (
+    make_held_out_loss,
+    make_labelling,
+    make_text_objective,
+    score_examples,
+)
 from polygraft.recipe.outcome import Label
 from polygraft.recipe.record import describe_scored, record_training
 from polygraft.recipe.scale import scale_graft
@@ -28,12 +33,15 @@ from polygraft.recipe.workshop import MLM, Workshop
 from polygraft.store.manifest import DataRecord, Manifest
 from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.loop import Training
+from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
     from polygraft.data.encode import EncodedText
     from polygraft.parts.head import Head
     from polygraft.recipe.steps import Job
+    from polygraft.store.fields import JsonValue
+    from polygraft.train.causal import CausalLm
     from polygraft.train.mlm import MaskedLm
     from polygraft.train.objective import Objective
     from polygraft.train.settings import TrainSettings
@@ -51,7 +59,7 @@ def fit(workshop: Workshop, job: Job) -> Iterator[Step]:
 
 
 def fit_mlm(workshop: Workshop, job: Job) -> Iterator[Step]:
-    """Train the masked-LM head of a base that has none, with the bottleneck below it, on the text of all languages."""
+    """Train the head that scores pieces of a base that has none, with the bottleneck below it, on all languages."""
     recipe, base, corpus = workshop.recipe, workshop.base, workshop.corpus
     settings = recipe.train.mlm
     graft = make_graft(base, MLM, list_mlm_parts(recipe, base), seed=recipe.seed)
@@ -59,44 +67,45 @@ def fit_mlm(workshop: Workshop, job: Job) -> Iterator[Step]:
     whole = sum(corpus.read_language(name).train.num_tokens for name in recipe.languages)
     if text.num_tokens < whole:
         workshop.sentences.append(
-            f"The masked-LM head is learned from {text.num_tokens:,} of the languages' {whole:,} tokens: of each "
+            f"The {TEXT_OBJECTIVES[base.guesses]} head is learned from {text.num_tokens:,} of the languages' "
+            f"{whole:,} tokens: of each "
             "language at most twice as many as the smallest text has."
         )
-    objective = _make_masked_lm(workshop, text, mask_rate=settings.mask_rate)
+    objective = _make_text_objective(workshop, text, mask_rate=settings.mask_rate)
     train = recipe.train.plan_training(settings, seed=recipe.seed)
     training = _make_training(workshop, job, graft, [Named(MLM)], {MLM: graft}, objective, train)
     yield from training.run()
     manifest = record_training(
         training,
         graft=graft,
-        objective="mlm",
+        objective=workshop.base.guesses,
         data=_list_texts(workshop, recipe.languages),
         members=[],
         step=job.digest,
-        further={"mask_rate": settings.mask_rate},
+        further=_describe_masking(workshop, settings.mask_rate),
     )
     _keep(workshop, training, graft, manifest)
 
 
 def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
-    """Train a language graft on plain text, below the frozen masked-LM head."""
+    """Train a language graft on plain text, below the frozen head that scores pieces."""
     settings = workshop.recipe.train.language
     name = cast("str", job.language)
     plan: Plan = Named(name) if workshop.base.head is not None else Stack((Named(MLM), Named(name)))
     below = {} if workshop.base.head is not None else {MLM: workshop.get(MLM)}
     source = find_source(workshop.recipe)
     text = workshop.corpus.read_with_source(name, source)
-    objective = _make_masked_lm(workshop, text, mask_rate=settings.mask_rate)
+    objective = _make_text_objective(workshop, text, mask_rate=settings.mask_rate)
     train = workshop.recipe.train.plan_training(settings, seed=workshop.recipe.seed)
     evaluate = _find_held_out_loss(workshop, name, objective)
     texts = [name] if not settings.source_share or source in (None, name) else [name, source]
     label = Label(
-        objective="mlm",
+        objective=workshop.base.guesses,
         data=_list_texts(workshop, texts),
         members=workshop.find_members([MLM]),
         further={
             "strength": settings.strength,
-            "mask_rate": settings.mask_rate,
+            **_describe_masking(workshop, settings.mask_rate),
             "source_share": settings.source_share,
             **describe_scored(settings.vocabulary, settings.num_negatives),
         },
@@ -127,7 +136,7 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
     manifest = record_training(
         training,
         graft=stored,
-        objective="mlm",
+        objective=workshop.base.guesses,
         data=label.data,
         members=label.members,
         step=job.digest,
@@ -138,7 +147,7 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
 
 
 def _find_held_out_loss(
-    workshop: Workshop, name: str, objective: MaskedLm
+    workshop: Workshop, name: str, objective: MaskedLm | CausalLm
 ) -> Callable[[Attachment], float] | None:
     """Make what measures the loss on the lines kept apart; None, and a sentence, where there are none."""
     held_out = workshop.corpus.read_language(name).held_out
@@ -217,15 +226,20 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
     _keep(workshop, training, graft, manifest)
 
 
-def _make_masked_lm(workshop: Workshop, text: EncodedText, *, mask_rate: float) -> MaskedLm:
+def _make_text_objective(workshop: Workshop, text: EncodedText, *, mask_rate: float) -> MaskedLm | CausalLm:
     settings = workshop.recipe.train.language
-    return make_masked_lm(
+    return make_text_objective(
         workshop.base,
         text,
         masking=Masking(rate=mask_rate),
         scores_all_pieces=settings.vocabulary == "full",
         num_negatives=settings.num_negatives,
     )
+
+
+def _describe_masking(workshop: Workshop, mask_rate: float) -> dict[str, JsonValue]:
+    """Give how many pieces were hidden, as a hyperparameter; nothing where the next one was guessed."""
+    return {"mask_rate": mask_rate} if workshop.base.guesses == "mlm" else {}
 
 
 def _make_bench(

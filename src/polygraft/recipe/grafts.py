@@ -39,7 +39,7 @@ def find_border(recipe: Recipe, base: Base) -> int:
 def list_mlm_parts(recipe: Recipe, base: Base) -> list[Part]:
     """List the parts of the graft `mlm`: a bottleneck in the upper layers, unless it is left out, and the head."""
     settings, top = recipe.train.mlm, find_head_layer(recipe, base)
-    head = Head(objective="mlm", layer=settings.layer)
+    head = Head(objective=base.guesses, layer=settings.layer)
     if not settings.reduction:
         return [head]
     own = range(find_border(recipe, base), top)

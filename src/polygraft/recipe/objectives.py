@@ -10,8 +10,10 @@ import torch
 from polygraft.data.encode import encode_labelled, encode_tags
 from polygraft.data.example import LabelledText, TaggedSentence
 from polygraft.data.masking import Masking, corpus_vocabulary
-from polygraft.evaluate.run import find_max_length, measure_masked_lm, score_tags, score_texts
+from polygraft.evaluate.run import find_max_length, score_tags, score_texts
+from polygraft.evaluate.text_loss import measure_causal_lm, measure_masked_lm
 from polygraft.recipe.corpus import describe_cut_rows
+from polygraft.train.causal import CausalLm
 from polygraft.train.labels import Labelling
 from polygraft.train.mlm import MaskedLm
 from polygraft.train.settings import NUM_NEGATIVES
@@ -47,15 +49,55 @@ def make_masked_lm(
         masking: How many pieces are hidden.
         scores_all_pieces: Whether all pieces are scored (exact), or those of the text and some others (fast).
         num_negatives: How many pieces that the text does not have are scored beside its own, others in every batch.
+
+    Raises:
+        BaseModelError: The base is causal.
     """
+    base.check_guesses("mlm")
     if scores_all_pieces:
         return MaskedLm(text, vocabulary=None, masking=masking)
     vocabulary = corpus_vocabulary(text, special_ids=base.special_ids)
     return MaskedLm(text, vocabulary=vocabulary, masking=masking, num_negatives=num_negatives)
 
 
+def make_causal_lm(
+    base: Base,
+    text: EncodedText,
+    *,
+    scores_all_pieces: bool = False,
+    num_negatives: int = NUM_NEGATIVES,
+) -> CausalLm:
+    """Make the objective of guessing the next piece of a text; the arguments are those of `make_masked_lm`.
+
+    Raises:
+        BaseModelError: The base is not causal.
+        DataError: No row of the text has two tokens.
+    """
+    base.check_guesses("causal")
+    if scores_all_pieces:
+        return CausalLm(text, vocabulary=None)
+    vocabulary = corpus_vocabulary(text, special_ids=base.special_ids)
+    return CausalLm(text, vocabulary=vocabulary, num_negatives=num_negatives)
+
+
+def make_text_objective(
+    base: Base, text: EncodedText, *, masking: Masking, **scored: Any
+) -> MaskedLm | CausalLm:
+    """Make the objective of guessing pieces that suits a base: hidden ones, or of a causal base the next one.
+
+    Args:
+        base: The base.
+        text: What is learned from.
+        masking: How many pieces are hidden, where they are.
+        scored: What else `make_masked_lm` takes.
+    """
+    if base.guesses == "causal":
+        return make_causal_lm(base, text, **scored)
+    return make_masked_lm(base, text, masking=masking, **scored)
+
+
 def make_held_out_loss(
-    base: Base, objective: MaskedLm, held_out: EncodedText, *, seed: int
+    base: Base, objective: MaskedLm | CausalLm, held_out: EncodedText, *, seed: int
 ) -> Callable[[Attachment], float]:
     """Make what measures the loss on text kept apart, with its sign turned: larger is better.
 
@@ -64,7 +106,7 @@ def make_held_out_loss(
         objective: What is learned; unless it scores all pieces, those of the text kept apart are scored beside its own,
             and as many others as it scores, the same ones each time.
         held_out: The text kept apart.
-        seed: Chooses the pieces that are hidden, the same ones each time.
+        seed: Chooses the pieces that are hidden, the same ones each time; where the next piece is guessed, none is.
     """
     vocabulary = objective.vocabulary
     if vocabulary is not None:
@@ -72,14 +114,14 @@ def make_held_out_loss(
         vocabulary = torch.cat([vocabulary, others]).unique()
 
     def evaluate(attachment: Attachment) -> float:
-        return -measure_masked_lm(
-            attachment,
-            held_out,
-            vocabulary=vocabulary,
-            masking=Masking(),
-            seed=seed,
-            num_negatives=objective.num_negatives,
-        ).loss
+        shared: dict[str, Any] = {
+            "vocabulary": vocabulary,
+            "seed": seed,
+            "num_negatives": objective.num_negatives,
+        }
+        if isinstance(objective, CausalLm):
+            return -measure_causal_lm(attachment, held_out, **shared).loss
+        return -measure_masked_lm(attachment, held_out, masking=Masking(), **shared).loss
 
     return evaluate
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from polygraft.attach.parse import parse_plan
-from polygraft.attach.plan import list_names
+from polygraft.attach.plan import Fuse, Named, Plan, drop_versions, list_names, stack_names, stack_over
 from polygraft.data.open import file_digest
 from polygraft.errors import PlanError
 from polygraft.recipe.caching import CACHE_GIB, CacheKind, check_cache
@@ -34,30 +34,32 @@ class Order:
 
     name: str
     """What plans will call it."""
-    objective: Literal["mlm", "tokens", "sequence"]
+    objective: Literal["mlm", "causal", "tokens", "sequence"]
     train: Path
     """Plain text, CoNLL, or label-tab-text."""
     settings: TrainSettings
     dev: Path | None = None
-    """Held-out data; without it, masked language modelling keeps some lines apart, and labels keep none."""
+    """Held-out data; without it, text keeps some lines apart, and labels keep none."""
     under: str | None = None
     """The plan of the frozen grafts below the new one."""
     part: str = BOTTLENECK
     """What it learns with: one of `LEARNED_PARTS`."""
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Of that part."""
+    fuse: tuple[str, ...] = ()
+    """Plans of frozen grafts that the new one mixes, as a fusion; only for labels."""
     reduction: float = 16
     """Of the bottleneck; 0 leaves it out."""
     skip_layers: tuple[int, ...] = ()
     from_layer: int | None = None
-    """The first layer with a bottleneck, counted from 0; only for `mlm`."""
+    """The first layer with a bottleneck, counted from 0; only for text."""
     invertible: bool = False
     negatives: int = NUM_NEGATIVES
-    """Pieces that the text does not have and that are scored beside its own, others in every batch; only for `mlm`."""
+    """Pieces that the text does not have and that are scored beside its own, others in every batch; only for text."""
     vocabulary: Literal["corpus", "full"] = "corpus"
-    """Pieces that are scored: those of the text and the negatives (fast), or all (exact); only for `mlm`."""
+    """Pieces that are scored: those of the text and the negatives (fast), or all (exact); only for text."""
     head_layer: int | None = None
-    """After how many layers a head reads; for `mlm` None trains no head."""
+    """After how many layers a head reads; for text None trains no head."""
     token_column: int = 0
     tag_column: int = -1
     cache: CacheKind = "exact"
@@ -70,6 +72,21 @@ class Order:
         check_cache(self.cache, gib=self.cache_gib)
 
 
+def plan_training(order: Order) -> Plan:
+    """Give the plan that a graft is trained in: over what is below it, or mixing what it fuses."""
+    own: Plan = Named(order.name)
+    if order.fuse:
+        own = Fuse(tuple(drop_versions(parse_plan(member)) for member in order.fuse), own)
+    below = None if order.under is None else drop_versions(parse_plan(order.under))
+    return stack_over(below, own)
+
+
+def list_below(order: Order) -> list[Named]:
+    """List the grafts of the plan that a graft is trained in, without itself, lowest first."""
+    plans = [*(() if order.under is None else (order.under,)), *order.fuse]
+    return [named for plan in plans for named in list_names(parse_plan(plan))]
+
+
 def check_names(order: Order) -> None:
     """Refuse a name that no graft may have, or that is in the plan below the graft already.
 
@@ -79,10 +96,11 @@ def check_names(order: Order) -> None:
     """
     check_name(order.name)
     taken = {order.name}
-    for named in () if order.under is None else list_names(parse_plan(order.under)):
+    for named in list_below(order):
         if named.name in taken:
+            below = " and ".join((*(() if order.under is None else (order.under,)), *order.fuse))
             raise PlanError(
-                f"The plan '{order.under}' below the new graft '{order.name}' names '{named.name}', which is there "
+                f"The plan '{below}' below the new graft '{order.name}' names '{named.name}', which is there "
                 "already. Each graft stands in a plan once. Choose another name."
             )
         taken.add(named.name)
@@ -96,6 +114,8 @@ def hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
     del settings["recompute"], settings["compile"]
     if settings["precision"] is None:
         del settings["precision"]
+    if not order.fuse:
+        del asked["fuse"]
     if order.from_layer is None:
         del asked["from_layer"]
     if order.part == BOTTLENECK:
@@ -106,8 +126,12 @@ def hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
     for key in ("cache_gib",) if order.cache == "half" else ("cache", "cache_gib"):
         del asked[key]
     count = load_launch().count
+    plan = plan_training(order)
+    # Other than stacks, what is below is not told by the names of the grafts alone.
+    is_stack = plan == stack_names([*below, order.name])
     facts = {
         **asked,
+        **({} if is_stack else {"plan": str(plan)}),
         **({} if count == 1 else {"processes": count}),
         "form": FORM,
         "base": [base.fingerprint, base.tokenizer_fingerprint, base.head_fingerprint, f"torch.{base.dtype}"],

@@ -96,7 +96,7 @@ class Label:
     """What the manifests of the grafts that come out of one training tell, whatever made them."""
 
     objective: str
-    """ "mlm", "tokens" or "sequence"."""
+    """ "mlm", "causal", "tokens" or "sequence"."""
     data: Sequence[DataRecord]
     """The files that were used."""
     members: Sequence[Manifest]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from polygraft.recipe.workshop import list_versions
 from polygraft.store.manifest import BaseRecord, DataRecord, Manifest, MemberRecord, PartRecord
+from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from polygraft.attach.graft import Graft
@@ -35,7 +36,7 @@ def record_training(
     Args:
         training: The training, at its end.
         graft: What is stored: the trained graft, or one made of it.
-        objective: "mlm", "tokens" or "sequence".
+        objective: "mlm", "causal", "tokens" or "sequence".
         data: The files that were used.
         members: The manifests of the other grafts of the plan.
         step: Digest of all that the values depend on.
@@ -84,12 +85,12 @@ def describe_scored(vocabulary: str, negatives: int) -> dict[str, JsonValue]:
 
 
 def list_scores(best: float | None, objective: str) -> dict[str, float]:
-    """Give a score on held-out data as manifests tell it: a loss of masked language modelling, or a score of labels."""
+    """Give a score on held-out data as manifests tell it: a loss of guessed pieces, or a score of labels."""
     if best is None:
         return {}
-    return {"held_out_loss": -best} if objective == "mlm" else {"dev": best}
+    return {"held_out_loss": -best} if objective in TEXT_OBJECTIVES else {"dev": best}
 
 
 def _orient(point: Mapping[str, float], objective: str) -> Mapping[str, float]:
-    """Turn a held-out score of masked language modelling back into a loss."""
-    return {**point, "dev": -point["dev"]} if objective == "mlm" and "dev" in point else point
+    """Turn a held-out score of guessed pieces back into a loss."""
+    return {**point, "dev": -point["dev"]} if objective in TEXT_OBJECTIVES and "dev" in point else point

@@ -13,6 +13,7 @@ from polygraft.recipe.single import CHECKPOINTS, Started, find_done, finish, loa
 from polygraft.recipe.single_data import prepare
 from polygraft.train.loop import Interrupted
 from polygraft.train.together import run_together
+from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
@@ -139,7 +140,7 @@ def check_alike(orders: Sequence[Order]) -> None:
         raise OptionError("No graft was asked for. Expected one order or more. Give one for each seed.")
     for order in orders:
         check_names(order)
-        if order.objective == "mlm":
+        if order.objective in TEXT_OBJECTIVES:
             raise OptionError(
                 f"The graft '{order.name}' learns from plain text. Expected grafts that learn labels: only these share "
                 "what frozen layers give. Train it alone."

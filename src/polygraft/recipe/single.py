@@ -7,10 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from polygraft.attach.graft import Graft, make_graft, rebuild_graft
-from polygraft.attach.parse import parse_plan
-from polygraft.attach.plan import list_names, stack_names
 from polygraft.recipe.corpus import ignore
-from polygraft.recipe.order import Order, check_names, hash_order
+from polygraft.recipe.order import Order, check_names, hash_order, list_below, plan_training
 from polygraft.recipe.record import NOTHING, describe_scored, record_training
 from polygraft.recipe.single_data import Work, list_data, prepare
 from polygraft.recipe.single_parts import list_parts
@@ -19,6 +17,7 @@ from polygraft.settings import load_launch
 from polygraft.store.manifest import Manifest
 from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.loop import Training
+from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
@@ -124,7 +123,7 @@ def start(
     training = Training(
         base=base,
         graft=graft,
-        plans=[stack_names([*below, order.name])],
+        plans=[plan_training(order)],
         grafts={**below, order.name: graft},
         objective=work.objective,
         settings=order.settings,
@@ -146,7 +145,9 @@ def finish(started: Started, store: Store) -> Manifest:
         data=list_data(order, started.work),
         members=[graft.manifest for graft in started.below.values() if graft.manifest is not None],
         step=started.digest,
-        further=describe_scored(order.vocabulary, order.negatives) if order.objective == "mlm" else NOTHING,
+        further=describe_scored(order.vocabulary, order.negatives)
+        if order.objective in TEXT_OBJECTIVES
+        else NOTHING,
     )
     stored = put_once(store, manifest, training.graft.tensors(), processes=training.processes)
     if training.checkpoints is not None:
@@ -158,7 +159,7 @@ def load_below(base: Base, order: Order, store: Store, *, any_base: bool) -> dic
     """Load the grafts below the new one, lowest first."""
     check_names(order)
     grafts: dict[str, Graft] = {}
-    for named in () if order.under is None else list_names(parse_plan(order.under)):
+    for named in list_below(order):
         manifest, tensors = store.get(named.name, version=named.version)
         grafts[named.name] = rebuild_graft(base, manifest, tensors, any_base=any_base)
     return grafts

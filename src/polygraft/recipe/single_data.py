@@ -15,9 +15,15 @@ from polygraft.parts.head import Head
 from polygraft.recipe.caching import open_cache
 from polygraft.recipe.corpus import describe_one_line, find_labels, load_texts, read_examples
 from polygraft.recipe.methods import BOTTLENECK
-from polygraft.recipe.objectives import make_held_out_loss, make_labelling, make_masked_lm, score_examples
+from polygraft.recipe.objectives import (
+    make_held_out_loss,
+    make_labelling,
+    make_text_objective,
+    score_examples,
+)
 from polygraft.recipe.single_parts import list_skipped_layers
 from polygraft.store.manifest import DataRecord
+from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
@@ -59,12 +65,15 @@ def prepare(
         folder: Where outputs of frozen layers lie that find no room in memory.
         notify: Told sentences that a user should see.
     """
-    if order.objective == "mlm":
-        return _prepare_mlm(base, order, below, notify)
+    if order.objective in TEXT_OBJECTIVES:
+        base.check_guesses("causal" if order.objective == "causal" else "mlm")
+        return _prepare_text(base, order, below, notify)
     return _prepare_labels(base, order, folder=folder)
 
 
-def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft], notify: Callable[[str], None]) -> Work:
+def _prepare_text(
+    base: Base, order: Order, below: Mapping[str, Graft], notify: Callable[[str], None]
+) -> Work:
     skip = list_skipped_layers(
         base,
         below,
@@ -73,9 +82,9 @@ def _prepare_mlm(base: Base, order: Order, below: Mapping[str, Graft], notify: C
         skip_layers=order.skip_layers,
         from_layer=order.from_layer if order.reduction or order.part != BOTTLENECK else None,
     )
-    head = None if order.head_layer is None else Head(objective="mlm", layer=order.head_layer)
+    head = None if order.head_layer is None else Head(objective=base.guesses, layer=order.head_layer)
     text, held_out, num_examples = _read_texts(base, order, notify)
-    objective = make_masked_lm(
+    objective = make_text_objective(
         base,
         text,
         masking=Masking(),

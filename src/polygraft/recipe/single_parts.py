@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from polygraft.errors import OptionError, PlanError
 from polygraft.parts.bottleneck import BottleneckLayers
-from polygraft.parts.head import Head, MaskedLmLayers
+from polygraft.parts.fusion import Fusion
+from polygraft.parts.head import Head, PieceHeadLayers
 from polygraft.parts.invertible import Invertible
 from polygraft.recipe.learned import make_learned_part
 from polygraft.recipe.methods import BOTTLENECK
+from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from polygraft.attach.graft import Graft
@@ -32,7 +34,14 @@ def list_parts(order: Order, *, skip_layers: Sequence[int], head: Head | None) -
     """
     name, reduction, invertible = order.name, order.reduction, order.invertible
     parts: list[Part] = []
-    if order.part != BOTTLENECK:
+    if order.fuse:
+        if order.part != BOTTLENECK or order.options:
+            raise OptionError(
+                f"The graft '{name}' was to mix other grafts and to learn with the part '{order.part}'. Expected one "
+                "of the two. Leave out --fuse, or --part and --option."
+            )
+        parts.append(Fusion(skip_layers=tuple(skip_layers)))
+    elif order.part != BOTTLENECK:
         parts.append(make_learned_part(order.part, order.options, skip_layers=skip_layers))
     elif reduction:
         options = {"reduction": reduction, **order.options}
@@ -93,10 +102,11 @@ def _find_read_layers(base: Base, below: Mapping[str, Graft], *, name: str, read
         layer = reads
     else:
         heads = [graft.find_head() for graft in below.values()]
-        layers = [head.options.layer for head in heads if isinstance(head, MaskedLmLayers)]
+        layers = [head.options.layer for head in heads if isinstance(head, PieceHeadLayers)]
         if not layers and base.head is None:
             raise PlanError(
-                f"The base '{base.name}' has no masked-LM head, and no graft below '{name}' has one. Expected one to "
+                f"The base '{base.name}' has no {TEXT_OBJECTIVES[base.guesses]} head, and no graft below '{name}' has "
+                "one. Expected one to "
                 "train against. Train one with it (--head-layer 8), or name a graft that has one (--under mlm)."
             )
         layer = layers[-1] if layers else -1
@@ -108,7 +118,7 @@ def _list_restored_layers(below: Mapping[str, Graft]) -> set[int]:
     return {
         layer
         for graft in below.values()
-        if isinstance(graft.find_head(), MaskedLmLayers)
+        if isinstance(graft.find_head(), PieceHeadLayers)
         for layers in graft.layers.children()
         if isinstance(layers, BottleneckLayers)
         for layer, _ in layers.list_places()

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from polygraft.attach.plan import stack_names
 from polygraft.recipe.bench import Bench, Phase, hash_facts
 from polygraft.recipe.corpus import ignore
 from polygraft.recipe.imp import list_level_facts, run_imp
@@ -22,7 +21,7 @@ from polygraft.recipe.methods import (
     describe_method,
 )
 from polygraft.recipe.movement import run_movement
-from polygraft.recipe.order import Order, hash_order
+from polygraft.recipe.order import Order, hash_order, plan_training
 from polygraft.recipe.outcome import Label, Outcome, record_outcome
 from polygraft.recipe.packnet import run_packnet
 from polygraft.recipe.piggyback import run_piggyback
@@ -31,6 +30,7 @@ from polygraft.recipe.single import CHECKPOINTS, find_done, load_below, never
 from polygraft.recipe.single_data import list_data, prepare
 from polygraft.recipe.structured import run_structured
 from polygraft.recipe.workshop import put_once
+from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
@@ -112,13 +112,15 @@ def train_sparse(
         objective=order.objective,
         data=list_data(order, work),
         members=[graft.manifest for graft in below.values() if graft.manifest is not None],
-        further=describe_scored(order.vocabulary, order.negatives) if order.objective == "mlm" else NOTHING,
+        further=describe_scored(order.vocabulary, order.negatives)
+        if order.objective in TEXT_OBJECTIVES
+        else NOTHING,
     )
     bench = Bench(
         base=base,
         name=order.name,
         below=below,
-        plans=[stack_names([*below, order.name])],
+        plans=[plan_training(order)],
         objective=work.objective,
         settings=order.settings,
         evaluate=work.evaluate,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from polygraft.recipe.methods import BOTTLENECK
 from polygraft.recipe.schema import LanguageSettings, Recipe, TaskData, TaskSettings
 from polygraft.settings import load_launch
+from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
@@ -73,11 +74,11 @@ def _list_seeded(recipe: Recipe, base: Base, corpus: Corpus) -> list[Job]:
     jobs: list[Job] = []
     mlm_digest = ""
     if base.head is None:
-        jobs.append(_make_mlm(recipe, corpus, common))
+        jobs.append(_make_mlm(recipe, base, corpus, common))
         mlm_digest = jobs[-1].digest
     language_digests: dict[str, str] = {}
     for name in recipe.languages:
-        job = _make_language(recipe, corpus, common, name, mlm_digest)
+        job = _make_language(recipe, base, corpus, common, name, mlm_digest)
         language_digests[name] = job.digest
         jobs.append(job)
     for name, task in recipe.tasks.items():
@@ -90,8 +91,9 @@ def find_source(recipe: Recipe) -> str | None:
     return next((task.source for task in recipe.tasks.values()), None)
 
 
-def _make_mlm(recipe: Recipe, corpus: Corpus, common: Mapping[str, Any]) -> Job:
-    made = "masked-LM head and bottleneck" if recipe.train.mlm.reduction else "masked-LM head"
+def _make_mlm(recipe: Recipe, base: Base, corpus: Corpus, common: Mapping[str, Any]) -> Job:
+    head = f"{TEXT_OBJECTIVES[base.guesses]} head"
+    made = f"{head} and bottleneck" if recipe.train.mlm.reduction else head
     # The steps of the languages score the same pieces.
     vocabulary, negatives = recipe.train.language.vocabulary, recipe.train.language.num_negatives
     return Job(
@@ -113,13 +115,13 @@ def _make_mlm(recipe: Recipe, corpus: Corpus, common: Mapping[str, Any]) -> Job:
 
 
 def _make_language(
-    recipe: Recipe, corpus: Corpus, common: Mapping[str, Any], name: str, mlm_digest: str
+    recipe: Recipe, base: Base, corpus: Corpus, common: Mapping[str, Any], name: str, mlm_digest: str
 ) -> Job:
     source = find_source(recipe) if recipe.train.language.source_share else None
     return Job(
         name=f"language.{name}",
         kind="language",
-        description=f"language graft '{name}' by masked-LM on {recipe.languages[name].text.name}",
+        description=f"language graft '{name}' by {TEXT_OBJECTIVES[base.guesses]} on {recipe.languages[name].text.name}",
         digest=_hash(
             common,
             kind="language",

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 
 from polygraft.report.languages import language_name
 from polygraft.report.numbers import (
@@ -41,7 +42,7 @@ def write_headline(summary: RunSummary) -> str:
     by_grid = [compare_target(grid) for grid in grids]
     compared = [comparison for comparisons in by_grid for comparison in comparisons]
     if not compared:
-        return "What was run and what came out" if grids else "No scores were recorded"
+        return "What was run and what came out" if grids else _write_pruned_headline(summary.grafts)
     unit = ("language", "languages") if sum(map(bool, by_grid)) == 1 else ("test", "tests")
     helped = [comparison for comparison in compared if comparison.gain > 0]
     worse = sum(comparison.is_clear is True and comparison.gain < 0 for comparison in compared)
@@ -62,13 +63,41 @@ def write_headline(summary: RunSummary) -> str:
     return f"{words}; it was clearly worse in {spell(worse)}" if worse else words
 
 
+def _write_pruned_headline(grafts: Sequence[GraftSummary]) -> str:
+    """Say how far the first pruned graft went; the page has a picture of all."""
+    for graft in grafts:
+        if len(graft.levels) > 1:
+            last = max(graft.levels, key=lambda level: level["sparsity"])
+            return f"{format_share(last['sparsity'])} of the weights pruned: {_score_level(graft, last)}"
+    return "No scores were recorded"
+
+
+def _what_pruning_cost(graft: GraftSummary) -> str:
+    levels = sorted(graft.levels, key=lambda level: level["sparsity"])
+    told = [f"{_score_level(graft, level)} at {format_share(level['sparsity'])}" for level in levels]
+    return f"Pruned step by step and trained on after each, \u2018{graft.name}\u2019 has {join_words(told)}."
+
+
+def _score_level(graft: GraftSummary, level: Mapping[str, float]) -> str:
+    score = level.get("score", math.nan)
+    if not math.isfinite(score):
+        return "no score"
+    return (
+        f"a dev score of {format_score(score, metric='f1')}"
+        if graft.role == "task"
+        else f"a held-out loss of {score:.3f}"
+    )
+
+
 def write_paragraph(summary: RunSummary) -> tuple[str, ...]:
     """Write the sentences that open a report."""
     sentences = [_what_was_run(summary)]
     grids = build_grids(summary)
     for grid in grids:
         sentences += _what_came_out(grid)
-    if not grids:
+    pruned = [graft for graft in summary.grafts if len(graft.levels) > 1]
+    sentences += [_what_pruning_cost(graft) for graft in pruned]
+    if not grids and not pruned:
         sentences.append("No scores were recorded, so nothing can be said about transfer.")
     sentences += _what_it_cost(summary)
     return tuple(sentences)

@@ -42,7 +42,7 @@ class BaseRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class MemberRecord:
-    """Another graft of the plan that a graft was trained under."""
+    """Another graft of the plan that a graft was trained under, or one that it was made of."""
 
     name: str
     """Its name at the time; renaming it later changes nothing here."""
@@ -98,9 +98,9 @@ class Manifest:
     trained_under: str | None = None
     """The plan it was trained under, as text."""
     members: tuple[MemberRecord, ...] = ()
-    """The other grafts of that plan."""
+    """The other grafts of that plan; without a plan, the grafts that it was made of, in their order."""
     objective: str | None = None
-    """What training minimised: "mlm", "tokens" or "sequence"."""
+    """What training minimised: "mlm", "causal", "tokens" or "sequence"."""
     data: tuple[DataRecord, ...] = ()
     """What it was trained and chosen on."""
     hyperparameters: Mapping[str, JsonValue] = field(default_factory=dict[str, JsonValue])

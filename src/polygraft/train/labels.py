@@ -64,7 +64,7 @@ class Labelling(Objective):
         if batch.labels is None:
             raise DataError("The training data has no labels. Give tagged sentences or labelled texts.")
         head = attachment.find_head()
-        places = head.find_places(batch.input_ids)
+        places = head.find_places(batch.attention_mask)
         labels = batch.labels.flatten()
         num_targets = int((labels != IGNORE).sum())
         if places is None:

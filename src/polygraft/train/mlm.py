@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import override
 
-from polygraft.attach.masked_lm import Decoder, sum_masked_lm_loss
+from polygraft.attach.piece_loss import Decoder, sum_piece_loss
 from polygraft.data.collate import collate
 from polygraft.data.masking import Masking, mask_batch
 from polygraft.train.objective import Loss, Objective
@@ -55,6 +55,7 @@ class MaskedLm(Objective):
         self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int, depth: int = 0
     ) -> Loss:
         base = attachment.base
+        base.check_guesses("mlm")
         batch = collate(self.text, rows, pad_id=base.pad_id)
         masked = mask_batch(
             batch,
@@ -65,9 +66,9 @@ class MaskedLm(Objective):
             special_ids=base.special_ids,
             vocabulary=self.vocabulary,
         ).to(base.device)
-        head, _ = attachment.find_masked_lm_head()
+        head, _ = attachment.find_piece_head()
         if self._decoder is None or self._decoder.head is not head:
             self._decoder = Decoder(attachment, self.vocabulary, num_negatives=self.num_negatives)
         self._decoder.draw(seed=seed, step=step)
-        total = sum_masked_lm_loss(attachment, masked, self._decoder)
+        total = sum_piece_loss(attachment, masked, self._decoder)
         return Loss(total=total, num_targets=len(masked.targets), num_tokens=batch.num_tokens)

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.tiny import BASES, make_batch, make_model
+from tests.tiny import BASES, TIED, make_batch, make_model
 
-from polygraft.base.masked_lm_head import find_head
+from polygraft.base.pretrained_head import find_head
 from polygraft.base.sites import find_family
 
 FAMILY_OF = {name: find_family(model_type) for name, (model_type, _) in BASES.items()}
@@ -24,7 +24,7 @@ def test_the_head_gives_the_logits_of_transformers(name: str):
     assert output.logits.std() > 0.1
 
 
-@pytest.mark.parametrize("name", [name for name in BASES if name != "eurobert"])
+@pytest.mark.parametrize("name", TIED)
 def test_a_tied_decoder_is_not_kept_twice(name: str):
     whole = make_model(name)
     head = find_head(whole, FAMILY_OF[name].heads)

@@ -1,4 +1,4 @@
-"""A base's own masked-LM head, for the bases that bring one."""
+"""A base's own head that scores pieces, for the bases that bring one: hidden ones, or the next one."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ from torch import Tensor, nn
 from transformers.activations import ACT2FN
 
 from polygraft.base.sites import HeadPaths
+from polygraft.errors import BaseModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+CAP_KEY = "final_logit_softcapping"
+
 
 class PretrainedHead(nn.Module):
-    """Dense, activation and LayerNorm, then a decoder onto the vocabulary; all frozen.
+    """Dense, activation and LayerNorm, then a decoder onto the vocabulary; all frozen. Causal ones are a decoder alone.
 
     The two halves are apart because the invertible part is undone between them.
     """
@@ -43,12 +46,21 @@ class PretrainedHead(nn.Module):
 
 
 def find_head(model: PreTrainedModel, candidates: tuple[HeadPaths, ...]) -> PretrainedHead | None:
-    """Take the masked-LM head out of a model that has one, or give None.
+    """Take the head that scores pieces out of a model that has one, or give None.
 
     Args:
-        model: A `...ForMaskedLM` model.
+        model: A `...ForMaskedLM` or `...ForCausalLM` model.
         candidates: Where the family keeps its head.
+
+    Raises:
+        BaseModelError: The head bends its scores after the decoder, so that they are not linear in its input.
     """
+    cap = model.config.to_dict().get(CAP_KEY)
+    if cap is not None:
+        raise BaseModelError(
+            f"The head of this {type(model).__name__} bends its scores to at most {cap} ({CAP_KEY}). Expected a head "
+            "whose scores are those of a linear layer. Take another base of the family."
+        )
     layers: dict[str, nn.Module] = dict(model.named_modules())
     for paths in candidates:
         if paths.decoder in layers and (paths.dense is None or paths.dense in layers):

@@ -1,4 +1,4 @@
-"""The masked-LM loss under an attachment: at the masked positions only, over a chosen vocabulary."""
+"""The loss of guessed pieces under an attachment: of hidden ones or of the next one, over a chosen vocabulary."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from polygraft.errors import DataError
 
 if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
-    from polygraft.data.masking import MaskedBatch
+    from polygraft.data.guess_batch import GuessBatch
 
 
 class Decoder:
@@ -26,13 +26,13 @@ class Decoder:
     et al. 2015, section 3).
 
     Args:
-        attachment: The plan whose masked-LM head is asked.
+        attachment: The plan whose head that scores pieces is asked.
         vocabulary: Sorted ids of the pieces that are scored [V'], or None for all (exact).
         num_negatives: How many of the other pieces are scored beside them [K], all if there are fewer; 0 with None.
     """
 
     def __init__(self, attachment: Attachment, vocabulary: Tensor | None, *, num_negatives: int = 0) -> None:
-        self.head, _ = attachment.find_masked_lm_head()
+        self.head, _ = attachment.find_piece_head()
         self._all_rows = attachment.find_decoder_weight().detach()
         self.weight = attachment.find_decoder_weight()
         self.vocabulary: Tensor | None = None
@@ -102,13 +102,13 @@ class Decoder:
         return torch.cat([bias[self.vocabulary], bias[self._drawn] + self._log_share])
 
 
-def sum_masked_lm_loss(attachment: Attachment, batch: MaskedBatch, decoder: Decoder) -> Tensor:
-    """Sum the cross entropy at the masked positions of a batch, in nats.
+def sum_piece_loss(attachment: Attachment, batch: GuessBatch, decoder: Decoder) -> Tensor:
+    """Sum the cross entropy of the pieces of a batch that are guessed, in nats.
 
-    Only the masked positions go through the head, and no matrix of all tokens and all pieces exists. The sum over the
-    decoder's rows is exact, over the full vocabulary too.
+    Only the places that are guessed from go through the head, and no matrix of all tokens and pieces exists. The sum
+    over the decoder's rows is exact, over the full vocabulary too.
     """
-    _, layer = attachment.find_masked_lm_head()
+    _, layer = attachment.find_piece_head()
     selected = attachment.run(batch.input_ids, batch.attention_mask, layer=layer, at=batch.positions)
     x, _, _ = attachment.prepare_decoding(selected)
     return sum_cross_entropy(x, decoder.weight, decoder.find_bias(), decoder.number_targets(batch.targets))

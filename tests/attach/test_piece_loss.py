@@ -14,8 +14,8 @@ from torch import Tensor
 
 from polygraft.attach import cross_entropy
 from polygraft.attach.attach import attach
-from polygraft.attach.masked_lm import Decoder, sum_masked_lm_loss
-from polygraft.data.masking import MaskedBatch
+from polygraft.attach.piece_loss import Decoder, sum_piece_loss
+from polygraft.data.guess_batch import GuessBatch
 from polygraft.errors import DataError
 from polygraft.parts.head import Head
 from polygraft.parts.presets import language_graft
@@ -24,11 +24,11 @@ POSITIONS = torch.tensor([1, 4, 10, 12])
 TARGETS = torch.tensor([7, 7, 30, 55])
 
 
-def make_masked() -> MaskedBatch:
+def make_masked() -> GuessBatch:
     batch = make_batch()
     ids = batch.input_ids.clone()
     ids.view(-1)[POSITIONS] = 4
-    return MaskedBatch(
+    return GuessBatch(
         input_ids=ids, attention_mask=batch.attention_mask, positions=POSITIONS, targets=TARGETS
     )
 
@@ -40,7 +40,7 @@ def test_the_loss_over_all_pieces_is_exact(name: str, cells: int, monkeypatch: p
     base, whole, batch = make_base(name), bare_copy(make_model(name)), make_masked()
     graft = make_trained_graft(base, "qu", language_graft())
     with attach(base, "qu", grafts=[graft]) as attachment:
-        loss = sum_masked_lm_loss(attachment, batch, Decoder(attachment, None))
+        loss = sum_piece_loss(attachment, batch, Decoder(attachment, None))
     hidden = compute_hidden(whole.base_model, [graft], batch.input_ids, batch.attention_mask)
     scores = compute_logits(whole, [graft], hidden).flatten(0, 1)[POSITIONS]
     expected = (scores.logsumexp(1) - scores[torch.arange(4), TARGETS]).sum()
@@ -54,7 +54,7 @@ def test_a_vocabulary_with_every_piece_gives_the_same_loss_and_gradient():
     for vocabulary in (None, torch.arange(VOCAB)):
         graft.layers.zero_grad()
         with attach(base, "qu", grafts=[graft]) as attachment:
-            loss = sum_masked_lm_loss(attachment, batch, Decoder(attachment, vocabulary))
+            loss = sum_piece_loss(attachment, batch, Decoder(attachment, vocabulary))
             loss.backward()
         gradients.append(
             (loss.detach(), graft.layers["head"].bias.grad, graft.layers["invertible"].F.up.weight.grad)
@@ -67,7 +67,7 @@ def test_a_smaller_vocabulary_scores_its_own_pieces_only():
     base, batch = make_base("bert"), make_masked()
     vocabulary = torch.tensor([4, 7, 30, 55])
     with torch.no_grad(), attach(base, None) as attachment:
-        loss = sum_masked_lm_loss(attachment, batch, Decoder(attachment, vocabulary))
+        loss = sum_piece_loss(attachment, batch, Decoder(attachment, vocabulary))
         hidden = attachment.run(batch.input_ids, batch.attention_mask)
         x, weight, bias = attachment.prepare_decoding(hidden.flatten(0, 1)[POSITIONS])
     scores = (x @ weight.T + bias)[:, vocabulary]
@@ -85,7 +85,7 @@ def measure_drawn(
         found: list[float] = []
         for step in steps:
             decoder.draw(seed=seed, step=step)
-            found.append(sum_masked_lm_loss(attachment, batch, decoder).item())
+            found.append(sum_piece_loss(attachment, batch, decoder).item())
     return found
 
 
@@ -128,7 +128,7 @@ def test_the_sum_under_the_softmax_is_right_on_average():
         sums: list[float] = []
         for step in range(3000):
             decoder.draw(seed=0, step=step)
-            sums.append(math.exp(sum_masked_lm_loss(attachment, batch, decoder).item()))
+            sums.append(math.exp(sum_piece_loss(attachment, batch, decoder).item()))
     # Each is the sum over the probability of the right piece.
     expected = float((scores.logsumexp(1) - scores[0, 7]).exp())
     assert statistics.fmean(sums) == pytest.approx(expected, rel=0.03)
@@ -159,7 +159,7 @@ def test_gradients_reach_the_biases_of_the_drawn_pieces_alone():
     with attach(base, "qu", grafts=[graft]) as attachment:
         decoder = Decoder(attachment, vocabulary, num_negatives=3)
         decoder.draw(seed=0, step=1)
-        sum_masked_lm_loss(attachment, batch, decoder).backward()
+        sum_piece_loss(attachment, batch, decoder).backward()
     moved = graft.layers["head"].bias.grad.nonzero().flatten().tolist()
     assert len(moved) == 7
     assert set(vocabulary.tolist()) < set(moved)
@@ -168,7 +168,7 @@ def test_gradients_reach_the_biases_of_the_drawn_pieces_alone():
 def test_a_target_outside_the_vocabulary_is_refused():
     base, batch = make_base("bert"), make_masked()
     with torch.no_grad(), attach(base, None) as attachment, pytest.raises(DataError) as refusal:
-        sum_masked_lm_loss(attachment, batch, Decoder(attachment, torch.tensor([4, 7, 55])))
+        sum_piece_loss(attachment, batch, Decoder(attachment, torch.tensor([4, 7, 55])))
     assert str(refusal.value) == (
         "The piece 30 is to be guessed, and the vocabulary of 3 pieces that is scored does not have it. Score all "
         "pieces instead (vocabulary = 'full')."

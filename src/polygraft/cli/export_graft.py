@@ -1,0 +1,109 @@
+"""`polygraft export`: grafts as files that other libraries read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from polygraft.cli.console import say, write
+from polygraft.cli.loading import open_base, waiting
+from polygraft.cli.options import AnyBaseOption, BaseOption, StoreOption, VersionOption
+from polygraft.errors import DataError
+
+if TYPE_CHECKING:
+    from polygraft.attach.graft import Graft
+    from polygraft.base.base import Base
+
+NameArgument = Annotated[str, typer.Argument(metavar="NAME", help="The graft's name.")]
+FolderArgument = Annotated[
+    Path, typer.Argument(metavar="FOLDER", help="Where the files go: a new folder, or an empty one.")
+]
+SafetensorsOption = Annotated[
+    bool,
+    typer.Option(
+        "--safetensors",
+        help="Write safetensors, which that library reads with use_safetensors=True only.",
+    ),
+]
+
+
+def export_adapterhub(
+    *,
+    name: NameArgument,
+    folder: FolderArgument,
+    safetensors: SafetensorsOption = False,
+    version: VersionOption = None,
+    base: BaseOption,
+    any_base: AnyBaseOption = False,
+    store: StoreOption,
+) -> None:
+    """Write a graft of bottlenecks, with its invertible part and head, as a folder of AdapterHub."""
+
+    def save(loaded: Base, graft: Graft) -> Sequence[Path]:
+        from polygraft.interop.adapterhub_export import export_adapterhub
+
+        return export_adapterhub(loaded, graft, folder, safetensors=safetensors)
+
+    _export(save, name=name, version=version, folder=folder, base=base, any_base=any_base, store=store)
+
+
+def export_sft(
+    *,
+    name: NameArgument,
+    folder: FolderArgument,
+    version: VersionOption = None,
+    base: BaseOption,
+    any_base: AnyBaseOption = False,
+    store: StoreOption,
+) -> None:
+    """Write a graft with a delta as a sparse fine-tuning of composable-sft."""
+
+    def save(loaded: Base, graft: Graft) -> Sequence[Path]:
+        from polygraft.interop.composable_sft import export_composable_sft
+
+        return [export_composable_sft(loaded, graft, folder)]
+
+    _export(save, name=name, version=version, folder=folder, base=base, any_base=any_base, store=store)
+
+
+def check_room(folder: Path) -> None:
+    """Refuse a folder that has something in it already.
+
+    Raises:
+        DataError: It has, or it is no folder.
+    """
+    if folder.exists() and not folder.is_dir():
+        raise DataError(f"{folder} is no folder. Expected a new folder, or an empty one. Name another.")
+    names = sorted(path.name for path in folder.iterdir()) if folder.is_dir() else []
+    if names:
+        raise DataError(
+            f"The folder {folder} has {', '.join(names[:4])} in it. Expected a new folder, or an empty one. Name "
+            "another, or empty it."
+        )
+
+
+def _export(
+    save: Callable[[Base, Graft], Sequence[Path]],
+    *,
+    name: str,
+    version: int | None,
+    folder: Path,
+    base: str,
+    any_base: bool,
+    store: Path,
+) -> None:
+    from polygraft.store.store import Store
+
+    check_room(folder)
+    manifest, tensors = Store(store).get(name, version=version)
+    loaded = open_base(base, device="cpu", dtype="float32")
+    from polygraft.attach.graft import rebuild_graft
+
+    with waiting(f"Writing '{name}' ..."):
+        written = save(loaded, rebuild_graft(loaded, manifest, tensors, any_base=any_base))
+    for path in written:
+        write(f"{path}\n")
+    say(f"'{manifest.name}', version {manifest.version}, is written.", style="")

@@ -1,0 +1,1 @@
+"""Grafts from the files of other libraries, and files for them."""

@@ -1,0 +1,526 @@
+"""AdapterHub's folders as grafts: the numbers that its library gave, old files, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from tests.interop.golden import FORMATS, load_golden_base, read_case
+
+from polygraft.attach.attach import attach
+from polygraft.attach.graft import Graft
+from polygraft.base.base import Base
+from polygraft.errors import DataError, GraftError
+from polygraft.interop.adapterhub import import_adapterhub
+from polygraft.interop.certificate import certify
+from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.head import Head
+from polygraft.parts.invertible import Invertible
+
+HUB = FORMATS / "adapterhub"
+
+
+@pytest.fixture(scope="module", params=["bert", "xlm-roberta"])
+def family(request: pytest.FixtureRequest) -> Path:
+    return HUB / request.param
+
+
+@pytest.fixture(scope="module")
+def base(family: Path) -> Base:
+    return load_golden_base(family)
+
+
+@pytest.fixture(scope="module")
+def bert() -> Base:
+    return load_golden_base(HUB / "bert")
+
+
+def read(base: Base, folder: Path, name: str, **options: bool) -> Graft:
+    return import_adapterhub(base, folder, name=name, **options).graft
+
+
+@pytest.mark.parametrize("name", ["qu", "ner", "ner_drop", "houlsby", "parallel"])
+def test_an_adapter_gives_the_librarys_hidden_state(base: Base, family: Path, name: str):
+    graft = read(base, family / "adapters" / name, name)
+    certificate = certify(base, graft, read_case(family, name))
+    assert certificate.compared == "hidden states"
+    assert certificate.largest_difference < 1e-5
+
+
+@pytest.mark.parametrize(
+    ("case", "plan"),
+    [
+        ("stack-qu-ner-head", "stack(qu, ner)"),
+        ("stack-en-ner-head", "stack(en, ner)"),
+        ("ner-topic-head", "stack(ner2, topic)"),
+    ],
+)
+@torch.no_grad()
+def test_a_stack_with_a_head_gives_the_librarys_scores(
+    base: Base, family: Path, tmp_path: Path, case: str, plan: str
+):
+    shutil.copytree(family / "adapters" / "ner", tmp_path / "ner")
+    shutil.copytree(family / "heads" / "ner", tmp_path / "ner", dirs_exist_ok=True)
+    grafts = [
+        read(base, family / "adapters" / "qu", "qu"),
+        read(base, family / "adapters" / "en", "en"),
+        read(base, tmp_path / "ner", "ner"),
+        read(base, tmp_path / "ner", "ner2", with_head=False),
+        read(base, family / "heads" / "topic", "topic"),
+    ]
+    assert [part.kind for part in grafts[2].parts] == ["bottleneck", "head"]
+    assert [part.kind for part in grafts[3].parts] == ["bottleneck"]
+    expected = read_case(family, case)
+    with attach(base, plan, grafts=grafts) as attachment:
+        difference = (attachment.score(expected.input_ids, expected.attention_mask) - expected.outputs).abs()
+    if difference.dim() == 3:
+        difference = difference[expected.attention_mask.bool()]
+    assert difference.max() < 1e-5
+
+
+def test_a_language_with_its_masked_lm_head_gives_the_librarys_scores(
+    base: Base, family: Path, tmp_path: Path
+):
+    shutil.copytree(family / "adapters" / "qu", tmp_path / "qu")
+    shutil.copytree(family / "heads" / "qu", tmp_path / "qu", dirs_exist_ok=True)
+    graft = read(base, tmp_path / "qu", "qu")
+    assert [part.kind for part in graft.parts] == ["bottleneck", "invertible", "head"]
+    certificate = certify(base, graft, read_case(family, "qu-mlm-head"))
+    assert certificate.compared == "scores of pieces"
+    assert certificate.largest_difference < 1e-5
+
+
+def test_labels_come_over_in_the_order_of_their_numbers(bert: Base):
+    graft = read(bert, HUB / "bert" / "heads" / "ner", "ner")
+    assert graft.labels == ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+
+
+def test_what_came_over_is_written_down(bert: Base):
+    imported = import_adapterhub(bert, HUB / "bert" / "adapters" / "qu", name="quechua")
+    origin = imported.origin
+    assert (origin.library, origin.version, origin.made_for, origin.num_tensors) == (
+        "adapterhub",
+        "adapters.1.3.0",
+        "tiny-bert",
+        20,
+    )
+    assert origin.digests.keys() == {"adapter_config.json", "pytorch_adapter.bin"}
+    assert imported.graft.parts == (
+        Bottleneck(reduction=2, activation="relu", scaling=1.0),
+        Invertible(reduction=4, activation="relu"),
+    )
+
+
+class Folder:
+    """A copy of a golden folder that a test may change."""
+
+    def __init__(self, folder: Path, *sources: str) -> None:
+        self.path = folder / "changed"
+        for source in sources:
+            shutil.copytree(HUB / "bert" / source, self.path, dirs_exist_ok=True)
+
+    def config(self, file: str = "adapter_config.json") -> dict[str, Any]:
+        return json.loads((self.path / file).read_text())
+
+    def change(self, file: str = "adapter_config.json", **changes: Any) -> None:
+        """Change keys of the inner configuration."""
+        document = self.config(file)
+        document["config"].update(changes)
+        self.write(document, file)
+
+    def write(self, document: dict[str, Any], file: str = "adapter_config.json") -> None:
+        (self.path / file).write_text(json.dumps(document))
+
+    def tensors(self, file: str = "pytorch_adapter.bin") -> dict[str, torch.Tensor]:
+        return torch.load(self.path / file, weights_only=True)
+
+    def save(self, tensors: dict[str, Any], file: str = "pytorch_adapter.bin", **options: bool) -> None:
+        torch.save(tensors, self.path / file, **options)
+
+
+@pytest.fixture
+def ner(tmp_path: Path) -> Folder:
+    return Folder(tmp_path, "adapters/ner")
+
+
+@pytest.fixture
+def qu(tmp_path: Path) -> Folder:
+    return Folder(tmp_path, "adapters/qu")
+
+
+def same(a: Graft, b: Graft) -> bool:
+    return a.parts == b.parts and all(
+        torch.equal(tensor, b.tensors()[name]) for name, tensor in a.tensors().items()
+    )
+
+
+def test_safetensors_are_read(bert: Base, qu: Folder):
+    wanted = read(bert, qu.path, "qu")
+    save_file(qu.tensors(), qu.path / "adapter.safetensors")
+    (qu.path / "pytorch_adapter.bin").unlink()
+    assert same(read(bert, qu.path, "qu"), wanted)
+
+
+@pytest.mark.parametrize("root", [None, "qu"], ids=["at the top", "in a folder"])
+def test_a_zip_is_read(bert: Base, qu: Folder, tmp_path: Path, root: str | None):
+    path = tmp_path / "qu.zip"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        for file in qu.path.iterdir():
+            archive.write(file, f"{root}/{file.name}" if root else file.name)
+    assert same(read(bert, path, "qu"), read(bert, qu.path, "qu"))
+
+
+def make_old(folder: Folder, kind: str) -> None:
+    """Write a folder as the first releases did: older names, a nested invertible part, capitals, no version."""
+    document, tensors = folder.config(), folder.tensors()
+    config = document["config"]
+    old = {
+        "LN_after": False,
+        "LN_before": False,
+        "MH_Adapter": config["mh_adapter"],
+        "Output_Adapter": True,
+        "adapter_residual_before_ln": False,
+        "attention_type": "sent-lvl-dynamic",
+        "invertible_adapter": {"block_type": "nice", "non_linearity": "relu", "reduction_factor": 4},
+        "new_attention_norm": False,
+        "non_linearity": {"gelu": "gelu_orig"}.get(config["non_linearity"], config["non_linearity"]),
+        "original_ln_after": True,
+        "original_ln_before": config["original_ln_before"],
+        "reduction_factor": config["reduction_factor"],
+        "residual_before_ln": True,
+    }
+    del document["version"]
+    folder.write({**document, "config": old, "type": f"text_{kind}", "config_id": "9076f36a74755ac4"})
+    renamed = {
+        name.replace("attention.output.adapters", f"attention.output.attention_text_{kind}_adapters")
+        .replace("output.adapters", f"output.layer_text_{kind}_adapters")
+        .replace("invertible_adapters", "invertible_lang_adapters"): tensor
+        for name, tensor in tensors.items()
+    }
+    folder.save(renamed, _use_new_zipfile_serialization=False)
+
+
+def test_a_language_adapter_of_the_first_releases_is_read(bert: Base, qu: Folder):
+    wanted = read(bert, qu.path, "qu")
+    make_old(qu, "lang")
+    imported = import_adapterhub(bert, qu.path, name="qu")
+    assert same(imported.graft, wanted)
+    assert imported.origin.version is None
+    assert certify(bert, imported.graft, read_case(HUB / "bert", "qu")).largest_difference < 1e-5
+
+
+@pytest.mark.parametrize("name", ["ner", "houlsby"])
+def test_a_task_adapter_of_the_first_releases_has_no_invertible_part(bert: Base, tmp_path: Path, name: str):
+    folder = Folder(tmp_path, f"adapters/{name}")
+    wanted = read(bert, folder.path, name)
+    make_old(folder, "task")
+    imported = import_adapterhub(bert, folder.path, name=name)
+    assert same(imported.graft, wanted)
+    assert imported.origin.notes == (
+        "Its configuration names an invertible part that adapters of tasks never had; there is none.",
+    )
+    assert certify(bert, imported.graft, read_case(HUB / "bert", name)).largest_difference < 1e-5
+
+
+def test_gelu_meant_another_function_before_files_had_a_version(bert: Base, ner: Folder):
+    document = ner.config()
+    del document["version"]
+    ner.write(document)
+    (part,) = read(bert, ner.path, "ner").parts
+    assert part == Bottleneck(reduction=8, activation="gelu_new", scaling=1.0)
+
+
+def test_widths_that_differ_by_layer_become_bottlenecks_of_their_own(bert: Base, ner: Folder):
+    qu = torch.load(HUB / "bert" / "adapters" / "qu" / "pytorch_adapter.bin", weights_only=True)
+    wide = {name.replace(".qu.", ".ner."): tensor for name, tensor in qu.items() if "layer.1." in name}
+    ner.save({name: tensor for name, tensor in ner.tensors().items() if "layer.1." not in name} | wide)
+    ner.change(reduction_factor={"1": 2, "default": 8})
+    graft = read(bert, ner.path, "ner")
+    assert graft.parts == (
+        Bottleneck(reduction=8, activation="gelu", scaling=1.0, skip_layers=(1,)),
+        Bottleneck(reduction=2, activation="gelu", scaling=1.0, skip_layers=(0, 2)),
+    )
+    assert torch.equal(
+        graft.tensors()["bottleneck_2.layers.1.ffn.up.bias"],
+        wide["bert.encoder.layer.1.output.adapters.ner.adapter_up.bias"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"use_gating": True}, "has use_gating = true: no part has a gate. Expected false"),
+        (
+            {"ln_before": True},
+            "has ln_before = true: no part has a LayerNorm of its own before the projection. Expected false",
+        ),
+        (
+            {"ln_after": True},
+            "has ln_after = true: no part has a LayerNorm of its own after the projection. Expected false",
+        ),
+        (
+            {"phm_layer": True},
+            "has phm_layer = true: that is a Compacter, which is another part. Expected false",
+        ),
+        (
+            {"cross_adapter": True},
+            "has cross_adapter = true: the bases have no attention to another text. Expected false",
+        ),
+        (
+            {"scaling": "learned"},
+            'has scaling = "learned": that is no number that polygraft knows. Expected a number',
+        ),
+        (
+            {"original_ln_after": False},
+            "has original_ln_after = false: every part leaves the base's own LayerNorm where it is. Expected true",
+        ),
+        (
+            {"residual_before_ln": "post_add"},
+            'has residual_before_ln = "post_add": every part\'s residual is taken before the LayerNorm. Expected true',
+        ),
+        (
+            {"inv_adapter": "glow"},
+            'has inv_adapter = "glow": no part has that coupling. Expected "nice"',
+        ),
+        (
+            {"non_linearity": "mish"},
+            'has non_linearity = "mish": no part has that activation. Expected one of relu, gelu, gelu_python, '
+            "gelu_new, gelu_fast, gelu_pytorch_tanh, swish, silu, tanh, leakyrelu, leaky_relu, sigmoid, linear",
+        ),
+        (
+            {"leave_out": [0, 1, 2]},
+            "has leave_out = [0, 1, 2]: no layer is left. Expected at least one layer to be left",
+        ),
+        (
+            {"leave_out": [0.5]},
+            "has leave_out = [0.5]: that is no list of whole numbers. Expected a list of them",
+        ),
+        (
+            {"reduction_factor": {"0": 8, "2": 8}},
+            'has reduction_factor = {"0": 8, "2": 8}: layer 1 has none. Expected one for each layer, or a default',
+        ),
+        (
+            {"reduction_factor": None},
+            "has reduction_factor = null: that is no number that polygraft knows. Expected a number",
+        ),
+        (
+            {"architecture": "reft"},
+            'has architecture = "reft": that is another architecture than a bottleneck. Expected null',
+        ),
+        (
+            {"mh_adapter": "yes"},
+            'has mh_adapter = "yes": that is no truth value. Expected true or false',
+        ),
+        (
+            {"mh_adapter": True},
+            "has mh_adapter = true, output_adapter = true, is_parallel = false, original_ln_before = true: no part "
+            "stands there. Expected output_adapter alone with original_ln_before (Pfeiffer), mh_adapter and "
+            "output_adapter without it (Houlsby), or output_adapter alone with is_parallel",
+        ),
+    ],
+)
+def test_what_no_part_does_is_refused_by_key_and_value(
+    bert: Base, ner: Folder, changes: dict[str, Any], reason: str
+):
+    ner.change(**changes)
+    with pytest.raises(DataError) as caught:
+        read(bert, ner.path, "ner")
+    assert str(caught.value) == (
+        f"{ner.path}/adapter_config.json, config {reason}. What was trained with that cannot be brought over; nothing "
+        "was written."
+    )
+
+
+def test_an_unknown_key_is_refused_with_its_value(bert: Base, ner: Folder):
+    ner.change(use_gatin=3)
+    with pytest.raises(DataError) as caught:
+        read(bert, ner.path, "ner")
+    assert str(caught.value).startswith(
+        f"{ner.path}/adapter_config.json, config has use_gatin = 3, a key that polygraft does not know. Expected "
+    )
+    assert str(caught.value).endswith(
+        " Did you mean 'use_gating'? If it changes nothing that is computed, remove it from the file."
+    )
+
+
+def test_an_unknown_key_beside_the_configuration_is_refused(bert: Base, ner: Folder):
+    ner.write({**ner.config(), "quantised": True})
+    with pytest.raises(DataError) as caught:
+        read(bert, ner.path, "ner")
+    assert str(caught.value).startswith(
+        f"{ner.path}/adapter_config.json has quantised = true, a key that polygraft does not know. Expected "
+    )
+
+
+ONE = "encoder.layer.0.output.adapters.ner.adapter_down.0.bias"
+
+
+@pytest.mark.parametrize(
+    ("missing", "added", "told"),
+    [
+        (f"bert.{ONE}", None, f"lacks 1 of them (such as '{ONE}')"),
+        (None, "bert.more", "has 1 that nothing uses (such as 'bert.more')"),
+        (
+            f"bert.{ONE}",
+            "bert.more",
+            f"lacks 1 of them (such as '{ONE}') and has 1 that nothing uses (such as 'bert.more')",
+        ),
+    ],
+)
+def test_a_tensor_too_few_or_too_many_is_refused(
+    bert: Base, ner: Folder, missing: str | None, added: str | None, told: str
+):
+    tensors = {name: tensor for name, tensor in ner.tensors().items() if name != missing}
+    ner.save(tensors | ({added: torch.ones(1)} if added else {}))
+    with pytest.raises(DataError) as caught:
+        read(bert, ner.path, "ner")
+    assert str(caught.value) == (
+        f"{ner.path} does not have the tensors that its configuration asks for: it {told}. Expected exactly 12, for a "
+        "base of the same shape. Import it on the base that it was trained on, with files that belong together."
+    )
+
+
+def test_a_tensor_of_another_shape_is_refused(bert: Base, ner: Folder):
+    ner.change(reduction_factor=4)
+    with pytest.raises(GraftError) as caught:
+        read(bert, ner.path, "ner")
+    assert str(caught.value) == (
+        "The tensor 'bottleneck.layers.0.ffn.down.bias' of the graft 'ner' has the shape [4] where [8] was expected. "
+        f"The graft was made for a base of other sizes. It was to be made of {ner.path}."
+    )
+
+
+def test_an_adapter_of_another_kind_of_base_is_refused(bert: Base):
+    folder = HUB / "xlm-roberta" / "adapters" / "ner"
+    with pytest.raises(GraftError) as caught:
+        read(bert, folder, "ner")
+    assert str(caught.value) == (
+        f"{folder}/adapter_config.json is of an adapter for a base of the type xlm-roberta, and 'bert' is of the type "
+        "bert. Expected one type. Import it on the base that it was trained on."
+    )
+
+
+def test_a_folder_of_something_else_is_refused(bert: Base, tmp_path: Path):
+    (tmp_path / "notes.txt").write_text("x")
+    with pytest.raises(DataError) as caught:
+        read(bert, tmp_path, "x")
+    assert str(caught.value) == (
+        f"{tmp_path} has no file adapter_config.json: there is notes.txt. Expected the folder that the other library "
+        "wrote. Name that folder, or a zip of it."
+    )
+
+
+HEAD = "head_config.json"
+
+
+@pytest.mark.parametrize(
+    ("source", "changes", "reason"),
+    [
+        (
+            "heads/ner",
+            {"head_type": "question_answering"},
+            'has head_type = "question_answering": no head does that. Expected one of tagging, classification, '
+            "masked_lm",
+        ),
+        ("heads/ner", {"layers": 2}, "has layers = 2: a head for tokens has one layer. Expected 1"),
+        (
+            "heads/topic",
+            {"use_pooler": True},
+            "has use_pooler = true: a bare encoder has no pooler. Expected false",
+        ),
+        (
+            "heads/topic",
+            {"label2id": {"a": 0, "b": 2, "c": 3, "d": 4}},
+            'has label2id = {"a": 0, "b": 2, "c": 3, "d": 4}: that does not number the labels. Expected each of 4 '
+            "once, from 0 up",
+        ),
+        (
+            "heads/qu",
+            {"layer_norm": False},
+            "has layer_norm = false: a masked-LM head has a LayerNorm. Expected true",
+        ),
+        (
+            "heads/qu",
+            {"activation_function": "relu"},
+            'has activation_function = "relu": a masked-LM head has gelu. Expected "gelu"',
+        ),
+    ],
+)
+def test_a_head_that_no_part_is_is_refused(
+    bert: Base, tmp_path: Path, source: str, changes: dict[str, Any], reason: str
+):
+    folder = Folder(tmp_path, source)
+    folder.change(HEAD, **changes)
+    with pytest.raises(DataError) as caught:
+        read(bert, folder.path, "x")
+    assert str(caught.value) == (
+        f"{folder.path}/head_config.json, config {reason}. What was trained with that cannot be brought over; nothing "
+        "was written."
+    )
+
+
+def test_a_masked_lm_head_with_a_decoder_of_its_own_is_refused(bert: Base, tmp_path: Path):
+    folder = Folder(tmp_path, "heads/qu")
+    tensors = folder.tensors("pytorch_model_head.bin")
+    tensors["heads.qu.3.weight"] += 0.5
+    folder.save(tensors, "pytorch_model_head.bin")
+    with pytest.raises(DataError) as caught:
+        read(bert, folder.path, "qu")
+    assert str(caught.value) == (
+        f"{folder.path} has a masked-LM head with a decoder of its own: it differs from the word embeddings of 'bert' "
+        "by up to 0.5. Expected them again, since a head is stored without them. Import the adapter without its head, "
+        "or on the base that it was trained on."
+    )
+
+
+def test_a_head_of_one_layer_for_sequences_is_the_same_function(bert: Base, tmp_path: Path):
+    folder = Folder(tmp_path, "heads/topic")
+    tensors = folder.tensors("pytorch_model_head.bin")
+    weight, hidden = tensors["heads.topic.4.weight"], torch.randn(3, 32)
+    folder.save({"heads.topic.1.weight": weight}, "pytorch_model_head.bin")
+    folder.change(HEAD, layers=1, bias=False)
+    head = read(bert, folder.path, "topic").find_head()
+    assert head is not None
+    assert torch.allclose(head(hidden), hidden @ weight.T, atol=1e-6)
+
+
+def write_static(folder: Path, model_class: str, tensors: dict[str, torch.Tensor]) -> Path:
+    document = {
+        "config": None,
+        "hidden_size": 32,
+        "label2id": {"O": 0, "B": 1},
+        "model_class": model_class,
+        "model_name": "tiny-bert",
+        "model_type": "bert",
+        "name": None,
+        "num_labels": 2,
+        "version": "adapters.1.3.0",
+    }
+    (folder / HEAD).write_text(json.dumps(document))
+    torch.save(tensors, folder / "pytorch_model_head.bin")
+    return folder
+
+
+def test_the_head_of_a_transformers_model_is_read(bert: Base, tmp_path: Path):
+    weight = torch.randn(2, 32)
+    tensors = {"classifier.weight": weight, "classifier.bias": torch.ones(2)}
+    graft = read(bert, write_static(tmp_path, "BertForTokenClassification", tensors), "ner")
+    assert graft.parts == (Head(objective="tokens", labels=("O", "B")),)
+    assert torch.equal(graft.tensors()["head.out.weight"], weight)
+
+
+def test_a_head_that_reads_a_pooler_is_refused(bert: Base, tmp_path: Path):
+    tensors = {"classifier.weight": torch.randn(2, 32), "classifier.bias": torch.ones(2)}
+    folder = write_static(tmp_path, "BertForSequenceClassification", tensors)
+    with pytest.raises(DataError) as caught:
+        read(bert, folder, "x")
+    assert str(caught.value) == (
+        f"{folder} has the head of BertForSequenceClassification, which reads the base's pooler. Expected a head that "
+        "reads hidden states: a bare encoder has no pooler. Import the adapter without its head."
+    )
