@@ -101,8 +101,8 @@ def merge(
 
     LoRA, (IA)3, BitFit, deltas and masks are then in the weights, and cost nothing in a pass; bottlenecks, heads and
     other parts act as `attach` lets them. Outputs are those of `attach` but for rounding, about 1e-5 in float32; in
-    bfloat16 the weights themselves are rounded once. `remove()` puts back what stood in the weights, bit for bit. Merged values
-    get no gradients: train with `attach`.
+    bfloat16 the weights themselves are rounded once. `remove()` puts back what stood there, bit for bit. Merged
+    values get no gradients: train with `attach`.
 
     Args:
         base: The frozen base.
