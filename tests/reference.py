@@ -20,6 +20,7 @@ from tests.plain_math import (
     rms_norm,
 )
 from tests.reference_decoders import Gemma, Gemma3, Gpt2, Llama
+from tests.reference_maps import change_maps
 from torch import Tensor, nn
 
 from polygraft.attach.graft import Graft
@@ -330,6 +331,7 @@ def compute_hidden(
     num_layers: int | None = None,
 ) -> Tensor:
     """The hidden states of a bare encoder under a stack of grafts, after some layers or after all."""
+    model = change_maps(model, grafts)
     family = FAMILIES.get(model.config.model_type, PostNorm)(model, attention_mask)
     family.grafts = grafts
     x = family.enter(change_embeddings(family.embed(input_ids), grafts))

@@ -15,14 +15,18 @@ from torch import Tensor, nn
 
 from polygraft.attach.attach import Attachment, attach
 from polygraft.attach.graft import Graft, copy_tensors, make_graft, rebuild_graft
+from polygraft.attach.merge import merge
 from polygraft.base.base import Base
 from polygraft.errors import FingerprintError, GraftError
+from polygraft.parts.bitfit import BitFit
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.compacter import Compacter
 from polygraft.parts.delta import Delta
 from polygraft.parts.glow import Glow
 from polygraft.parts.head import Head
+from polygraft.parts.ia3 import IA3
 from polygraft.parts.invertible import Invertible
+from polygraft.parts.lora import Lora
 from polygraft.parts.mask import Mask
 from polygraft.parts.part import Part
 from polygraft.parts.prefix import Prefix
@@ -46,6 +50,19 @@ GRAFTS: Mapping[str, Sequence[Part]] = {
     "causal": [Head(objective="causal", layer=2)],
     "language": [Bottleneck(reduction=2, skip_layers=(-1,)), Invertible(reduction=2)],
     "task": [Bottleneck(reduction=8), Head(objective="tokens", labels=LABELS)],
+    "lora": [Lora(rank=2)],
+    "dora-task": [
+        Lora(rank=4, rslora=True, dora=True, roles=("key", "output", "up"), skip_layers=(-1,)),
+        Head(objective="tokens", labels=LABELS),
+    ],
+    "ia3": [IA3()],
+    "ia3-task": [
+        IA3(outputs=("key", "value", "up"), inputs=()),
+        Head(objective="tokens", labels=LABELS),
+    ],
+    # Some families have no biases.
+    "bitfit": [BitFit(weights=("norm",))],
+    "bitfit-task": [BitFit(weights=("norm",), skip_layers=(0,)), Head(objective="tokens", labels=LABELS)],
     "delta": [Delta(weights=("linear", "norm"))],
     "delta-task": [Delta(skip_layers=(0,)), Head(objective="tokens", labels=LABELS)],
     "mask": [Mask()],
@@ -65,6 +82,9 @@ GRAFTS: Mapping[str, Sequence[Part]] = {
 NEVER_NEUTRAL = ("prefix", "prefix-values", "prompt", "prompt-language", "mam")
 """Grafts that change something as soon as they are there: whatever stands before a text takes its share of the
 attention, even keys and values of zeros."""
+
+MERGED = {"lora", "ia3", "bitfit", "delta", "mask"}
+"""The parts that can stand in the base's weights."""
 
 every_base = pytest.mark.parametrize("family", BASES)
 every_graft = pytest.mark.parametrize("kind", GRAFTS)
@@ -219,6 +239,26 @@ def test_a_graft_that_went_through_a_store_computes_the_same(family: str, kind: 
     assert written[0].num_parameters == graft.num_parameters
 
 
+@every_base
+@pytest.mark.parametrize(
+    "kind", [kind for kind, parts in GRAFTS.items() if any(part.kind in MERGED for part in parts)]
+)
+@torch.no_grad()
+def test_a_merged_graft_computes_what_an_attached_one_does_and_is_undone(family: str, kind: str):
+    base = make_base(family)
+    described = describe(base)
+    graft = make_trained_graft(base, kind, GRAFTS[kind])
+    with attach_one(base, graft) as attachment:
+        attached = run(attachment)
+    with merge(base, kind, grafts=[graft]) as attachment:
+        assert attachment.hooks.places == set()
+        merged = run(attachment)
+    assert describe(base) == described
+    assert all(
+        (a - b).abs().max() < 1e-5 * max(1, b.abs().max()) for a, b in zip(merged, attached, strict=True)
+    )
+
+
 @every_graft
 def test_tensors_that_do_not_fit_are_refused(kind: str):
     base = make_base("bert")
@@ -293,11 +333,30 @@ PREFIXES = st.builds(
     activation=st.sampled_from(["relu", "tanh"]),
     skip_layers=st.sampled_from([(), (0,), (-1,), (0, 1)]),
 )
+# The roles that every family has.
+ROLES = st.lists(
+    st.sampled_from(["query", "key", "value", "output", "up", "down"]), min_size=1, max_size=3, unique=True
+).map(tuple)
+SKIPPED = st.sampled_from([(), (0,), (-1,)])
+LORAS = st.builds(
+    Lora,
+    rank=st.sampled_from([1, 3, 8]),
+    alpha=st.sampled_from([1.0, 4.0]),
+    roles=ROLES,
+    skip_layers=SKIPPED,
+    rslora=st.booleans(),
+    dora=st.booleans(),
+)
+IA3S = st.builds(
+    IA3,
+    outputs=ROLES,
+    inputs=st.sampled_from([(), ("down",), ("output", "down")]),
+    skip_layers=SKIPPED,
+)
+ALONE = st.one_of(BOTTLENECKS, COMPACTERS, PREFIXES, LORAS, IA3S, st.just(BitFit(weights=("norm",))))
 STACKS = st.lists(
     st.one_of(
-        BOTTLENECKS.map(lambda part: [part]),
-        COMPACTERS.map(lambda part: [part]),
-        PREFIXES.map(lambda part: [part]),
+        ALONE.map(lambda part: [part]),
         st.tuples(BOTTLENECKS, INVERTIBLES).map(list),
         st.tuples(PREFIXES, BOTTLENECKS).map(list),
     ),

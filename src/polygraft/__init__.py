@@ -18,21 +18,27 @@ if TYPE_CHECKING:
     from polygraft.base.load import load_base
     from polygraft.errors import PolygraftError
     from polygraft.evaluate.run import predict_tags, predict_texts, score_tags
+    from polygraft.parts.bitfit import BitFit
     from polygraft.parts.bottleneck import Bottleneck
     from polygraft.parts.head import Head
+    from polygraft.parts.ia3 import IA3
     from polygraft.parts.invertible import Invertible
+    from polygraft.parts.lora import Lora
     from polygraft.parts.presets import language_graft, task_graft
     from polygraft.recipe.read import load_recipe
     from polygraft.recipe.run import run_recipe
     from polygraft.store.store import Store
 
 __all__ = [
+    "IA3",
     "Attachment",
     "Base",
+    "BitFit",
     "Bottleneck",
     "Graft",
     "Head",
     "Invertible",
+    "Lora",
     "PolygraftError",
     "Store",
     "language_graft",
@@ -58,9 +64,12 @@ __getattr__ = make_lazy(
         "polygraft.base.load": ("load_base",),
         "polygraft.errors": ("PolygraftError",),
         "polygraft.evaluate.run": ("predict_tags", "predict_texts", "score_tags"),
+        "polygraft.parts.bitfit": ("BitFit",),
         "polygraft.parts.bottleneck": ("Bottleneck",),
         "polygraft.parts.head": ("Head",),
+        "polygraft.parts.ia3": ("IA3",),
         "polygraft.parts.invertible": ("Invertible",),
+        "polygraft.parts.lora": ("Lora",),
         "polygraft.parts.presets": ("language_graft", "task_graft"),
         "polygraft.recipe.read": ("load_recipe",),
         "polygraft.recipe.run": ("run_recipe",),

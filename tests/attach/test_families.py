@@ -20,7 +20,9 @@ from polygraft.base.load import freeze_base
 from polygraft.base.pretrained_head import find_head
 from polygraft.base.sites import find_family
 from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.ia3 import IA3
 from polygraft.parts.invertible import Invertible
+from polygraft.parts.lora import Lora
 from polygraft.parts.part import Part
 
 PARTS: Mapping[str, Sequence[Part]] = {
@@ -30,6 +32,10 @@ PARTS: Mapping[str, Sequence[Part]] = {
     "houlsby": (Bottleneck(reduction=4, placement="attention+ffn", activation="swish"),),
     "parallel": (Bottleneck(reduction=2, placement="parallel"),),
     "dropped": (Bottleneck(reduction=2, skip_layers=(0, -1)),),
+    "lora": (Lora(rank=3, alpha=5, roles=("query", "key", "value", "output", "up", "down")),),
+    "dora": (Lora(rank=2, rslora=True, dora=True, roles=("query", "value", "down"), skip_layers=(1,)),),
+    "ia3": (IA3(),),
+    "ia3-more": (IA3(outputs=("query", "value", "up"), inputs=("down", "output"), skip_layers=(-1,)),),
     "second": (Bottleneck(reduction=2, activation="tanh"), Invertible(reduction=1)),
 }
 STACKS = (
@@ -42,6 +48,12 @@ STACKS = (
     ("language", "paper", "dropped"),
     ("language", "second", "task"),
     ("houlsby", "parallel", "language"),
+    ("houlsby", "lora", "ia3-more"),
+    ("lora",),
+    ("dora",),
+    ("ia3",),
+    ("lora", "dora", "ia3-more", "language"),
+    ("ia3", "ia3-more", "dora", "task", "lora"),
 )
 
 

@@ -108,12 +108,12 @@ def test_verify_finds_a_label_that_was_moved(polygraft: Command):
 
 
 def test_verify_finds_a_part_that_no_polygraft_has(polygraft: Command):
-    edit(Path("store/ner/1"), parts=[{"kind": "lora", "options": {}}])
+    edit(Path("store/ner/1"), parts=[{"kind": "quantum", "options": {}}])
     edit(Path("store/qu/1"), parts=[{"kind": "bottleneck", "options": {"reductoin": 2}}])
     done = polygraft("grafts", "verify", "--json")
     assert done.exit_code == 1
     assert {row["name"]: row["problem"] for row in json.loads(done.stdout)} == {
-        "ner": f"There is no part 'lora'. Known are {', '.join(PARTS)}. Correct the name.",
+        "ner": f"There is no part 'quantum'. Known are {', '.join(PARTS)}. Correct the name.",
         "qu": "The part 'bottleneck' has no option 'reductoin'. Its options are reduction, activation, placement, "
         "semantics, scaling, skip_layers, init. Did you mean 'reduction'? Correct the name.",
         "topic": None,

@@ -45,7 +45,7 @@ CASES = {
     ),
     "a part that no polygraft has": (
         (*PREDICT, "odd", "--store", "one"),
-        f"There is no part 'lora'. Known are {', '.join(PARTS)}. Correct the name. "
+        f"There is no part 'quantum'. Known are {', '.join(PARTS)}. Correct the name. "
         "That was version 1 of the "
         "graft 'odd'. Put the graft in again, or remove it with `polygraft grafts remove odd --version 1`.",
     ),
@@ -138,7 +138,7 @@ CASES = {
 def test_bad_input_ends_with_its_sentence(polygraft: Command, words: tuple[str, ...], sentence: str):
     Path("bad.conll").write_text("Lima B-LOC\nCusco B-LOC x\n", encoding="utf-8")
     found, tensors = Store("store").get("ner")
-    odd = dataclasses.replace(found, name="odd", parts=(PartRecord(kind="lora", options={}),))
+    odd = dataclasses.replace(found, name="odd", parts=(PartRecord(kind="quantum", options={}),))
     Store("one").put(odd, tensors)
     done = polygraft(*words)
     assert done.stderr.splitlines()[-1] == f"error: {sentence}"

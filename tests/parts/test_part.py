@@ -8,12 +8,15 @@ import pytest
 import torch
 
 from polygraft.errors import OptionError
+from polygraft.parts.bitfit import BitFit
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.compacter import Compacter
 from polygraft.parts.delta import Delta
 from polygraft.parts.glow import Glow
 from polygraft.parts.head import Head
+from polygraft.parts.ia3 import IA3
 from polygraft.parts.invertible import Invertible
+from polygraft.parts.lora import Lora
 from polygraft.parts.mask import Mask
 from polygraft.parts.part import Part, check_width, make_linear
 from polygraft.parts.prefix import Prefix
@@ -27,6 +30,9 @@ EXAMPLES: list[Part] = [
     Invertible(reduction=4, activation="tanh"),
     Head(objective="tokens", labels=("O", "B-LOC"), layer=2),
     Head(objective="mlm"),
+    Lora(rank=4, alpha=2.5, roles=("key", "down"), skip_layers=(0,), rslora=True, dora=True),
+    IA3(outputs=("value", "up"), inputs=(), skip_layers=(-1,)),
+    BitFit(weights=("norm", "*.query.bias"), skip_layers=(1,)),
     Delta(weights=("norm", "*.query.weight"), num_values=3, num_code_bytes=9, dtype="float16"),
     Mask(skip_layers=(0, -1), num_kept=5, num_code_bytes=9, retrained="all"),
     Scores(init=0.5, threshold=-1.0),

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 import torch
-from polygraft.parts.ia3 import IA3
 from tests.tiny import make_base, make_batch, make_trained_graft
 
 from polygraft.attach.attach import attach
@@ -18,6 +17,7 @@ from polygraft.attach.graft import Graft, copy_tensors
 from polygraft.base.base import Base
 from polygraft.errors import GraftError
 from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.ia3 import IA3
 from polygraft.parts.invertible import Invertible
 from polygraft.parts.part import Part
 

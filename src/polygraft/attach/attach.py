@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from polygraft.attach.depth import count_layers_below
 from polygraft.attach.enter import enter_above
@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     from polygraft.base.pretrained_head import PretrainedHead
     from polygraft.parts.head import HeadLayers, PieceHeadLayers
     from polygraft.store.store import Store
+
+
+class Removable(Protocol):
+    """What was put into a base and can be taken out."""
+
+    def remove(self) -> None:
+        """Put back what stood there."""
+        ...
 
 
 class Attachment:
@@ -56,6 +64,8 @@ class Attachment:
         )
         # Where rows go different ways, the weights are changed for one way at a time.
         self.edits = WeightEdits(base, self.grafts if len(self.members) == 1 else ())
+        self.merged: Removable | None = None
+        """What `merge` put into the weights."""
         try:
             self.hooks = Hooks(base, [member.tree for member in self.members])
         except BaseException:
@@ -78,6 +88,8 @@ class Attachment:
     def remove(self) -> None:
         """Take the plan off the base, which is then what it was, bit for bit. Safe to call twice."""
         self.hooks.remove()
+        if self.merged is not None:
+            self.merged.remove()
         self.edits.remove()
         if self in self.base.in_force:
             self.base.in_force.remove(self)
@@ -228,6 +240,7 @@ class Attachment:
         return (
             self.base,
             shape,
+            self.merged,
             *((graft, sum(value._version for value in graft.layers.parameters())) for graft in below),
         )
 

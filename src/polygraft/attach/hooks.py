@@ -86,10 +86,11 @@ class Hooks:
         _check_layers(base, grafts)
         self._hook_prompts(base, members)
         self._hook_embeddings(base, members)
-        for place in list_sublayers(grafts):
-            self._hook_sublayer(base, place, _localise_all(members, _make_finder(place)))
+        # First, since a sublayer may end in a linear map: what the map gives is what the sublayer's correction reads.
         linear = LinearHooks(base, members, grafts, current=self.get_current)
         self.handles += linear.handles
+        for place in list_sublayers(grafts):
+            self._hook_sublayer(base, place, _localise_all(members, _make_finder(place)))
         self.prefixes = PrefixHooks(base, members, current=self.get_current)
         self.places |= linear.places | self.prefixes.places
         # Below the lowest layer a family may look back at all tokens (DeBERTa's convolution).

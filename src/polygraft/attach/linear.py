@@ -52,12 +52,12 @@ class LinearHooks:
         for place in inputs:
             projection = self._find(base, place)
             _refuse_shared_input(base, place, projection)
-            steps = _localise_all(members, place, ProjectionLayers.list_inputs)
+            steps = _localise_all(members, place, _list_inputs)
             self.handles.append(projection.linear.register_forward_pre_hook(self._make_input(place, steps)))
         by_linear: dict[nn.Module, Changes] = {}
         for place in outputs:
             projection = self._find(base, place)
-            steps = _localise_all(members, place, ProjectionLayers.list_outputs)
+            steps = _localise_all(members, place, _list_outputs)
             by_linear.setdefault(projection.linear, []).append((place, projection, steps))
         for linear, changes in by_linear.items():
             self.handles.append(linear.register_forward_hook(self._make_output(changes)))
@@ -103,6 +103,14 @@ class LinearHooks:
             return OutputAct(place=place, x=own_x, weight=weight, bias=bias)
 
         return current.change(steps, y, x, act=act)
+
+
+def _list_outputs(layers: ProjectionLayers) -> Sequence[LinearPlace]:
+    return layers.list_outputs()
+
+
+def _list_inputs(layers: ProjectionLayers) -> Sequence[LinearPlace]:
+    return layers.list_inputs()
 
 
 def _put_runs(output: Tensor, runs: Sequence[tuple[slice, Tensor]]) -> Tensor:

@@ -51,9 +51,11 @@ class WeightEdits:
     Args:
         base: The base.
         grafts: The grafts of the plan, lowest first.
+        learns: Whether grafts in training get gradients.
     """
 
-    def __init__(self, base: Base, grafts: Sequence[Graft]) -> None:
+    def __init__(self, base: Base, grafts: Sequence[Graft], *, learns: bool = True) -> None:
+        self.learns = learns
         self.changed: dict[str, _Changed] = {}
         self.handles: list[RemovableHandle] = []
         self.waiting: set[str] = set()
@@ -130,7 +132,7 @@ class WeightEdits:
                 v = changed.read_original()
                 self._apply(name, changed, v, until=len(own))
                 _write(changed.weight, changed.places, v)
-            if any(layers.learns for _, layers in changed.stacked):
+            if self.learns and any(layers.learns for _, layers in changed.stacked):
                 changed.weight.requires_grad_(True)
                 self.waiting.add(name)
                 hook = self._make_hook(name, changed)

@@ -91,21 +91,19 @@ def examine(
 
 def list_places(attachment: Attachment) -> list[Row]:
     """List where the grafts of a plan stand, from the embeddings to the heads."""
-    from polygraft.parts.bottleneck import BottleneckLayers
     from polygraft.parts.edit import EditLayers
 
     places: dict[tuple[int, str], list[str]] = {}
     for graft in attachment.grafts:
         if graft.find_invertible() is not None:
             places.setdefault((-1, "embeddings"), []).append(f"{graft.name} invertible")
-        for layers in graft.layers.children():
-            if isinstance(layers, BottleneckLayers):
-                for place in layers.list_places():
-                    places.setdefault(place, []).append(f"{graft.name} bottleneck")
-            elif isinstance(layers, EditLayers):
+        for part, layers in zip(graft.parts, graft.layers.children(), strict=True):
+            for place in _list_acting(layers):
+                places.setdefault(place, []).append(f"{graft.name} {part.kind}")
+            if isinstance(layers, EditLayers):
                 counts = Counter(-1 if info.layer is None else info.layer for info in layers.infos)
                 for layer, num in counts.items():
-                    what = f"{graft.name} {layers.options.kind} of {num}"
+                    what = f"{graft.name} {part.kind} of {num}"
                     places.setdefault((layer, "weights"), []).append(what)
         head = graft.find_head()
         if head is not None:
@@ -121,6 +119,18 @@ def list_places(attachment: Attachment) -> list[Row]:
         }
         for (layer, place), names in sorted(places.items(), key=lambda item: item[0][0])
     ]
+
+
+def _list_acting(layers: Any) -> list[tuple[int, str]]:
+    """List where layers act in a pass: behind sublayers, or at linear maps."""
+    from polygraft.parts.reach import ProjectionLayers, SublayerLayers
+
+    if isinstance(layers, SublayerLayers):
+        return layers.list_places()
+    if isinstance(layers, ProjectionLayers):
+        inputs = [(layer, f"input of {role}") for layer, role in layers.list_inputs()]
+        return inputs + [(layer, f"output of {role}") for layer, role in layers.list_outputs()]
+    return []
 
 
 def show_examination(found: dict[str, Any]) -> None:

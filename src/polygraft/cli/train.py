@@ -19,6 +19,7 @@ from polygraft.cli.options import (
     TagColumnOption,
     TokenColumnOption,
 )
+from polygraft.cli.part_options import PartOption, PartOptionsOption, read_part_options
 from polygraft.cli.seeds import read_seeds
 from polygraft.cli.tracking import TrackerOption
 from polygraft.cli.train_options import (
@@ -51,6 +52,7 @@ DEFAULT_EPOCHS = 5
 DEFAULT_LABELS_LR = 1e-3
 DEFAULT_HEAD_LR_FACTOR = 10.0
 """Of heads for labels, as in recipes: the bundled base's hidden states are small."""
+TASK_REDUCTION = 16.0
 DEFAULT_CACHE_GIB = 2.0
 """As in recipes."""
 
@@ -77,7 +79,9 @@ def train_tokens(
     patience: PatienceOption = None,
     seed: OneSeedOption = None,
     seeds: SeedsOption = None,
-    reduction: ReductionOption = 16,
+    part: PartOption = "bottleneck",
+    option: PartOptionsOption = None,
+    reduction: ReductionOption = TASK_REDUCTION,
     skip_layers: SkipOption = None,
     head_layer: HeadLayerOption = None,
     token_column: TokenColumnOption = 0,
@@ -121,6 +125,8 @@ def train_tokens(
         under=under,
         fuse=tuple(fuse or ()),
         settings=settings,
+        part=part,
+        options=read_part_options(option, part=part, reduction=reduction, usual=TASK_REDUCTION),
         reduction=reduction,
         skip_layers=tuple(skip_layers or ()),
         head_layer=head_layer,
@@ -160,7 +166,9 @@ def train_sequence(
     patience: PatienceOption = None,
     seed: OneSeedOption = None,
     seeds: SeedsOption = None,
-    reduction: ReductionOption = 16,
+    part: PartOption = "bottleneck",
+    option: PartOptionsOption = None,
+    reduction: ReductionOption = TASK_REDUCTION,
     skip_layers: SkipOption = None,
     head_layer: HeadLayerOption = None,
     cache: CacheOption = "exact",
@@ -202,6 +210,8 @@ def train_sequence(
         under=under,
         fuse=tuple(fuse or ()),
         settings=settings,
+        part=part,
+        options=read_part_options(option, part=part, reduction=reduction, usual=TASK_REDUCTION),
         reduction=reduction,
         skip_layers=tuple(skip_layers or ()),
         head_layer=head_layer,

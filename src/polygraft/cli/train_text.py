@@ -17,6 +17,7 @@ from polygraft.cli.options import (
     LogOption,
     StoreOption,
 )
+from polygraft.cli.part_options import PartOption, PartOptionsOption, read_part_options
 from polygraft.cli.tracking import TrackerOption
 from polygraft.cli.train_options import (
     BatchTokensOption,
@@ -42,6 +43,7 @@ from polygraft.cli.train_options import (
 from polygraft.train.settings import NUM_NEGATIVES, TrainSettings
 
 DEFAULT_STEPS = 600
+REDUCTION = 2.0
 
 TextFile = Annotated[
     Path, typer.Option("--train", metavar="FILE", help="Plain text, a sentence or paragraph a line.")
@@ -64,7 +66,9 @@ def train_mlm(
     warmup: WarmupOption = 0.06,
     patience: PatienceOption = None,
     seed: SeedOption = 0,
-    reduction: ReductionOption = 2,
+    part: PartOption = "bottleneck",
+    option: PartOptionsOption = None,
+    reduction: ReductionOption = REDUCTION,
     skip_layers: SkipOption = None,
     from_layer: FromLayerOption = None,
     invertible: InvertibleOption = False,
@@ -97,6 +101,8 @@ def train_mlm(
         warmup=warmup,
         patience=patience,
         seed=seed,
+        part=part,
+        option=option,
         reduction=reduction,
         skip_layers=skip_layers,
         from_layer=from_layer,
@@ -131,7 +137,9 @@ def train_causal(
     warmup: WarmupOption = 0.06,
     patience: PatienceOption = None,
     seed: SeedOption = 0,
-    reduction: ReductionOption = 2,
+    part: PartOption = "bottleneck",
+    option: PartOptionsOption = None,
+    reduction: ReductionOption = REDUCTION,
     skip_layers: SkipOption = None,
     from_layer: FromLayerOption = None,
     invertible: InvertibleOption = False,
@@ -164,6 +172,8 @@ def train_causal(
         warmup=warmup,
         patience=patience,
         seed=seed,
+        part=part,
+        option=option,
         reduction=reduction,
         skip_layers=skip_layers,
         from_layer=from_layer,
@@ -199,6 +209,8 @@ def _train(
     warmup: WarmupOption,
     patience: PatienceOption,
     seed: SeedOption,
+    part: PartOption,
+    option: PartOptionsOption,
     reduction: ReductionOption,
     skip_layers: SkipOption,
     from_layer: FromLayerOption,
@@ -239,6 +251,8 @@ def _train(
         dev=dev,
         under=under,
         settings=settings,
+        part=part,
+        options=read_part_options(option, part=part, reduction=reduction, usual=REDUCTION),
         reduction=reduction,
         skip_layers=tuple(skip_layers or ()),
         from_layer=from_layer,

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from polygraft.errors import OptionError, nearest
-from polygraft.types import ProjectionInfo, WeightInfo
+from polygraft.types import ProjectionInfo, ProjectionRole, WeightInfo
 
 MOST_TIMES = 8
 """How many times as wide as what it reads a part may be: the narrow middle is the point of it."""
@@ -165,6 +165,41 @@ def find_layers(kind: str, *, skip_layers: Collection[int], num_layers: int) -> 
             "Leave at least one layer out of skip_layers."
         )
     return [layer for layer in range(num_layers) if layer not in skipped]
+
+
+def find_maps(
+    kind: str,
+    *,
+    option: str,
+    roles: Collection[ProjectionRole],
+    skip_layers: Collection[int],
+    dimensions: Dimensions,
+) -> list[ProjectionInfo]:
+    """List the linear maps of a base that have one of some roles, without those in the layers to skip.
+
+    Args:
+        kind: The part.
+        option: What its option with the roles is called.
+        roles: What the maps compute.
+        skip_layers: Layers left out; negative ones count from the end.
+        dimensions: The sizes of the base.
+
+    Raises:
+        OptionError: The base has no map of a role, one is named twice, or a layer to skip does not exist.
+    """
+    known = list(dict.fromkeys(info.role for info in dimensions.projections))
+    for index, role in enumerate(roles):
+        if role not in known:
+            raise OptionError(
+                f"The part '{kind}' has {option} with '{role}', and the base has no linear layer of that role. "
+                f"Expected some of {', '.join(known)}.{nearest(str(role), known)} Correct it."
+            )
+        if role in tuple(roles)[:index]:
+            raise OptionError(
+                f"The part '{kind}' has {option} with '{role}' twice. Expected each role once. Leave one out."
+            )
+    layers = find_layers(kind, skip_layers=skip_layers, num_layers=dimensions.num_layers)
+    return [info for info in dimensions.projections if info.role in roles and info.layer in layers]
 
 
 def check_width(kind: str, *, size: int, reduction: float) -> int:

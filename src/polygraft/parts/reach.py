@@ -70,6 +70,16 @@ class ProjectionState:
     """The base's own bias, [rows]."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class LinearWeights:
+    """What a linear map multiplies with and adds."""
+
+    weight: Tensor
+    """[rows, columns]."""
+    bias: Tensor | None
+    """[rows]."""
+
+
 class ProjectionLayers(nn.Module, ABC):
     """Layers that change what the linear maps of a base read or give."""
 
@@ -91,15 +101,24 @@ class ProjectionLayers(nn.Module, ABC):
 
     @abstractmethod
     def merge(
-        self, place: tuple[int, ProjectionRole], weight: Tensor, bias: Tensor | None
-    ) -> tuple[Tensor, Tensor | None]:
-        """Give the weight and bias with which the map alone computes what it does with this part.
+        self, place: tuple[int, ProjectionRole], linear: LinearWeights, *, own: LinearWeights
+    ) -> LinearWeights:
+        """Give the weights with which the map alone gives what `change_output` makes of its output.
 
         Args:
             place: The map.
-            weight: Its weight, [rows, columns].
-            bias: Its bias, [rows], or None.
+            linear: Its weights, as the grafts before this one left them.
+            own: The base's own.
         """
+
+    def merge_input(self, place: tuple[int, ProjectionRole], linear: LinearWeights) -> LinearWeights:
+        """Give the weights with which the map alone makes of `x` what it makes of `change_input(x)`.
+
+        Args:
+            place: The map.
+            linear: Its weights, with all changes of its output and those of its input that come after this one.
+        """
+        raise NotImplementedError(f"Nothing changes the input of {place}.")
 
 
 class EmbeddingLayers(nn.Module, ABC):

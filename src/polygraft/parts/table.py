@@ -6,13 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from polygraft.errors import OptionError, nearest
+from polygraft.parts.bitfit import BitFit
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.compacter import Compacter
 from polygraft.parts.delta import Delta
 from polygraft.parts.fusion import Fusion
 from polygraft.parts.glow import Glow
 from polygraft.parts.head import Head
+from polygraft.parts.ia3 import IA3
 from polygraft.parts.invertible import Invertible
+from polygraft.parts.lora import Lora
 from polygraft.parts.mask import Mask
 from polygraft.parts.part import Part
 from polygraft.parts.prefix import Prefix
@@ -26,6 +29,9 @@ PARTS: Mapping[str, type[Part]] = {
     "prompt": Prompt,
     "invertible": Invertible,
     "glow": Glow,
+    "lora": Lora,
+    "ia3": IA3,
+    "bitfit": BitFit,
     "delta": Delta,
     "mask": Mask,
     "scores": Scores,

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
+from polygraft.recipe.learned import make_learned_part
+from polygraft.recipe.methods import BOTTLENECK
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
@@ -64,6 +66,9 @@ def list_language_parts(recipe: Recipe, base: Base) -> list[Part]:
 def list_task_parts(recipe: Recipe, task: TaskData, labels: Sequence[str]) -> list[Part]:
     """List the parts of a task graft."""
     settings = recipe.train.task
+    if settings.part != BOTTLENECK:
+        part = make_learned_part(settings.part, settings.options, skip_layers=settings.skip_layers)
+        return [part, make_task_head(task, labels)]
     return [
         Bottleneck(
             reduction=settings.reduction,

@@ -6,15 +6,16 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from polygraft.attach.parse import parse_plan
 from polygraft.attach.plan import Fuse, Named, Plan, drop_versions, list_names, stack_names, stack_over
 from polygraft.data.open import file_digest
 from polygraft.errors import PlanError
 from polygraft.recipe.caching import CACHE_GIB, CacheKind, check_cache
+from polygraft.recipe.methods import BOTTLENECK
 from polygraft.settings import load_launch
 from polygraft.store.manifest import check_name
 from polygraft.train.settings import NUM_NEGATIVES, TrainSettings
@@ -41,6 +42,10 @@ class Order:
     """Held-out data; without it, text keeps some lines apart, and labels keep none."""
     under: str | None = None
     """The plan of the frozen grafts below the new one."""
+    part: str = BOTTLENECK
+    """What it learns with: one of `LEARNED_PARTS`."""
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Of that part."""
     fuse: tuple[str, ...] = ()
     """Plans of frozen grafts that the new one mixes, as a fusion; only for labels."""
     reduction: float = 16
@@ -113,6 +118,10 @@ def hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
         del asked["fuse"]
     if order.from_layer is None:
         del asked["from_layer"]
+    if order.part == BOTTLENECK:
+        del asked["part"]
+    if not order.options:
+        del asked["options"]
     # Where the output of frozen layers is kept changes no number, unless it is rounded.
     for key in ("cache_gib",) if order.cache == "half" else ("cache", "cache_gib"):
         del asked[key]

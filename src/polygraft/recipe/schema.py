@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from polygraft.errors import OptionError, RecipeError
+from polygraft.recipe.learned import LearnedPart
 from polygraft.recipe.methods import BOTTLENECK, Method, read_method
 from polygraft.store.manifest import check_name
 from polygraft.train.settings import NUM_NEGATIVES, NUM_SEEDS, TrainSettings
 
 OBJECTIVES = ("tokens", "sequence")
 DEFAULT_EPOCHS = 5
+OF_BOTTLENECKS = ("reduction", "placement", "activation", "semantics")
+"""Keys of `[train.task]` that mean nothing for other parts."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +194,10 @@ class TaskSettings:
     lr: float = 1e-3
     head_lr_factor: float = 10.0
     """What the learning rate of the head is multiplied by: the bundled base's hidden states are small."""
+    part: LearnedPart = BOTTLENECK
+    """What the task learns with: a bottleneck, or `lora`, `ia3` or `bitfit` in its place."""
+    options: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """The options of a part that is no bottleneck."""
     reduction: float = 16
     skip_layers: tuple[int, ...] = ()
     """Layers without a bottleneck (AdapterDrop); MAD-X 2.0 leaves out the last."""
@@ -231,6 +239,29 @@ class TaskSettings:
         is_fine = 0 <= self.cache_gib < float("inf")
         _check("train.task.cache_gib", self.cache_gib, is_fine=is_fine, expected="0 or more")
         self.find_method()
+        self._check_part()
+
+    def _check_part(self) -> None:
+        """Refuse what is said of another part than the one that learns."""
+        if self.part == BOTTLENECK:
+            _check(
+                "train.task.options",
+                dict(self.options) or None,
+                is_fine=not self.options,
+                expected="none beside part = 'bottleneck', whose options are keys of the table",
+            )
+            return
+        _check(
+            "train.task.method",
+            self.method,
+            is_fine=self.method == BOTTLENECK,
+            expected=f"none beside part = '{self.part}'",
+        )
+        for of_bottlenecks in dataclasses.fields(self):
+            name, value = of_bottlenecks.name, vars(self)[of_bottlenecks.name]
+            if name in OF_BOTTLENECKS and value != of_bottlenecks.default:
+                expected = f"it with part = 'bottleneck' only, and not with '{self.part}'"
+                _check(f"train.task.{name}", value, is_fine=False, expected=expected)
 
     def find_method(self) -> Method | None:
         """Give the method that changes weights, or None for bottlenecks."""
@@ -349,7 +380,7 @@ class Recipe:
                 taken.add(graft.casefold())
 
 
-def _check(name: str, value: float | None, *, is_fine: bool, expected: str) -> None:
+def _check(name: str, value: object, *, is_fine: bool, expected: str) -> None:
     if not is_fine:
         raise RecipeError(f"The recipe has {name} = {value}. Expected {expected}. Correct the value.")
 

@@ -118,14 +118,7 @@ def start(
     notify: Callable[[str], None],
 ) -> Started:
     """Make the graft of an order, and its training."""
-    parts = list_parts(
-        order.name,
-        reduction=order.reduction,
-        skip_layers=work.skip_layers,
-        invertible=order.invertible,
-        head=work.head,
-        fuses=bool(order.fuse),
-    )
+    parts = list_parts(order, skip_layers=work.skip_layers, head=work.head)
     graft = make_graft(base, order.name, parts, seed=order.settings.seed)
     training = Training(
         base=base,

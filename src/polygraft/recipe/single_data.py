@@ -14,6 +14,7 @@ from polygraft.evaluate.run import find_max_length
 from polygraft.parts.head import Head
 from polygraft.recipe.caching import open_cache
 from polygraft.recipe.corpus import describe_one_line, find_labels, load_texts, read_examples
+from polygraft.recipe.methods import BOTTLENECK
 from polygraft.recipe.objectives import (
     make_held_out_loss,
     make_labelling,
@@ -79,7 +80,7 @@ def _prepare_text(
         name=order.name,
         reads=order.head_layer,
         skip_layers=order.skip_layers,
-        from_layer=order.from_layer if order.reduction else None,
+        from_layer=order.from_layer if order.reduction or order.part != BOTTLENECK else None,
     )
     head = None if order.head_layer is None else Head(objective=base.guesses, layer=order.head_layer)
     text, held_out, num_examples = _read_texts(base, order, notify)

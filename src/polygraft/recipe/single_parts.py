@@ -6,45 +6,46 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from polygraft.errors import OptionError, PlanError
-from polygraft.parts.bottleneck import Bottleneck, BottleneckLayers
+from polygraft.parts.bottleneck import BottleneckLayers
 from polygraft.parts.fusion import Fusion
 from polygraft.parts.head import Head, PieceHeadLayers
 from polygraft.parts.invertible import Invertible
+from polygraft.recipe.learned import make_learned_part
+from polygraft.recipe.methods import BOTTLENECK
 from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from polygraft.attach.graft import Graft
     from polygraft.base.base import Base
     from polygraft.parts.part import Part
+    from polygraft.recipe.order import Order
 
 
-def list_parts(
-    name: str,
-    *,
-    reduction: float,
-    skip_layers: Sequence[int],
-    invertible: bool,
-    head: Head | None,
-    fuses: bool = False,
-) -> list[Part]:
+def list_parts(order: Order, *, skip_layers: Sequence[int], head: Head | None) -> list[Part]:
     """List its parts.
 
     Args:
-        name: What the graft is called.
-        reduction: Of the bottleneck; 0 leaves it out.
-        skip_layers: Layers without a bottleneck.
-        invertible: Whether it has an invertible part.
+        order: What is asked for.
+        skip_layers: Layers in which it does not learn.
         head: Its head, if any.
-        fuses: Whether it mixes other grafts, instead of having a bottleneck.
 
     Raises:
-        OptionError: It would have none.
+        OptionError: It would have none, or the part or an option of it is unknown.
     """
+    name, reduction, invertible = order.name, order.reduction, order.invertible
     parts: list[Part] = []
-    if fuses:
+    if order.fuse:
+        if order.part != BOTTLENECK or order.options:
+            raise OptionError(
+                f"The graft '{name}' was to mix other grafts and to learn with the part '{order.part}'. Expected one "
+                "of the two. Leave out --fuse, or --part and --option."
+            )
         parts.append(Fusion(skip_layers=tuple(skip_layers)))
+    elif order.part != BOTTLENECK:
+        parts.append(make_learned_part(order.part, order.options, skip_layers=skip_layers))
     elif reduction:
-        parts.append(Bottleneck(reduction=reduction, skip_layers=tuple(skip_layers)))
+        options = {"reduction": reduction, **order.options}
+        parts.append(make_learned_part(order.part, options, skip_layers=skip_layers))
     if invertible:
         parts.append(Invertible())
     if head is not None:

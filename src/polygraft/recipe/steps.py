@@ -204,6 +204,8 @@ def _describe_settings(settings: LanguageSettings | TaskSettings) -> dict[str, A
     found = dict(vars(settings))
     if settings.method == BOTTLENECK:
         del found["method"], found["pruning"]
+    if isinstance(settings, TaskSettings) and settings.part == BOTTLENECK:
+        del found["part"], found["options"]
     return found
 
 
