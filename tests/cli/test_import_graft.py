@@ -17,12 +17,13 @@ from polygraft.store.store import Store
 
 HUB = FORMATS / "adapterhub" / "bert"
 SFT = FORMATS / "composable-sft" / "bert"
+PEFT = FORMATS / "peft" / "bert"
 
 
 @pytest.fixture
 def golden(reader: Path) -> Path:
     """The reader's folder with two bases of other libraries' folders, as a whole base each."""
-    for name, source in (("hub", HUB), ("sft", SFT)):
+    for name, source in (("hub", HUB), ("sft", SFT), ("peft", PEFT)):
         shutil.copytree(source / "base", reader / name)
         make_tokenizer().save_pretrained(reader / name)
     return reader
@@ -105,6 +106,21 @@ def test_an_adapter_is_exported(polygraft: Command, golden: Path):
     found = load_file("out/adapter.safetensors")
     assert {name.replace(".ner2.", ".ner.") for name in found} == wanted.keys()
     assert all(torch.equal(found[name.replace(".ner.", ".ner2.")], wanted[name]) for name in wanted)
+
+
+@pytest.mark.parametrize("name", ["lora", "ia3"])
+def test_a_folder_of_peft_is_imported_and_exported_again(polygraft: Command, golden: Path, name: str):
+    done = polygraft(
+        *("import", "peft", str(PEFT / name), "--name", "ner2", "--base", "peft", "--json"),
+        *("--labels", "O,B-PER,I-PER,B-LOC,I-LOC", *words(PEFT, name)),
+    )
+    assert done.exit_code == 0, done.stderr
+    assert json.loads(done.stdout)["import"]["largest_difference"] < 1e-5
+    done = polygraft("export", "peft", "ner2", "out", "--base", "peft")
+    assert done.stdout == "out/adapter_config.json\nout/adapter_model.safetensors\n", done.stderr
+    old, new = (load_file(folder / "adapter_model.safetensors") for folder in (PEFT / name, Path("out")))
+    assert old.keys() == new.keys()
+    assert all(torch.equal(old[key], new[key]) for key in old)
 
 
 def test_nothing_is_stored_where_the_outputs_differ(polygraft: Command, golden: Path):

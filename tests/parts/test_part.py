@@ -12,6 +12,7 @@ from polygraft.parts.bitfit import BitFit
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.compacter import Compacter
 from polygraft.parts.delta import Delta
+from polygraft.parts.fusion import Fusion
 from polygraft.parts.glow import Glow
 from polygraft.parts.head import Head
 from polygraft.parts.ia3 import IA3
@@ -41,6 +42,7 @@ EXAMPLES: list[Part] = [
     Prefix(length=5, reparameterization=None, skip_layers=(0,)),
     Prompt(length=7),
     Glow(reduction=1, activation="tanh"),
+    Fusion(placement="attention+ffn", skip_layers=(1,)),
 ]
 
 

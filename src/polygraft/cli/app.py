@@ -13,7 +13,7 @@ from polygraft.cli.console import write
 from polygraft.cli.doctor import doctor
 from polygraft.cli.evaluate import evaluate
 from polygraft.cli.explain import explain
-from polygraft.cli.export_graft import export_adapterhub, export_sft
+from polygraft.cli.export_graft import export_adapterhub, export_peft, export_sft
 from polygraft.cli.grafts import (
     list_grafts,
     pull_graft,
@@ -23,7 +23,7 @@ from polygraft.cli.grafts import (
     show_graft,
     verify_grafts,
 )
-from polygraft.cli.import_graft import import_adapterhub, import_sft
+from polygraft.cli.import_graft import import_adapterhub, import_peft, import_sft
 from polygraft.cli.merge import merge
 from polygraft.cli.predict import predict
 from polygraft.cli.prune import prune
@@ -117,13 +117,13 @@ add_group(
 )
 add_group(
     "import",
-    {"adapterhub": import_adapterhub, "sft": import_sft},
+    {"adapterhub": import_adapterhub, "peft": import_peft, "sft": import_sft},
     about="Import grafts from the files of other libraries.",
     panel=OTHERS,
 )
 add_group(
     "export",
-    {"adapterhub": export_adapterhub, "sft": export_sft},
+    {"adapterhub": export_adapterhub, "peft": export_peft, "sft": export_sft},
     about="Write grafts as other libraries read them.",
     panel=OTHERS,
 )

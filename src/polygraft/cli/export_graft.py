@@ -69,6 +69,25 @@ def export_sft(
     _export(save, name=name, version=version, folder=folder, base=base, any_base=any_base, store=store)
 
 
+def export_peft(
+    *,
+    name: NameArgument,
+    folder: FolderArgument,
+    version: VersionOption = None,
+    base: BaseOption,
+    any_base: AnyBaseOption = False,
+    store: StoreOption,
+) -> None:
+    """Write a graft of LoRA or (IA)3, with its head, as a folder of PEFT."""
+
+    def save(loaded: Base, graft: Graft) -> Sequence[Path]:
+        from polygraft.interop.peft_export import export_peft
+
+        return export_peft(loaded, graft, folder)
+
+    _export(save, name=name, version=version, folder=folder, base=base, any_base=any_base, store=store)
+
+
 def check_room(folder: Path) -> None:
     """Refuse a folder that has something in it already.
 

@@ -88,6 +88,27 @@ def import_sft(
     _import(read, name=name, base=base, store=store, check=check, tolerance=tolerance, as_json=as_json)
 
 
+def import_peft(
+    *,
+    folder: FolderArgument,
+    name: NameOption,
+    labels: LabelsOption = None,
+    check: CheckOption = None,
+    tolerance: ToleranceOption = 1e-5,
+    base: BaseOption,
+    store: StoreOption,
+    as_json: JsonOption = False,
+) -> None:
+    """Import a LoRA or (IA)3 of PEFT."""
+
+    def read(loaded: Base) -> Imported:
+        from polygraft.interop.peft import import_peft
+
+        return import_peft(loaded, folder, name=name, labels=split_labels(labels))
+
+    _import(read, name=name, base=base, store=store, check=check, tolerance=tolerance, as_json=as_json)
+
+
 def split_labels(labels: str | None) -> list[str] | None:
     """Give the names in a list with commas; None stays None.
 
