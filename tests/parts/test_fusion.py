@@ -44,7 +44,7 @@ def test_a_mixture_is_what_the_formula_says(placement: str):
             query = tensors["query.weight"] @ x + tensors["query.bias"]
             added = [output[row, token] - h for output in outputs]
             scores = [query @ (tensors["key.weight"] @ u + tensors["key.bias"]) for u in added]
-            weights = torch.tensor([float(score) for score in scores]).exp()
+            weights = torch.tensor([float(score - max(scores)) for score in scores]).exp()
             weights = weights / weights.sum()
             expected = h + sum(w * (tensors["value"] @ u) for w, u in zip(weights, added, strict=True))
             assert torch.allclose(mixed[row, token], expected, atol=1e-5)
