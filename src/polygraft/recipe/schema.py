@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from polygraft.errors import OptionError, RecipeError
-from polygraft.recipe.methods import BOTTLENECK, Method, read_method
+from polygraft.recipe.methods import BOTTLENECK, Method, PackNet, read_method
 from polygraft.store.manifest import check_name
 from polygraft.train.settings import NUM_NEGATIVES, NUM_SEEDS, TrainSettings
 
@@ -157,7 +157,7 @@ class LanguageSettings:
 
     def find_method(self) -> Method | None:
         """Give the method that changes weights, or None for bottlenecks."""
-        return read_method(self.method, self.pruning, where="train.language")
+        return read_method(self.method, self.pruning, where="train.language", can_pack=False)
 
     @property
     def num_negatives(self) -> int:
@@ -234,7 +234,12 @@ class TaskSettings:
 
     def find_method(self) -> Method | None:
         """Give the method that changes weights, or None for bottlenecks."""
-        return read_method(self.method, self.pruning, where="train.task")
+        return read_method(self.method, self.pruning, where="train.task", can_pack=True)
+
+    @property
+    def packs(self) -> bool:
+        """Whether tasks are packed one after the other into one set of weights, over no language graft."""
+        return self.method == PackNet.kind
 
     def plan_training(self, *, seed: int) -> TrainSettings:
         """Say how the loop is to train."""
@@ -323,23 +328,34 @@ class Recipe:
             lines = language.max_lines
             is_fine = lines is None or lines >= 1
             _check(f"language.{name}.max_lines", lines, is_fine=is_fine, expected="1 or more")
-        for name in (*self.languages, *(f"{task}-alone" for task in self.tasks)):
+        if self.train.task.packs and not self.tasks:
+            raise RecipeError(
+                "The recipe has train.task.method = 'packnet' and no task, so nothing would be packed. Expected at "
+                "least one [task.NAME] with labelled data. Add one."
+            )
+        grafts = self._list_grafts()
+        for name in (name for names in grafts.values() for name in names):
             check_name(name)
         for name, task in self.tasks.items():
-            if task.source not in self.languages:
+            if task.source not in self.languages and not self.train.task.packs:
                 known = ", ".join(self.languages) or "none"
                 raise RecipeError(
                     f"[task.{name}] has source = '{task.source}', and there is no [language.{task.source}]. Languages "
                     f"of the recipe are: {known}. Add the table with a text file, or correct the source."
                 )
-        self._check_names()
+        self._check_names(grafts)
 
-    def _check_names(self) -> None:
+    def _list_grafts(self) -> dict[str, list[str]]:
+        """List the names of the grafts that each table makes."""
+        if self.train.task.packs:
+            return {f"[task.{name}]": [name] for name in self.tasks}
+        made = {f"[language.{name}]": [name] for name in self.languages}
+        return made | {f"[task.{name}]": [f"{name}-alone", name] for name in self.tasks}
+
+    def _check_names(self, made: Mapping[str, Sequence[str]]) -> None:
         """Refuse tables that would make grafts of the same name."""
         # Some file systems take names that differ in capital letters only for one.
         taken = {"mlm"}
-        made = {f"[language.{name}]": [name] for name in self.languages}
-        made |= {f"[task.{name}]": [name, f"{name}-alone"] for name in self.tasks}
         for table, grafts in made.items():
             for graft in grafts:
                 if graft.casefold() in taken:
