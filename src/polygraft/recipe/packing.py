@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from polygraft.errors import OptionError
 from polygraft.prune.scope import check_selection, parse_scope, row_width
 from polygraft.prune.share import complement, round_share
+from polygraft.report.summary import PackedSummary
 
 if TYPE_CHECKING:
     from polygraft.prune.scope import Scope
     from polygraft.recipe.methods import PackNet
     from polygraft.recipe.schema import Recipe
+    from polygraft.store.fields import JsonValue
 
 TAKEN, LEFT, ALL = "weights_taken", "capacity_left", "weights_in_all"
 """What a manifest calls the number of a task's own weights, the share that is free after it, and the number of all."""
@@ -40,6 +42,18 @@ def list_below(recipe: Recipe, name: str) -> tuple[str, ...]:
     """
     names = list(recipe.tasks)
     return tuple(names[: names.index(name)])
+
+
+def read_packed(facts: Mapping[str, JsonValue]) -> PackedSummary | None:
+    """Give what a task took, as its manifest tells it; None of a graft that was not packed.
+
+    Args:
+        facts: The manifest's hyperparameters.
+    """
+    own, total, left = (facts.get(key) for key in (TAKEN, ALL, LEFT))
+    if not isinstance(own, int) or not isinstance(total, int) or not isinstance(left, int | float):
+        return None
+    return PackedSummary(own=own, total=total, left=float(left))
 
 
 def count_packed(
