@@ -162,7 +162,7 @@ def test_a_toml_block_is_a_recipe(block: Block, reader_folder: Path):
 def test_an_example_is_a_recipe(path: Path, tmp_path: Path):
     document = tomllib.loads(path.read_text(encoding="utf-8"))
     tasks = document.get("task", {}).values()
-    names = [language["text"] for language in document["language"].values()]
+    names = [language["text"] for language in document.get("language", {}).values()]
     names += [name for task in tasks for name in (task["train"], task["dev"], *task["test"].values())]
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

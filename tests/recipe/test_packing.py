@@ -274,7 +274,7 @@ def test_languages_get_no_grafts_and_the_run_says_so():
     events = run_all(recipe)
     assert [event.name for event in events if isinstance(event, StepStarted)] == STEPS
     assert [str(plan) for plan in list_conditions(recipe, "pos", "qu").values()] == ["stack(ner, pos)"]
-    assert [event.sentence for event in events if isinstance(event, Noted)][0] == (
+    assert next(event.sentence for event in events if isinstance(event, Noted)) == (
         "The tasks are packed into one set of weights and stand over no language: the recipe's languages, en, qu, get "
         "no grafts."
     )
