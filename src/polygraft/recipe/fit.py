@@ -148,6 +148,20 @@ def _find_held_out_loss(
     return make_held_out_loss(workshop.base, objective, held_out, seed=workshop.recipe.seed)
 
 
+def _list_plans(workshop: Workshop, job: Job, name: str) -> tuple[list[Plan], dict[str, Graft]]:
+    """List the plans that a task is trained under, and the frozen grafts that they name."""
+    settings = workshop.recipe.train.task
+    if job.below:
+        return [stack_names([*job.below, name])], {each: workshop.get(each) for each in job.below}
+    plans: list[Plan] = [Stack((Named(language), Named(name))) for language in job.under]
+    if settings.ready_for == "targets" or not plans:
+        plans.append(Named(name))
+    return plans, {
+        language: scale_graft(workshop, workshop.get(language), settings.under_strength)
+        for language in job.under
+    }
+
+
 def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
     """Train a task graft on labels: alone, over language grafts, or packed over the tasks before it."""
     settings = workshop.recipe.train.task
@@ -209,20 +223,6 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
         step=job.digest,
     )
     _keep(workshop, training, graft, manifest)
-
-
-def _list_plans(workshop: Workshop, job: Job, name: str) -> tuple[list[Plan], dict[str, Graft]]:
-    """List the plans that a task is trained under, and the frozen grafts that they name."""
-    settings = workshop.recipe.train.task
-    if job.below:
-        return [stack_names([*job.below, name])], {each: workshop.get(each) for each in job.below}
-    plans: list[Plan] = [Stack((Named(language), Named(name))) for language in job.under]
-    if settings.ready_for == "targets" or not plans:
-        plans.append(Named(name))
-    return plans, {
-        language: scale_graft(workshop, workshop.get(language), settings.under_strength)
-        for language in job.under
-    }
 
 
 def _make_masked_lm(workshop: Workshop, text: EncodedText, *, mask_rate: float) -> MaskedLm:
