@@ -325,7 +325,10 @@ def test_groups_for_a_second_task_are_refused_before_training():
 
 
 def test_weights_that_the_base_does_not_have_are_refused_before_training():
-    assert refuse('train.task.pruning.weights=["nothing"]').endswith(" ([train.task.pruning])")
+    assert refuse('train.task.pruning.weights=["nothing"]') == (
+        "The part 'mask' asks for the weights 'nothing', and none of the base's 53 weights is that. Expected linear, "
+        "bias, norm, embedding, or a pattern of names such as '*.bias'. Correct it. ([train.task.pruning])"
+    )
 
 
 @pytest.mark.parametrize(
