@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from polygraft.errors import OptionError, RecipeError
 from polygraft.recipe.methods import BOTTLENECK, Method, PackNet, read_method
+from polygraft.recipe.names import check_names, list_grafts
 from polygraft.store.manifest import check_name
 from polygraft.train.settings import NUM_NEGATIVES, NUM_SEEDS, TrainSettings
 
@@ -333,9 +334,7 @@ class Recipe:
                 "The recipe has train.task.method = 'packnet' and no task, so nothing would be packed. Expected at "
                 "least one [task.NAME] with labelled data. Add one."
             )
-        grafts = self._list_grafts()
-        for name in (name for names in grafts.values() for name in names):
-            check_name(name)
+        check_names(list_grafts(self.languages, self.tasks, is_packed=self.train.task.packs))
         for name, task in self.tasks.items():
             if task.source not in self.languages and not self.train.task.packs:
                 known = ", ".join(self.languages) or "none"
@@ -343,26 +342,6 @@ class Recipe:
                     f"[task.{name}] has source = '{task.source}', and there is no [language.{task.source}]. Languages "
                     f"of the recipe are: {known}. Add the table with a text file, or correct the source."
                 )
-        self._check_names(grafts)
-
-    def _list_grafts(self) -> dict[str, list[str]]:
-        """List the names of the grafts that each table makes."""
-        if self.train.task.packs:
-            return {f"[task.{name}]": [name] for name in self.tasks}
-        made = {f"[language.{name}]": [name] for name in self.languages}
-        return made | {f"[task.{name}]": [f"{name}-alone", name] for name in self.tasks}
-
-    def _check_names(self, made: Mapping[str, Sequence[str]]) -> None:
-        """Refuse tables that would make grafts of the same name."""
-        # Some file systems take names that differ in capital letters only for one.
-        taken = {"mlm"}
-        for table, grafts in made.items():
-            for graft in grafts:
-                if graft.casefold() in taken:
-                    raise RecipeError(
-                        f"{table} would make a graft called '{graft}', and so would another step. Rename the table."
-                    )
-                taken.add(graft.casefold())
 
 
 def _check(name: str, value: float | None, *, is_fine: bool, expected: str) -> None:
