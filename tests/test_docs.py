@@ -100,6 +100,7 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path = tmp_path / "data" / "topic" / f"{place}.tsv"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("sports\tThe match ended late.\n", encoding="utf-8")
+    shutil.copytree(tmp_path / "data" / "ner" / "en", tmp_path / "data" / "pos" / "en")
     own = next(block for block in blocks("toml") if block.page.name == "README.md")
     (tmp_path / "recipe.toml").write_text(own.body, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
@@ -162,7 +163,7 @@ def test_a_toml_block_is_a_recipe(block: Block, reader_folder: Path):
 def test_an_example_is_a_recipe(path: Path, tmp_path: Path):
     document = tomllib.loads(path.read_text(encoding="utf-8"))
     tasks = document.get("task", {}).values()
-    names = [language["text"] for language in document["language"].values()]
+    names = [language["text"] for language in document.get("language", {}).values()]
     names += [name for task in tasks for name in (task["train"], task["dev"], *task["test"].values())]
     for name in names:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)

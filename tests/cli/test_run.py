@@ -149,3 +149,17 @@ def test_the_quickstart_ends_with_tagged_sentences_and_what_to_do_next(
         "  polygraft grafts list --store qs/store",
         "  polygraft doctor --store qs/store --plan 'stack(qu, ner)'",
     ]
+
+
+def test_packed_tasks_are_shown_with_what_each_took(polygraft: Command):
+    recipe = Path("recipe.toml").read_text(encoding="utf-8")
+    task = 'source = "en"\ntrain = "tagged.conll"\ndev = "tagged.conll"\ntest.en = "tagged.conll"\n'
+    tasks = f"[task.ner]\n{task}[task.pos]\n{task}"
+    method = '[train.task]\nmethod = "packnet"\nepochs = 1\n'
+    Path("packed.toml").write_text(f"{recipe.splitlines()[1]}\n{tasks}{method}", encoding="utf-8")
+    done = polygraft("run", "packed.toml")
+    assert done.exit_code == 0
+    lines = [line.split() for line in done.stdout.splitlines()]
+    assert ["Packed", "into", "one", "set", "of", "weights"] in lines
+    assert ["ner", "2,688", "50", "%", "50", "%"] in lines
+    assert ["pos", "1,344", "25", "%", "25", "%"] in lines

@@ -109,7 +109,7 @@ def test_half_the_strength_halves_the_differences(here: Path):
             ('train.task.method="lt-stf"',),
             RecipeError,
             "The recipe has train.task.method = 'lt-stf'. Expected one of bottleneck, imp, lt-sft, piggyback, "
-            "movement, structured. Did you mean 'lt-sft'? Correct the name. (recipe.toml)",
+            "packnet, movement, structured. Did you mean 'lt-sft'? Correct the name. (recipe.toml)",
         ),
         (
             ("train.task.pruning.density=0.5",),

@@ -161,6 +161,7 @@ def draw_plan(plan: RunPlan) -> Table:
 
 def show_results(finished: RunFinished, *, as_json: bool) -> None:
     """Show what came out of a run: scores, costs, and where the files are."""
+    from polygraft.report.packed import packed_table
     from polygraft.report.reader import to_plain
     from polygraft.report.scores import build_grids
     from polygraft.report.tables import cost_table, gain_table, transfer_table
@@ -180,6 +181,9 @@ def show_results(finished: RunFinished, *, as_json: bool) -> None:
         gains = gain_table(grid, ident=grid.task)
         if gains is not None:
             show_table(gains)
+    packed = packed_table(summary.grafts)
+    if packed is not None:
+        show_table(packed)
     show_table(pick_columns(cost_table(summary.grafts, base=summary.base), COST_COLUMNS))
     show(_compare_with_copies(summary))
     for note in summary.notes:

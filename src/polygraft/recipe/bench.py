@@ -106,8 +106,7 @@ class Bench:
         Raises:
             OptionError: Nothing is of the kind that it names, or what scores the pieces that are guessed is.
         """
-        part = Mask(weights=method.weights, skip_layers=self.skip_layers)
-        shapes = {info.name: info.shape for info in part.find_weights(measure_base(self.base))}
+        shapes = find_shapes(self.base, method, skip_layers=self.skip_layers)
         words = self.base.sites.word_embeddings.weight
         name = next(name for name, weight in self.base.model.named_parameters() if weight is words)
         if name in shapes and self.objective.name in TEXT_OBJECTIVES:
@@ -244,6 +243,21 @@ def make_pruned(
     )
     copy_head(head, pruned)
     return pruned
+
+
+def find_shapes(base: Base, method: Method, *, skip_layers: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """Give the shapes of the weights of a base that a method is about, by name.
+
+    Args:
+        base: The base.
+        method: Says which weights it is about.
+        skip_layers: Layers left out.
+
+    Raises:
+        OptionError: Nothing is of the kind that the method names.
+    """
+    part = Mask(weights=method.weights, skip_layers=skip_layers)
+    return {info.name: info.shape for info in part.find_weights(measure_base(base))}
 
 
 def count_weights(shapes: Mapping[str, Sequence[int]]) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from polygraft.attach.attach import attach
 from polygraft.attach.graft import Graft, make_graft
-from polygraft.attach.plan import Named, Plan, Stack
+from polygraft.attach.plan import Named, Plan, Stack, stack_names
 from polygraft.data.masking import Masking
 from polygraft.recipe.bench import Bench
 from polygraft.recipe.corpus import describe_one_line, find_labels
@@ -157,8 +157,22 @@ def _find_held_out_loss(
     return make_held_out_loss(workshop.base, objective, held_out, seed=workshop.recipe.seed)
 
 
+def _list_plans(workshop: Workshop, job: Job, name: str) -> tuple[list[Plan], dict[str, Graft]]:
+    """List the plans that a task is trained under, and the frozen grafts that they name."""
+    settings = workshop.recipe.train.task
+    if job.below:
+        return [stack_names([*job.below, name])], {each: workshop.get(each) for each in job.below}
+    plans: list[Plan] = [Stack((Named(language), Named(name))) for language in job.under]
+    if settings.ready_for == "targets" or not plans:
+        plans.append(Named(name))
+    return plans, {
+        language: scale_graft(workshop, workshop.get(language), settings.under_strength)
+        for language in job.under
+    }
+
+
 def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
-    """Train a task graft on labels, alone or over language grafts."""
+    """Train a task graft on labels: alone, over language grafts, or packed over the tasks before it."""
     settings = workshop.recipe.train.task
     task = workshop.recipe.tasks[cast("str", job.task)]
     name = cast("str", job.graft)
@@ -173,13 +187,7 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
     )
     if sentence is not None:
         workshop.sentences.append(sentence)
-    plans: list[Plan] = [Stack((Named(language), Named(name))) for language in job.under]
-    if settings.ready_for == "targets" or not plans:
-        plans.append(Named(name))
-    under = {
-        language: scale_graft(workshop, workshop.get(language), settings.under_strength)
-        for language in job.under
-    }
+    plans, under = _list_plans(workshop, job, name)
     train = workshop.recipe.train.plan_training(settings, seed=workshop.recipe.seed)
 
     def evaluate(attachment: Attachment) -> float:
@@ -192,7 +200,7 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
             DataRecord(name=use, sha256=workshop.corpus.digest(path), num_examples=sizes[use])
             for use, path in (("train", task.train), ("dev", task.dev))
         ],
-        members=workshop.find_members(job.under),
+        members=workshop.find_members(under),
         further={},
     )
     method = settings.find_method()

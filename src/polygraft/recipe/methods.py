@@ -277,18 +277,25 @@ BOTTLENECK = "bottleneck"
 """What a recipe calls the grafts that change no weight."""
 
 
-def read_method(kind: str, settings: Mapping[str, Any], *, where: str) -> Method | None:
+def read_method(kind: str, settings: Mapping[str, Any], *, where: str, can_pack: bool) -> Method | None:
     """Make the method that a table of a recipe asks for; None for bottlenecks.
 
     Args:
         kind: The method's name.
         settings: Its settings, as the file has them.
         where: Name of the table, for messages.
+        can_pack: Whether its grafts may stand one over the other, as those of `packnet` do.
 
     Raises:
         RecipeError: There is no such method in a recipe, or it has no such setting.
     """
-    known = [BOTTLENECK, *(name for name in METHODS if name != PackNet.kind)]
+    known = [BOTTLENECK, *(name for name in METHODS if can_pack or name != PackNet.kind)]
+    if kind == PackNet.kind and not can_pack:
+        raise RecipeError(
+            f"The recipe has {where}.method = '{kind}', which packs tasks one over the other, and the grafts of "
+            f"[{where}] are swapped for each other. Expected one of {', '.join(known)}. Choose one of these, or give "
+            f"'{kind}' to [train.task]."
+        )
     if kind not in known:
         raise RecipeError(
             f"The recipe has {where}.method = '{kind}'. Expected one of {', '.join(known)}.{nearest(kind, known)} "

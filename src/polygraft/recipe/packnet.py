@@ -11,13 +11,14 @@ from polygraft.attach.sparse import find_edit, make_mask, read_places, read_valu
 from polygraft.errors import OptionError
 from polygraft.parts.mask import MaskLayers
 from polygraft.prune.mask import count_places, invert, measure_density, unite
-from polygraft.prune.scope import check_selection, parse_scope
+from polygraft.prune.scope import parse_scope
 from polygraft.prune.scores import magnitude
 from polygraft.prune.select import select_global, select_n_of_m, select_per_row, select_per_tensor
 from polygraft.prune.share import complement, round_share
-from polygraft.recipe.bench import Bench, Phase, copy_head
+from polygraft.recipe.bench import Bench, Phase, copy_head, count_weights
 from polygraft.recipe.methods import describe_method
 from polygraft.recipe.outcome import Outcome, make_outcome
+from polygraft.recipe.packing import ALL, LEFT, TAKEN, check_free, check_own, check_scope
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -47,19 +48,11 @@ def run_packnet(bench: Bench, method: PackNet) -> Iterator[Step | Phase | Outcom
     taken = _find_taken(bench, shapes)
     free = invert(taken)
     num_free = count_places(free)
-    scope, is_first = parse_scope(method.scope), not count_places(taken)
-    check_selection(shapes, scope=scope, sparsity=method.sparsity)
-    if scope.kind == "n:m" and not is_first:
-        raise OptionError(
-            f"The scope '{scope}' chooses among whole groups of weights, and the tasks below '{bench.name}' have taken "
-            "some of each. Expected global, tensor or row. Choose one of them."
-        )
+    is_first = not count_places(taken)
     # Which places are chosen depends on the scores, how many does not.
-    if not count_places(_choose(method, shapes, lambda name: torch.zeros(shapes[name]), free=free)):
-        raise OptionError(
-            f"A sparsity of {method.sparsity:g} in the scope '{method.scope}' leaves '{bench.name}' none of the "
-            f"{num_free:,} weights that are free. At least one was expected. Give a smaller sparsity."
-        )
+    check_scope(method, shapes, bench.name, is_first=is_first)
+    num_own = count_places(_choose(method, shapes, lambda name: torch.zeros(shapes[name]), free=free))
+    check_own(method, bench.name, num_own=num_own, num_free=num_free)
     whole = {name: torch.ones(shape, dtype=torch.bool) for name, shape in shapes.items()}
     dense = _make(bench, method, whole, free, _read_start(bench, shapes, is_first=is_first))
     yield Phase(title=f"Training the {num_free:,} free weights ...", name=f"{bench.name}, free weights")
@@ -81,8 +74,9 @@ def run_packnet(bench: Bench, method: PackNet) -> Iterator[Step | Phase | Outcom
         digest=bench.digest(described),
         facts={
             **described,
-            "weights_taken": count_places(own),
-            "capacity_left": 1 - measure_density(unite(taken, own)),
+            TAKEN: count_places(own),
+            LEFT: 1 - measure_density(unite(taken, own)),
+            ALL: count_weights(shapes),
         },
     )
 
@@ -106,11 +100,7 @@ def _find_taken(bench: Bench, shapes: Mapping[str, tuple[int, ...]]) -> dict[str
                     "weights."
                 )
             taken = unite(taken, read_places(layers))
-    if not count_places(invert(taken)):
-        raise OptionError(
-            f"No weight is left for '{bench.name}': the grafts {', '.join(bench.below)} have taken all of them. "
-            "Expected free ones. Pack the tasks below with a higher sparsity."
-        )
+    check_free(bench.name, bench.below, num_free=count_places(invert(taken)))
     return taken
 
 

@@ -7,8 +7,11 @@ from typing import TYPE_CHECKING
 
 from polygraft.attach.graft import make_graft
 from polygraft.errors import PolygraftError, RecipeError
+from polygraft.recipe.bench import find_shapes
 from polygraft.recipe.corpus import find_labels
 from polygraft.recipe.grafts import list_language_parts, list_mlm_parts, list_task_parts
+from polygraft.recipe.methods import PackNet
+from polygraft.recipe.packing import count_packed
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
@@ -20,15 +23,22 @@ if TYPE_CHECKING:
 
 
 def check_recipe(recipe: Recipe, base: Base, corpus: Corpus) -> None:
-    """Read every labelled file, and make every graft once, untrained.
+    """Read every labelled file, and make every graft once, untrained; see that tasks that are packed find room.
 
     Raises:
         DataError: A file cannot be read as what it should be.
-        OptionError: A part asks for what the base does not have.
+        OptionError: A part asks for what the base does not have, or a task would find no free weight.
     """
-    if base.head is None:
+    if recipe.train.task.packs:
+        _check_room(recipe, base)
+    elif base.head is None:
         _check_part(base, "[train.mlm]", "mlm", lambda: list_mlm_parts(recipe, base))
-    if recipe.languages:
+    if recipe.languages and recipe.train.task.packs:
+        corpus.notify(
+            f"The tasks are packed into one set of weights and stand over no language: the recipe's languages, "
+            f"{', '.join(recipe.languages)}, get no grafts."
+        )
+    elif recipe.languages:
         _check_part(base, "[train.language]", "language", lambda: list_language_parts(recipe, base))
     for name, task in recipe.tasks.items():
         labels = _check_files(name, task, corpus)
@@ -62,6 +72,18 @@ def _check_part(base: Base, place: str, name: str, list_parts: Callable[[], Sequ
         make_graft(base, name, list_parts())
     except PolygraftError as error:
         error.add_note(f"({place})")
+        raise
+
+
+def _check_room(recipe: Recipe, base: Base) -> None:
+    """Count what every task that is packed will take: that depends on no training."""
+    settings = recipe.train.task
+    method = settings.find_method()
+    assert isinstance(method, PackNet)
+    try:
+        count_packed(method, find_shapes(base, method, skip_layers=settings.skip_layers), list(recipe.tasks))
+    except PolygraftError as error:
+        error.add_note("([train.task.pruning])")
         raise
 
 

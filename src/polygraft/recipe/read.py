@@ -79,7 +79,8 @@ def build_recipe(
         )
     languages = read_value(Mapping[str, LanguageData], document.get("language", {}), where="language")
     tasks = read_value(Mapping[str, TaskData], document.get("task", {}), where="task")
-    if not languages:
+    train = read_table(TrainTables, document.get("train", {}), where="train")
+    if not languages and not train.task.packs:
         raise RecipeError(
             "The recipe has no language. Expected at least one [language.xx] with a text file. Add one."
         )
@@ -93,7 +94,7 @@ def build_recipe(
         **plain,
         languages={key: _place_language(value, root, key) for key, value in languages.items()},
         tasks={key: _place_task(value, root, key) for key, value in tasks.items()},
-        train=read_table(TrainTables, document.get("train", {}), where="train"),
+        train=train,
         text=text,
     )
 

@@ -31,6 +31,7 @@ from polygraft.recipe.events import (
 )
 from polygraft.recipe.fit import fit
 from polygraft.recipe.methods import read_levels
+from polygraft.recipe.packing import read_packed
 from polygraft.recipe.preflight import check_places, check_recipe
 from polygraft.recipe.score import Scores, load_other_seeds, load_scores, save_scores, score_task
 from polygraft.recipe.steps import Job, list_jobs, select_jobs
@@ -344,6 +345,7 @@ def _summarise_graft(manifest: Manifest, job: Job | None) -> GraftSummary:
         scores=manifest.scores,
         sha256=manifest.sha256,
         levels=read_levels(manifest.hyperparameters),
+        packed=read_packed(manifest.hyperparameters),
     )
 
 

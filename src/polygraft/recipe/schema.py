@@ -10,7 +10,8 @@ from typing import Any, Literal
 
 from polygraft.errors import OptionError, RecipeError
 from polygraft.recipe.learned import LearnedPart
-from polygraft.recipe.methods import BOTTLENECK, Method, read_method
+from polygraft.recipe.methods import BOTTLENECK, Method, PackNet, read_method
+from polygraft.recipe.names import check_names, list_grafts
 from polygraft.store.manifest import check_name
 from polygraft.train.settings import NUM_NEGATIVES, NUM_SEEDS, TrainSettings
 
@@ -161,7 +162,7 @@ class LanguageSettings:
 
     def find_method(self) -> Method | None:
         """Give the method that changes weights, or None for bottlenecks."""
-        return read_method(self.method, self.pruning, where="train.language")
+        return read_method(self.method, self.pruning, where="train.language", can_pack=False)
 
     @property
     def num_negatives(self) -> int:
@@ -265,7 +266,12 @@ class TaskSettings:
 
     def find_method(self) -> Method | None:
         """Give the method that changes weights, or None for bottlenecks."""
-        return read_method(self.method, self.pruning, where="train.task")
+        return read_method(self.method, self.pruning, where="train.task", can_pack=True)
+
+    @property
+    def packs(self) -> bool:
+        """Whether tasks are packed one after the other into one set of weights, over no language graft."""
+        return self.method == PackNet.kind
 
     def plan_training(self, *, seed: int) -> TrainSettings:
         """Say how the loop is to train."""
@@ -354,30 +360,19 @@ class Recipe:
             lines = language.max_lines
             is_fine = lines is None or lines >= 1
             _check(f"language.{name}.max_lines", lines, is_fine=is_fine, expected="1 or more")
-        for name in (*self.languages, *(f"{task}-alone" for task in self.tasks)):
-            check_name(name)
+        if self.train.task.packs and not self.tasks:
+            raise RecipeError(
+                "The recipe has train.task.method = 'packnet' and no task, so nothing would be packed. Expected at "
+                "least one [task.NAME] with labelled data. Add one."
+            )
+        check_names(list_grafts(self.languages, self.tasks, is_packed=self.train.task.packs))
         for name, task in self.tasks.items():
-            if task.source not in self.languages:
+            if task.source not in self.languages and not self.train.task.packs:
                 known = ", ".join(self.languages) or "none"
                 raise RecipeError(
                     f"[task.{name}] has source = '{task.source}', and there is no [language.{task.source}]. Languages "
                     f"of the recipe are: {known}. Add the table with a text file, or correct the source."
                 )
-        self._check_names()
-
-    def _check_names(self) -> None:
-        """Refuse tables that would make grafts of the same name."""
-        # Some file systems take names that differ in capital letters only for one.
-        taken = {"mlm"}
-        made = {f"[language.{name}]": [name] for name in self.languages}
-        made |= {f"[task.{name}]": [name, f"{name}-alone"] for name in self.tasks}
-        for table, grafts in made.items():
-            for graft in grafts:
-                if graft.casefold() in taken:
-                    raise RecipeError(
-                        f"{table} would make a graft called '{graft}', and so would another step. Rename the table."
-                    )
-                taken.add(graft.casefold())
 
 
 def _check(name: str, value: object, *, is_fine: bool, expected: str) -> None:

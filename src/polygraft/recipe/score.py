@@ -9,12 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from polygraft.attach.attach import attach
-from polygraft.attach.plan import Named, Plan, Stack, list_names
+from polygraft.attach.plan import Named, Plan, Stack, list_names, stack_names
 from polygraft.data.example import LabelledText, TaggedSentence
 from polygraft.errors import PolygraftError
 from polygraft.evaluate.gain import Gain, measure_gain
 from polygraft.evaluate.result import Result
 from polygraft.recipe.objectives import score_examples
+from polygraft.recipe.packing import list_below
 from polygraft.report.reader import from_plain, to_plain
 from polygraft.report.summary import ExampleSummary
 from polygraft.store.files import replace_file
@@ -45,6 +46,8 @@ class Scores:
 def list_conditions(recipe: Recipe, name: str, language: str) -> dict[str, Plan]:
     """List the plans under which a task is scored in a language, by condition."""
     task = recipe.tasks[name]
+    if recipe.train.task.packs:
+        return {"task alone": stack_names([*list_below(recipe, name), name])}
     conditions: dict[str, Plan] = {
         "task alone": Named(f"{name}-alone"),
         "none": Named(name),

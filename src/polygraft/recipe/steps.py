@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polygraft.recipe.methods import BOTTLENECK
+from polygraft.recipe.packing import list_below
 from polygraft.recipe.schema import LanguageSettings, Recipe, TaskData, TaskSettings
 from polygraft.settings import load_launch
 from polygraft.types import TEXT_OBJECTIVES
@@ -40,6 +41,8 @@ class Job:
     task: str | None = None
     under: tuple[str, ...] = ()
     """Language grafts that a task is trained on; empty for a task alone."""
+    below: tuple[str, ...] = ()
+    """Tasks that were packed into the same weights before, the first one first."""
     family: str = ""
     """Digest of a scoring step without its seed: the same for all seeds of one recipe."""
 
@@ -72,6 +75,13 @@ def _list_seeded(recipe: Recipe, base: Base, corpus: Corpus) -> list[Job]:
         **({} if load_launch().count == 1 else {"processes": load_launch().count}),
     }
     jobs: list[Job] = []
+    if recipe.train.task.packs:
+        digests: dict[str, str] = {}
+        for name in recipe.tasks:
+            packed, score = _make_packed(recipe, corpus, common, name, digests)
+            digests[name] = packed.digest
+            jobs += [packed, score]
+        return jobs
     mlm_digest = ""
     if base.head is None:
         jobs.append(_make_mlm(recipe, base, corpus, common))
@@ -143,16 +153,7 @@ def _make_task(
     task: TaskData,
     language_digests: Mapping[str, str],
 ) -> list[Job]:
-    files = {"train": corpus.digest(task.train), "dev": corpus.digest(task.dev)}
-    columns = [task.objective, task.token_column, task.tag_column]
-    # What `ready_for` leads to stands beside: the graft that is alone does not depend on it. Where the outputs of
-    # frozen layers are kept changes no number, unless they are rounded.
-    left_out = ("ready_for", "cache", "cache_gib")
-    described = _describe_settings(recipe.train.task)
-    settings = {key: value for key, value in described.items() if key not in left_out}
-    if recipe.train.task.cache == "half":
-        settings["cache"] = "half"
-    facts = {"settings": settings, "files": files, "columns": columns, "task_form": TASK_FORM}
+    facts = _describe_task(recipe, corpus, task)
     under = list_ready_languages(recipe, task)
     alone = Job(
         name=f"task.{name}-alone",
@@ -179,8 +180,40 @@ def _make_task(
         task=name,
         under=under,
     )
-    tests = {key: corpus.digest(path) for key, path in task.test.items()}
-    score = Job(
+    languages = {key: language_digests.get(key) for key in task.test}
+    tasks = [alone.digest, over.digest]
+    return [alone, over, _make_score(recipe, corpus, common, name, tasks=tasks, languages=languages)]
+
+
+def _make_packed(
+    recipe: Recipe, corpus: Corpus, common: Mapping[str, Any], name: str, digests: Mapping[str, str]
+) -> tuple[Job, Job]:
+    """Make the steps of a task that is packed over those before it, of which `digests` tells."""
+    task, below = recipe.tasks[name], list_below(recipe, name)
+    place = f"packed over {', '.join(below)}" if below else "packed first"
+    packed = Job(
+        name=f"task.{name}",
+        kind="task",
+        description=f"task graft '{name}' on {task.source} labels, {place}",
+        digest=_hash(
+            common,
+            kind="task",
+            packed=[digests[each] for each in below],
+            **_describe_task(recipe, corpus, task),
+        ),
+        graft=name,
+        language=task.source,
+        task=name,
+        below=below,
+    )
+    # The plan that scores tell names the tasks below.
+    return packed, _make_score(recipe, corpus, common, name, tasks=[packed.digest], packed=below)
+
+
+def _make_score(recipe: Recipe, corpus: Corpus, common: Mapping[str, Any], name: str, **facts: Any) -> Job:
+    """Make the step that scores a task."""
+    task = recipe.tasks[name]
+    return Job(
         name=f"evaluate.{name}",
         kind="evaluate",
         description=f"scores of '{name}' in {', '.join(task.test)}",
@@ -189,14 +222,34 @@ def _make_task(
             kind="evaluate",
             name=name,
             source=task.source,
-            tasks=[alone.digest, over.digest],
-            languages={key: language_digests.get(key) for key in task.test},
-            tests=tests,
-            columns=columns,
+            tests={key: corpus.digest(path) for key, path in task.test.items()},
+            columns=_describe_columns(task),
+            **facts,
         ),
         task=name,
     )
-    return [alone, over, score]
+
+
+def _describe_task(recipe: Recipe, corpus: Corpus, task: TaskData) -> dict[str, Any]:
+    """Give what every graft of a task depends on."""
+    # What `ready_for` leads to stands beside: the graft that is alone does not depend on it. Where the outputs of
+    # frozen layers are kept changes no number, unless they are rounded.
+    left_out = ("ready_for", "cache", "cache_gib")
+    described = _describe_settings(recipe.train.task)
+    settings = {key: value for key, value in described.items() if key not in left_out}
+    if recipe.train.task.cache == "half":
+        settings["cache"] = "half"
+    files = {"train": corpus.digest(task.train), "dev": corpus.digest(task.dev)}
+    return {
+        "settings": settings,
+        "files": files,
+        "columns": _describe_columns(task),
+        "task_form": TASK_FORM,
+    }
+
+
+def _describe_columns(task: TaskData) -> list[Any]:
+    return [task.objective, task.token_column, task.tag_column]
 
 
 def _describe_settings(settings: LanguageSettings | TaskSettings) -> dict[str, Any]:

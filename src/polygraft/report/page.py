@@ -21,6 +21,7 @@ from polygraft.report.examples import build_examples
 from polygraft.report.languages import language_name
 from polygraft.report.levels import plot_levels
 from polygraft.report.numbers import format_bytes, format_count, format_score, format_seconds
+from polygraft.report.packed import packed_table, plot_packed
 from polygraft.report.plots import (
     NARROW,
     WIDE,
@@ -96,6 +97,7 @@ def _collect(summary: RunSummary) -> dict[str, Any]:
     grafts = sorted(summary.grafts, key=lambda graft: _role_rank(graft.role))
     levels = [(graft, plot_levels(graft, ident=f"levels-{index}")) for index, graft in enumerate(grafts)]
     curves = [(graft, plot_curve(graft, ident=f"curve-{index}")) for index, graft in enumerate(grafts)]
+    packed = [plot_packed(grafts, ident=f"packed-{width}", width=width) for width in (WIDE, NARROW)]
     return {
         "created": _format_time(summary.created),
         "headline": write_headline(summary),
@@ -103,6 +105,7 @@ def _collect(summary: RunSummary) -> dict[str, Any]:
         "transfers": [_collect_transfer(grid, number=number) for number, grid in enumerate(grids)],
         "conditions": _describe_conditions(summary),
         "levels": [(graft, drawn) for graft, drawn in levels if drawn is not None],
+        "packed": None if packed[0] is None else (packed, packed_table(grafts)),
         "curves": [(graft, curve) for graft, curve in curves if curve is not None],
         "cost": cost_table(grafts, base=summary.base),
         "storage": storage_table(grafts, base=summary.base),

@@ -32,6 +32,23 @@ class BaseSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PackedSummary:
+    """What a task took of a set of weights that several tasks share."""
+
+    own: int
+    """Weights that are its own."""
+    total: int
+    """Weights of the whole set."""
+    left: float
+    """Share of the set that is free after it."""
+
+    @property
+    def share(self) -> float:
+        """Its own share of the set."""
+        return self.own / self.total if self.total else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class GraftSummary:
     """One graft that a run trained or took from the store, with what it cost."""
 
@@ -69,6 +86,8 @@ class GraftSummary:
     """Digest of the stored tensors."""
     levels: tuple[Mapping[str, float], ...] = ()
     """Of a graft that was pruned level by level, the levels {"sparsity", "score", "when_cut"}, as in `curve`."""
+    packed: PackedSummary | None = None
+    """Of a task that was packed with others into one set of weights, what it took."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -108,9 +108,12 @@ def cost_table(grafts: Sequence[GraftSummary], *, base: BaseSummary) -> Table:
 
 
 def storage_table(grafts: Sequence[GraftSummary], *, base: BaseSummary) -> Table | None:
-    """Compare N tasks as grafts on one base with N full copies; None without a task graft."""
+    """Compare N tasks as grafts on one base with N full copies; None without a task graft.
+
+    Tasks that share one set of weights have room for few, and no two are of one size: None for these, too.
+    """
     tasks = [graft for graft in grafts if graft.role == "task"]
-    if not tasks or base.num_bytes <= 0:
+    if not tasks or base.num_bytes <= 0 or any(graft.packed is not None for graft in tasks):
         return None
     each = sum(graft.num_bytes for graft in tasks) / len(tasks)
     shared = sum(graft.num_bytes for graft in grafts if graft.role != "task")

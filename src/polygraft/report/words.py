@@ -14,8 +14,9 @@ from polygraft.report.numbers import (
     format_seconds,
     format_share,
 )
+from polygraft.report.packed import list_packed
 from polygraft.report.scores import Comparison, Grid, build_grids, compare_target
-from polygraft.report.summary import GraftSummary, RunSummary
+from polygraft.report.summary import GraftSummary, PackedSummary, RunSummary
 
 METRICS = {"f1": "F1", "accuracy": "accuracy", "loss": "loss"}
 """How a metric is called in a sentence."""
@@ -42,6 +43,9 @@ def write_headline(summary: RunSummary) -> str:
     by_grid = [compare_target(grid) for grid in grids]
     compared = [comparison for comparisons in by_grid for comparison in comparisons]
     if not compared:
+        packed = list_packed(summary.grafts)
+        if packed:
+            return _write_packed_headline([each for _, each in packed])
         return "What was run and what came out" if grids else _write_pruned_headline(summary.grafts)
     unit = ("language", "languages") if sum(map(bool, by_grid)) == 1 else ("test", "tests")
     helped = [comparison for comparison in compared if comparison.gain > 0]
@@ -72,6 +76,22 @@ def _write_pruned_headline(grafts: Sequence[GraftSummary]) -> str:
     return "No scores were recorded"
 
 
+def _write_packed_headline(packed: Sequence[PackedSummary]) -> str:
+    """Say how many tasks share the weights and what room there is for more."""
+    tasks = "task" if len(packed) == 1 else "tasks"
+    return f"{spell(len(packed)).capitalize()} {tasks} in one set of weights, {_say_left(packed[-1])}"
+
+
+def _what_was_packed(packed: Sequence[tuple[GraftSummary, PackedSummary]]) -> str:
+    took = [f"\u2018{graft.name}\u2019 took {format_share(each.share)}" for graft, each in packed]
+    last = packed[-1][1]
+    return f"Of {format_count(last.total)} weights, {join_words(took)}; {_say_left(last)} for later tasks."
+
+
+def _say_left(packed: PackedSummary) -> str:
+    return f"{format_share(packed.left)} left" if packed.left else "nothing left"
+
+
 def _what_pruning_cost(graft: GraftSummary) -> str:
     levels = sorted(graft.levels, key=lambda level: level["sparsity"])
     told = [f"{_score_level(graft, level)} at {format_share(level['sparsity'])}" for level in levels]
@@ -97,7 +117,9 @@ def write_paragraph(summary: RunSummary) -> tuple[str, ...]:
         sentences += _what_came_out(grid)
     pruned = [graft for graft in summary.grafts if len(graft.levels) > 1]
     sentences += [_what_pruning_cost(graft) for graft in pruned]
-    if not grids and not pruned:
+    packed = list_packed(summary.grafts)
+    sentences += [_what_was_packed(packed)] if packed else []
+    if not grids and not pruned and not packed:
         sentences.append("No scores were recorded, so nothing can be said about transfer.")
     sentences += _what_it_cost(summary)
     return tuple(sentences)
@@ -222,7 +244,7 @@ def _what_it_cost(summary: RunSummary) -> list[str]:
         f"{format_bytes(total)}, {format_share(total / summary.base.num_bytes)} of a full copy of the base"
     )
     tasks = [graft for graft in summary.grafts if graft.role == "task"]
-    if not tasks:
+    if not tasks or list_packed(tasks):
         return [f"The grafts take {stored}."]
     each = sum(graft.num_bytes for graft in tasks) / len(tasks)
     share = format_share(each / summary.base.num_bytes)

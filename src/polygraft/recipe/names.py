@@ -1,0 +1,51 @@
+"""What the grafts of a recipe are called."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from polygraft.errors import RecipeError
+from polygraft.store.manifest import check_name
+
+
+def list_grafts(languages: Iterable[str], tasks: Iterable[str], *, is_packed: bool) -> dict[str, list[str]]:
+    """List the names of the grafts that each table of a recipe makes.
+
+    Args:
+        languages: Names of its languages.
+        tasks: Names of its tasks.
+        is_packed: Whether the tasks share one set of weights, over no language.
+
+    Example:
+        >>> list_grafts(["qu"], ["ner"], is_packed=False)
+        {'[language.qu]': ['qu'], '[task.ner]': ['ner-alone', 'ner']}
+        >>> list_grafts(["qu"], ["ner"], is_packed=True)
+        {'[task.ner]': ['ner']}
+    """
+    if is_packed:
+        return {f"[task.{name}]": [name] for name in tasks}
+    made = {f"[language.{name}]": [name] for name in languages}
+    return made | {f"[task.{name}]": [f"{name}-alone", name] for name in tasks}
+
+
+def check_names(grafts: Mapping[str, Sequence[str]]) -> None:
+    """Refuse tables that would make grafts of the same name, or of one that no graft may have.
+
+    Args:
+        grafts: Names by table, of `list_grafts`.
+
+    Raises:
+        RecipeError: Two steps would make grafts of the same name.
+        StoreError: A name has what a name may not have.
+    """
+    for name in (name for names in grafts.values() for name in names):
+        check_name(name)
+    # Some file systems take names that differ in capital letters only for one.
+    taken = {"mlm"}
+    for table, names in grafts.items():
+        for name in names:
+            if name.casefold() in taken:
+                raise RecipeError(
+                    f"{table} would make a graft called '{name}', and so would another step. Rename the table."
+                )
+            taken.add(name.casefold())
