@@ -40,8 +40,8 @@ COMMANDS = {
         "--score-lr-factor --penalty "
         f"{PRUNED} --head-lr-factor --head-layer --accumulate --negatives --vocabulary --token-column --tag-column"
     ),
-    "evaluate": f"FILE --plan --objective --language --task --token-column --tag-column --json {LOADED}",
-    "predict": f"[FILE] --plan --text --routed --json {LOADED}",
+    "evaluate": f"FILE --plan --objective --language --task --token-column --tag-column --merge --json {LOADED}",
+    "predict": f"[FILE] --plan --text --routed --merge --json {LOADED}",
     "grafts": "",
     "grafts list": "--store --json",
     "grafts show": "NAME --version --densities --base --any-base --store --json",

@@ -163,3 +163,21 @@ def test_a_line_that_is_no_request_is_refused_with_its_place(polygraft: Command)
     assert done.exit_code == 1
     assert "names 'nerr', which is not in the store" in done.stderr
     assert polygraft("predict", "--text", "ana").exit_code == 2
+
+
+def test_merged_grafts_label_as_they_do_beside_the_weights(polygraft: Command):
+    train = ("train", "tokens", "--train", "tagged.conll", "--steps", "4", "--lr", "0.05", "--name", "low")
+    made = polygraft(*train, "--part", "lora", "--option", "rank=2", "--under", "qu")
+    assert made.exit_code == 0, made.stderr
+    words = ("--plan", "stack(qu, low)", "--text", "ana went to lima")
+    plain, merged = polygraft("predict", *words), polygraft("predict", "--merge", *words)
+    assert merged.exit_code == 0, merged.stderr
+    assert merged.stdout == plain.stdout
+    scored = polygraft("evaluate", "tagged.conll", "--plan", "stack(qu, low)", "--merge", "--json")
+    assert (
+        json.loads(scored.stdout)["score"]
+        == json.loads(polygraft("evaluate", "tagged.conll", "--plan", "stack(qu, low)", "--json").stdout)[
+            "score"
+        ]
+    )
+    assert polygraft("predict", "--routed", "--merge", "--text", "{}").exit_code == 2

@@ -17,6 +17,7 @@ from polygraft.cli.options import (
     DeviceOption,
     DtypeOption,
     JsonOption,
+    MergeOption,
     StoreOption,
     TagColumnOption,
     TokenColumnOption,
@@ -62,11 +63,12 @@ def evaluate(
     device: DeviceOption,
     dtype: DtypeOption,
     any_base: AnyBaseOption = False,
+    merge: MergeOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Score a plan on a labelled file, with a 95 % bootstrap interval."""
     with open_attachment(
-        plan, base=base, store=store, device=device, dtype=dtype, any_base=any_base
+        plan, base=base, store=store, device=device, dtype=dtype, any_base=any_base, merged=merge
     ) as attachment:
         chosen = choose_objective(attachment, objective)
         with waiting(f"Scoring {file} ..."):

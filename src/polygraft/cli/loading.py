@@ -55,9 +55,11 @@ def open_base(name: str, *, device: str = "auto", dtype: str = "auto") -> Base:
 
 @contextmanager
 def open_attachment(
-    plan: str, *, base: str, store: Path, device: str, dtype: str, any_base: bool
+    plan: str, *, base: str, store: Path, device: str, dtype: str, any_base: bool, merged: bool = False
 ) -> Generator[Attachment]:
     """Load a base, put a plan of a store's grafts in force on it, and take it off at the end.
+
+    With `merged`, what can be in the base's own weights is put there.
 
     Raises:
         PlanError: The plan cannot be read, or names a graft that is not there.
@@ -68,9 +70,11 @@ def open_attachment(
     parse_plan(plan)
     loaded = open_base(base, device=device, dtype=dtype)
     from polygraft.attach.attach import attach
+    from polygraft.attach.merge import merge
     from polygraft.store.store import Store
 
-    with attach(loaded, plan, store=Store(store), any_base=any_base) as attachment:
+    put = merge if merged else attach
+    with put(loaded, plan, store=Store(store), any_base=any_base) as attachment:
         for sentence in attachment.edits.list_conflicts():
             say(sentence)
         yield attachment

@@ -53,6 +53,13 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Write JSON instead of 
 AnyBaseOption = Annotated[
     bool, typer.Option("--any-base", help="Accept grafts that were trained on another base or tokenizer.")
 ]
+MergeOption = Annotated[
+    bool,
+    typer.Option(
+        "--merge",
+        help="Put LoRA, (IA)3, BitFit, deltas and masks into the base's weights first: faster passes.",
+    ),
+]
 VersionOption = Annotated[
     int | None,
     typer.Option("--version", min=1, metavar="N", help="The version; the latest if none is given."),

@@ -14,7 +14,15 @@ from polygraft.cli.console import make_console, say, show, write_json_line
 from polygraft.cli.labelling import choose_labeller, draw_prediction
 from polygraft.cli.lines import cut, read_argument, read_arriving, read_file_lines
 from polygraft.cli.loading import open_attachment, open_base
-from polygraft.cli.options import PLAN_HELP, AnyBaseOption, BaseOption, DeviceOption, DtypeOption, StoreOption
+from polygraft.cli.options import (
+    PLAN_HELP,
+    AnyBaseOption,
+    BaseOption,
+    DeviceOption,
+    DtypeOption,
+    MergeOption,
+    StoreOption,
+)
 from polygraft.cli.routed import RoutedLabeller, read_routed
 from polygraft.cli.tagged import choose_styles
 
@@ -42,6 +50,7 @@ def predict(
     device: DeviceOption,
     dtype: DtypeOption,
     any_base: AnyBaseOption = False,
+    merge: MergeOption = False,
     routed: Annotated[
         bool,
         typer.Option(
@@ -58,6 +67,10 @@ def predict(
     """
     if plan is None and not routed:
         raise typer.BadParameter("Give --plan, or --routed with a plan in each line.")
+    if routed and merge:
+        raise typer.BadParameter(
+            "Rows of many plans share the base's weights: give --routed or --merge, not both."
+        )
     batches = _open_batches(file, texts)
     if plan is None or routed:
         name = "--text" if texts else "standard input" if file in (None, STANDARD_INPUT) else str(file)
@@ -65,7 +78,7 @@ def predict(
         _predict_routed(loaded, batches, store=store, plan=plan, name=name, any_base=any_base)
         return
     with open_attachment(
-        plan, base=base, store=store, device=device, dtype=dtype, any_base=any_base
+        plan, base=base, store=store, device=device, dtype=dtype, any_base=any_base, merged=merge
     ) as attachment:
         styles = choose_styles(attachment.find_labels())
         show_prediction = (
