@@ -19,10 +19,12 @@ from polygraft.cli.explain import describe_unexpected
 LOADED = "--base --device --dtype --any-base --store"
 TRAINED = (
     "--name --train --dev --under --steps --epochs --lr --batch-tokens --warmup --patience --seed --reduction "
-    f"--skip-layer --precision --recompute --compile --log-json --tracker --json {LOADED}"
+    f"--part --option --skip-layer --precision --recompute --compile --log-json --tracker --json {LOADED}"
 )
 LABELLED = f"{TRAINED} --fuse --head-lr-factor --head-layer --seeds --accumulate --cache --cache-gib"
-PRUNED = " ".join(option for option in TRAINED.split() if option not in ("--reduction", "--compile"))
+PRUNED = " ".join(
+    option for option in TRAINED.split() if option not in ("--reduction", "--compile", "--part", "--option")
+)
 IMPORTED = "FOLDER --name --check --tolerance --base --store --json"
 EXPORTED = "NAME FOLDER --version --base --any-base --store"
 COMMANDS = {
