@@ -336,6 +336,129 @@ def test_what_no_part_does_is_refused_by_key_and_value(
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("lora", {"use_gating": True}, "has use_gating = true: no part has a gate. Expected false"),
+        (
+            "lora",
+            {"use_dora": True},
+            "has use_dora = true: its rows' lengths are not read from that library's files. Expected false",
+        ),
+        (
+            "lora",
+            {"vera_d": 0.1},
+            "has vera_d = 0.1: no part has vectors between matrices that all layers share. Expected null",
+        ),
+        (
+            "lora",
+            {"composition_mode": "multiply"},
+            'has composition_mode = "multiply": no part joins its tensors with the base\'s otherwise. Expected "add" or '
+            '"scale"',
+        ),
+        ("lora", {"r": 0}, "has r = 0: a product has at least one row. Expected 1 or more"),
+        ("lora", {"alpha": 0}, "has alpha = 0: that undoes the adapter. Expected a number above 0"),
+        (
+            "lora",
+            {"attn_matrices": ["q", "o"]},
+            'has attn_matrices = ["q", "o"]: \'o\' is none of the attention\'s maps. Expected some of q, k, v',
+        ),
+        (
+            "lora",
+            {"selfattn_lora": False},
+            'has attn_matrices = ["q", "v"]: no linear map is left. Expected selfattn_lora with some of them, '
+            "intermediate_lora or output_lora",
+        ),
+        (
+            "lora",
+            {"leave_out": [0, 1, 2]},
+            "has leave_out = [0, 1, 2]: no layer is left. Expected at least one layer to be left",
+        ),
+        ("ia3", {"r": 2}, "has r = 2: factors have no rank. Expected 1"),
+        ("prefix", {"use_gating": True}, "has use_gating = true: no part has a gate. Expected false"),
+        (
+            "prefix",
+            {"encoder_prefix": False},
+            "has encoder_prefix = false: the bases have no decoder that alone could get it. Expected true",
+        ),
+        ("prefix", {"prefix_length": 0}, "has prefix_length = 0: that is no prefix. Expected 1 or more"),
+        ("prefix", {"bottleneck_size": 0}, "has bottleneck_size = 0: that is no network. Expected 1 or more"),
+        (
+            "prefix",
+            {"leave_out": [2, 1, 0]},
+            "has leave_out = [0, 1, 2]: no layer is left. Expected at least one layer to be left",
+        ),
+        ("compacter", {"scaling": 2.0}, "has scaling = 2.0: a Compacter has no factor. Expected 1.0 or 1"),
+        ("compacter", {"phm_bias": False}, "has phm_bias = false: a Compacter has biases. Expected true"),
+        (
+            "compacter",
+            {"shared_W_phm": True},
+            "has shared_w_phm = true: each projection of a Compacter has matrices B of its own. Expected false",
+        ),
+        (
+            "compacter",
+            {"factorized_phm_rule": True},
+            "has factorized_phm_rule = true: the matrices A of a Compacter are whole. Expected false",
+        ),
+        ("compacter", {"phm_dim": 0}, "has phm_dim = 0: that is no sum of products. Expected 1 or more"),
+        (
+            "compacter",
+            {"mh_adapter": False, "is_parallel": True},
+            "has is_parallel = true: no Compacter stands there. Expected false",
+        ),
+        (
+            "compacter",
+            {"reduction_factor": {"0": 2, "default": 4}},
+            'has reduction_factor = {"0": 2, "default": 4}: a Compacter has one width in all layers. Expected a number',
+        ),
+    ],
+)
+def test_what_other_parts_do_not_do_is_refused_by_key_and_value(
+    bert: Base, tmp_path: Path, name: str, changes: dict[str, Any], reason: str
+):
+    folder = Folder(tmp_path, f"adapters/{name}")
+    folder.change(**changes)
+    with pytest.raises(DataError) as caught:
+        read(bert, folder.path, name)
+    assert str(caught.value) == (
+        f"{folder.path}/adapter_config.json, config {reason}. What was trained with that cannot be brought over; "
+        "nothing was written."
+    )
+
+
+@pytest.mark.parametrize("name", ["lora", "prefix"])
+def test_an_unknown_key_of_other_parts_is_refused(bert: Base, tmp_path: Path, name: str):
+    folder = Folder(tmp_path, f"adapters/{name}")
+    folder.change(more=3)
+    with pytest.raises(DataError) as caught:
+        read(bert, folder.path, name)
+    assert str(caught.value).startswith(
+        f"{folder.path}/adapter_config.json, config has more = 3, a key that polygraft does not know. Expected "
+    )
+
+
+def test_every_layer_has_to_have_the_same_prefix_network(bert: Base, tmp_path: Path):
+    folder = Folder(tmp_path, "adapters/prefix")
+    tensors = folder.tensors()
+    short = "encoder.layer.1.attention.self.prefix_tuning.pool.prefix_tunings.prefix.self_prefix.wte.weight"
+    tensors[f"bert.{short}"] = tensors[f"bert.{short}"] + 1
+    folder.save(tensors)
+    with pytest.raises(DataError) as caught:
+        read(bert, folder.path, "prefix")
+    assert str(caught.value) == (
+        f"{folder.path} has the prefix's network once for each layer, and '{short}' differs from the others. Expected "
+        "equal ones, since that library has one for all layers. Get the files again from where they were made."
+    )
+
+
+def test_the_factors_of_an_ia3_are_multiplied_by_its_alpha(bert: Base, tmp_path: Path):
+    folder = Folder(tmp_path, "adapters/ia3")
+    once = read(bert, folder.path, "ia3").tensors()
+    folder.change(alpha=3)
+    thrice = read(bert, folder.path, "ia3").tensors()
+    assert all(torch.equal(thrice[name], 3 * once[name]) for name in once)
+
+
 def test_an_unknown_key_is_refused_with_its_value(bert: Base, ner: Folder):
     ner.change(use_gatin=3)
     with pytest.raises(DataError) as caught:

@@ -19,7 +19,7 @@ from polygraft.interop.adapterhub_heads import read_head
 from polygraft.interop.adapterhub_linear import read_factors, read_linear_options
 from polygraft.interop.adapterhub_names import check_names, find_places, simplify_name, write_name
 from polygraft.interop.adapterhub_options import lower_keys, read_bottleneck_options
-from polygraft.interop.adapterhub_prefix import drop_copies, read_prefix_options
+from polygraft.interop.adapterhub_prefix import check_family, drop_copies, read_prefix_options
 from polygraft.interop.heads import HeadTensors
 from polygraft.interop.imported import Imported, Origin
 from polygraft.interop.named_tensors import read_tensors
@@ -177,6 +177,8 @@ def _read_parts(base: Base, options: Options, *, has_version: bool) -> list[Part
         case "lora":
             return [read_linear_options(options, num_layers=num_layers)]
         case "prefix_tuning":
+            family = base.sites.family.name
+            check_family(find_places(family), family=family)
             return [read_prefix_options(options, num_layers=num_layers, has_version=has_version)]
         case _:
             return read_bottleneck_options(

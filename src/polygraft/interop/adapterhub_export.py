@@ -98,7 +98,10 @@ def export_adapterhub(base: Base, graft: Graft, folder: Path, *, safetensors: bo
         for own, tensor in graft.tensors().items()
         if (theirs := write_name(own, name=graft.name, places=places)) is not None
     }
-    adapter = add_copies(adapter, places=places, num_layers=base.sites.num_layers)
+    if any(isinstance(part, Prefix) for part in graft.parts):
+        # An adapter has no other part beside it.
+        family, num_layers = base.sites.family.name, base.sites.num_layers
+        adapter = add_copies(adapter, places=places, family=family, num_layers=num_layers)
     adapter = {f"{prefix}{theirs}": tensor for theirs, tensor in adapter.items()}
     head = next((part for part in graft.parts if isinstance(part, Head)), None)
     config = _write_options(base, graft) if adapter else None

@@ -41,7 +41,9 @@ def read_linear_options(options: Options, *, num_layers: int) -> Lora | IA3:
             "leave_out", list(skipped), why="no layer is left", expected="at least one layer to be left"
         )
     rank, alpha = options.whole("r", 8), options.number("alpha", 8)
-    options.expect("composition_mode", "add", "scale", why="no part joins its tensors with the base's otherwise")
+    options.expect(
+        "composition_mode", "add", "scale", why="no part joins its tensors with the base's otherwise"
+    )
     is_scale = options.text("composition_mode", "add") == "scale"
     if is_scale:
         options.expect("r", 1, why="factors have no rank")

@@ -24,8 +24,8 @@ class Places:
     layers: str
     attention: str
     ffn: str
-    prefix: str
-    """Where each layer has the prefixes of all of them again."""
+    prefix: str | None
+    """Where each layer has the prefixes of all of them again; None where prefixes are not known to agree."""
     maps: Mapping[str, str] = field(default_factory=dict)
     """Where the linear maps of a layer are, by their roles."""
 
@@ -44,13 +44,15 @@ _DISTILBERT = Places(
     layers="transformer.layer",
     attention="attention_adapters",
     ffn="output_adapters",
-    prefix="attention.prefix_tuning",
+    # Its attention adds one to the scores of a prefix there, or does not, as torch computes it.
+    prefix=None,
 )
 PLACES: Mapping[str, Places] = {
     "bert": _BERT,
     "roberta": _BERT,
     "electra": _BERT,
-    "deberta-v2": _BERT,
+    # It computes its attention by itself, where no prefix can be put.
+    "deberta-v2": replace(_BERT, prefix=None),
     "distilbert": _DISTILBERT,
 }
 """By the name of a base's family; that library knows no others of those that polygraft knows."""
@@ -110,9 +112,7 @@ def _write_bottleneck(places: Places, name: str, layer: str, sublayer: str, rest
     return f"{places.layers}.{layer}.{places.find_sublayer(sublayer)}.adapters.{name}.{end}"
 
 
-def _write_compacter(
-    places: Places, name: str, layer: str, sublayer: str, projection: str, kind: str
-) -> str:
+def _write_compacter(places: Places, name: str, layer: str, sublayer: str, projection: str, kind: str) -> str:
     end = f"{_name_projection(projection)}.{_KRONECKER_TENSORS[kind]}"
     return f"{places.layers}.{layer}.{places.find_sublayer(sublayer)}.adapters.{name}.{end}"
 
@@ -161,9 +161,7 @@ _OWN_NAMES: tuple[tuple[re.Pattern[str], Callable[..., str]], ...] = (
     (re.compile(rf"{IA3.kind}\.outputs\.(\d+)\.(\w+)"), _write_ia3),
     (re.compile(rf"{Prefix.kind}\.source\.({'|'.join(map(re.escape, _PREFIX_TENSORS))})"), _write_prefix),
     (
-        re.compile(
-            rf"{Fusion.kind}\.layers\.(\d+)\.(attention|ffn)\.((?:query|key)\.(?:weight|bias)|value)"
-        ),
+        re.compile(rf"{Fusion.kind}\.layers\.(\d+)\.(attention|ffn)\.((?:query|key)\.(?:weight|bias)|value)"),
         _write_fusion,
     ),
 )

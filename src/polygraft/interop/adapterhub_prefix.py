@@ -8,7 +8,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from polygraft.errors import DataError
+from polygraft.errors import DataError, GraftError
 from polygraft.interop.adapterhub_names import Places
 from polygraft.interop.adapterhub_options import read_activation
 from polygraft.interop.options import Options
@@ -18,6 +18,20 @@ TRAINING_ONLY = ("dropout", "init_weights_seed")
 SEVERAL_ONLY = ("cross_prefix", "shared_gating")
 """What means something in a base with a decoder, or with a gate, only."""
 _COPY = re.compile(r"^.+\.prefix_tuning\.pool\.(prefix_tunings\..+)$")
+
+
+def check_family(places: Places, *, family: str) -> str:
+    """Give where the layers of a family have copies of a prefix.
+
+    Raises:
+        GraftError: A prefix does not do the same there as here.
+    """
+    if places.prefix is None:
+        raise GraftError(
+            f"A prefix of AdapterHub for bases of the family '{family}' was to be brought over, and there it does not "
+            "do what it does here. Expected bert, roberta or electra. Take such a base, or another part, such as lora."
+        )
+    return places.prefix
 
 
 def read_prefix_options(options: Options, *, num_layers: int, has_version: bool) -> Prefix:
@@ -82,13 +96,19 @@ def drop_copies(tensors: Mapping[str, Tensor], *, where: str) -> dict[str, Tenso
     return kept
 
 
-def add_copies(tensors: Mapping[str, Tensor], *, places: Places, num_layers: int) -> dict[str, Tensor]:
-    """Add what that library writes again for every layer, also for those that are left out."""
+def add_copies(
+    tensors: Mapping[str, Tensor], *, places: Places, family: str, num_layers: int
+) -> dict[str, Tensor]:
+    """Add what that library writes again for every layer, also for those that are left out.
+
+    Raises:
+        GraftError: A prefix does not do the same there as here.
+    """
+    where = check_family(places, family=family)
     copies = {
-        f"{places.layers}.{layer}.{places.prefix}.pool.{theirs.removeprefix('prefix_tuning.')}": tensor.clone()
+        f"{places.layers}.{layer}.{where}.pool.{theirs.removeprefix('prefix_tuning.')}": tensor.clone()
         for layer in range(num_layers)
         for theirs, tensor in tensors.items()
-        if theirs.startswith("prefix_tuning.")
     }
     return {**copies, **tensors}
 

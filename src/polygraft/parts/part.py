@@ -116,7 +116,11 @@ def _name_type(kind: Any) -> str:
         return " | ".join(repr(word) for word in get_args(kind))
     if kind is type(None):
         return "None"
-    return kind.__name__ if isinstance(kind, type) and get_origin(kind) is None else str(kind).replace("typing.", "")
+    return (
+        kind.__name__
+        if isinstance(kind, type) and get_origin(kind) is None
+        else str(kind).replace("typing.", "")
+    )
 
 
 def _is_of_type(value: object, kind: Any) -> bool:
