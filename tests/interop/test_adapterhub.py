@@ -19,7 +19,9 @@ from polygraft.base.base import Base
 from polygraft.errors import DataError, GraftError
 from polygraft.interop.adapterhub import import_adapterhub
 from polygraft.interop.certificate import certify
+from polygraft.interop.imported import describe_import
 from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.fusion import Fusion
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
 
@@ -95,6 +97,105 @@ def test_a_language_with_its_masked_lm_head_gives_the_librarys_scores(
     certificate = certify(base, graft, read_case(family, "qu-mlm-head"))
     assert certificate.compared == "scores of pieces"
     assert certificate.largest_difference < 1e-5
+
+
+def test_a_fusion_gives_the_librarys_hidden_state(base: Base, family: Path):
+    imported = import_adapterhub(base, family / "fusion" / "en,ner", name="mix")
+    grafts = [read(base, family / "adapters" / name, name) for name in ("en", "ner")]
+    expected = read_case(family, "fuse-en-ner")
+    with (
+        torch.no_grad(),
+        attach(base, "fuse(en, ner, by=mix)", grafts=[*grafts, imported.graft]) as attachment,
+    ):
+        hidden = attachment.run(expected.input_ids, expected.attention_mask)
+    difference = (hidden - expected.outputs).abs()[expected.attention_mask.bool()]
+    assert difference.max() < 1e-5
+    assert imported.graft.parts == (Fusion(),)
+    manifest = describe_import(base, imported, certificate=None)
+    assert manifest.trained_under == "fuse(en, ner, by=mix)"
+    record = manifest.hyperparameters["import"]
+    assert record["members"] == ["en", "ner"]
+    assert record["notes"] == [
+        "The folder does not say where its members stand: a fusion asks with the normed sum at ffn, which is what that "
+        "library does for all members but parallel ones."
+    ]
+
+
+FUSION = "adapter_fusion_config.json"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"query": False}, "has query = false: a fusion has all three projections. Expected true"),
+        ({"key": False}, "has key = false: a fusion has all three projections. Expected true"),
+        ({"value": False}, "has value = false: a fusion has all three projections. Expected true"),
+        (
+            {"query_before_ln": True},
+            "has query_before_ln = true: a fusion asks with what its members read. Expected false",
+        ),
+        (
+            {"residual_before": True},
+            "has residual_before = true: a fusion mixes what its members add, without the residual. Expected false",
+        ),
+        ({"temperature": True}, "has temperature = true: a fusion has no temperature. Expected false"),
+        (
+            {"value_before_softmax": 2},
+            "has value_before_softmax = 2: that is no truth value. Expected true or false",
+        ),
+    ],
+)
+def test_a_fusion_of_another_kind_is_refused_by_key_and_value(
+    bert: Base, tmp_path: Path, changes: dict[str, Any], reason: str
+):
+    folder = Folder(tmp_path, "fusion/en,ner")
+    folder.change(FUSION, **changes)
+    with pytest.raises(DataError) as caught:
+        read(bert, folder.path, "mix")
+    assert str(caught.value) == (
+        f"{folder.path}/{FUSION}, config {reason}. What was trained with that cannot be brought over; nothing was "
+        "written."
+    )
+
+
+def test_a_fusion_may_leave_layers_out_and_project_values_at_last(bert: Base, tmp_path: Path):
+    folder, weights = Folder(tmp_path, "fusion/en,ner"), "pytorch_model_adapter_fusion.bin"
+    folder.change(FUSION, value_before_softmax=False)
+    tensors = folder.tensors(weights)
+    folder.save({name: tensor for name, tensor in tensors.items() if ".layer.1." not in name}, weights)
+    assert read(bert, folder.path, "mix").parts == (Fusion(skip_layers=(1,)),)
+
+
+def test_a_fusion_without_its_tensors_is_refused(bert: Base, tmp_path: Path):
+    folder, weights = Folder(tmp_path, "fusion/en,ner"), "pytorch_model_adapter_fusion.bin"
+    tensors = folder.tensors(weights)
+    folder.save({}, weights)
+    with pytest.raises(DataError) as caught:
+        read(bert, folder.path, "mix")
+    assert str(caught.value) == (
+        f"{folder.path} has no tensors of a fusion in the 3 layers of 'bert'. Expected some under "
+        "'encoder.layer.0.output.adapter_fusion_layer.en,ner'. Import it on the base that it was trained on."
+    )
+    missing = "encoder.layer.0.output.adapter_fusion_layer.en,ner.key.bias"
+    folder.save({name: tensor for name, tensor in tensors.items() if name != f"bert.{missing}"}, weights)
+    with pytest.raises(DataError) as caught:
+        read(bert, folder.path, "mix")
+    assert str(caught.value) == (
+        f"{folder.path} does not have the tensors that its configuration asks for: it lacks 1 of them (such as "
+        f"'{missing}'). Expected exactly 15, for a base of the same shape. Import it on the base that it was trained "
+        "on, with files that belong together."
+    )
+
+
+def test_a_fusion_of_one_adapter_is_refused(bert: Base, tmp_path: Path):
+    folder = Folder(tmp_path, "fusion/en,ner")
+    folder.write({**folder.config(FUSION), "adapter_names": ["en"]}, FUSION)
+    with pytest.raises(DataError) as caught:
+        read(bert, folder.path, "mix")
+    assert str(caught.value) == (
+        f"{folder.path}/{FUSION} has the adapter_names en. Expected the names of two adapters or more, and a "
+        "configuration. Get the file again from where it was made."
+    )
 
 
 def test_labels_come_over_in_the_order_of_their_numbers(bert: Base):
@@ -353,8 +454,8 @@ def test_what_no_part_does_is_refused_by_key_and_value(
         (
             "lora",
             {"composition_mode": "multiply"},
-            'has composition_mode = "multiply": no part joins its tensors with the base\'s otherwise. Expected "add" or '
-            '"scale"',
+            'has composition_mode = "multiply": no part joins its tensors with the base\'s otherwise. Expected "add" '
+            'or "scale"',
         ),
         ("lora", {"r": 0}, "has r = 0: a product has at least one row. Expected 1 or more"),
         ("lora", {"alpha": 0}, "has alpha = 0: that undoes the adapter. Expected a number above 0"),

@@ -199,7 +199,10 @@ def test_prefixes_are_not_brought_over_where_they_do_something_else(tmp_path: Pa
     base = make_base(family)
     graft = make_trained_graft(base, "x", [Prefix(length=3)])
     folder = HUB / "bert" / "adapters" / "prefix"
-    document = json.loads((folder / "adapter_config.json").read_text()) | {"model_type": family}
+    document = json.loads((folder / "adapter_config.json").read_text()) | {
+        "model_type": family,
+        "hidden_size": 16,
+    }
     (tmp_path / "x").mkdir()
     (tmp_path / "x" / "adapter_config.json").write_text(json.dumps(document))
     for bring in (

@@ -1,7 +1,7 @@
 """Adapters and heads of AdapterHub (Pfeiffer et al. 2020a) as grafts.
 
 A folder has adapter_config.json with pytorch_adapter.bin or adapter.safetensors, head_config.json with
-pytorch_model_head.bin or model_head.safetensors, or both.
+pytorch_model_head.bin or model_head.safetensors, or both; that of a fusion has adapter_fusion_config.json.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from torch import Tensor
 
 from polygraft.attach.graft import copy_tensors, make_graft
 from polygraft.errors import DataError, GraftError
+from polygraft.interop.adapterhub_fusion import FUSION_CONFIG, PLACEMENT_NOTE, read_fusion
 from polygraft.interop.adapterhub_heads import read_head
 from polygraft.interop.adapterhub_linear import read_factors, read_linear_options
 from polygraft.interop.adapterhub_names import check_names, find_places, simplify_name, write_name
@@ -55,7 +56,7 @@ class _Adapter:
 
 
 def import_adapterhub(base: Base, path: Path, *, name: str, with_head: bool = True) -> Imported:
-    """Read an adapter, with the head beside it, or a head alone.
+    """Read an adapter, with the head beside it, or a head or a fusion alone.
 
     Args:
         base: The base that it was trained on.
@@ -68,6 +69,8 @@ def import_adapterhub(base: Base, path: Path, *, name: str, with_head: bool = Tr
         GraftError: It was made for another kind of base.
     """
     source = open_source(path)
+    if source.has(FUSION_CONFIG) and not source.has(CONFIG):
+        return _import_fusion(base, source, name=name)
     config = source.read_json(CONFIG) if source.has(CONFIG) else None
     has_head = source.has(HEAD_CONFIG) and (with_head or config is None)
     head_config = source.read_json(HEAD_CONFIG) if has_head else None
@@ -110,6 +113,29 @@ def import_adapterhub(base: Base, path: Path, *, name: str, with_head: bool = Tr
         num_tensors=num_tensors,
         digests=dict(source.digests),
         notes=() if adapter is None else adapter.notes,
+    )
+    return Imported(graft=graft, origin=origin)
+
+
+def _import_fusion(base: Base, source: Source, *, name: str) -> Imported:
+    config = source.read_json(FUSION_CONFIG)
+    _check_base(base, config, where=f"{source.where}/{FUSION_CONFIG}")
+    read = read_fusion(base, source, config)
+    graft = make_graft(base, name, [read.part])
+    try:
+        copy_tensors(graft, read.tensors)
+    except GraftError as error:
+        error.add_note(f"It was to be made of {source.where}.")
+        raise
+    graft.layers.requires_grad_(False)
+    origin = Origin(
+        library=LIBRARY,
+        version=_find_text(config, "version"),
+        made_for=_find_text(config, "model_name"),
+        num_tensors=len(read.tensors),
+        digests=dict(source.digests),
+        notes=(PLACEMENT_NOTE,) if read.part.placement == "ffn" else (),
+        members=read.members,
     )
     return Imported(graft=graft, origin=origin)
 

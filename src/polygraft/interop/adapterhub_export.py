@@ -181,8 +181,8 @@ def _check_parts(base: Base, graft: Graft) -> None:
     for part in graft.parts:
         if not isinstance(part, Bottleneck | Invertible | Head | Compacter | Lora | IA3 | Prefix):
             raise GraftError(
-                f"The graft '{name}' has the part '{part.kind}', which is not written for AdapterHub. Expected {KNOWN}. "
-                "Export another graft."
+                f"The graft '{name}' has the part '{part.kind}', which is not written for AdapterHub. Expected "
+                f"{KNOWN}. Export another graft."
             )
     others = [part for part in graft.parts if not isinstance(part, Head)]
     if len(others) > 1 and not all(isinstance(part, Bottleneck | Invertible) for part in others):
@@ -222,7 +222,8 @@ def _check_parts(base: Base, graft: Graft) -> None:
 
 def _tell(bottlenecks: Sequence[Bottleneck]) -> str:
     return " and ".join(
-        f"activation={part.activation}, placement={part.placement}, scaling={_show_scale(part)}, semantics={part.semantics}"
+        f"activation={part.activation}, placement={part.placement}, scaling={_show_scale(part)}, "
+        f"semantics={part.semantics}"
         for part in bottlenecks
     )
 
