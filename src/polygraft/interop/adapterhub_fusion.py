@@ -65,9 +65,9 @@ def read_fusion(base: Base, source: Source, config: Mapping[str, JsonValue]) -> 
     layers = {int(match[1]) for match in matches if int(match[1]) < num_layers}
     if not layers:
         raise DataError(
-            f"{source.where} has no tensors of a fusion in the {num_layers} layers of '{base.name}'. Expected some under "
-            f"'{places.layers}.0.{places.ffn}.adapter_fusion_layer.{name}'. Import it on the base that it was trained "
-            "on."
+            f"{source.where} has no tensors of a fusion in the {num_layers} layers of '{base.name}'. Expected some "
+            f"under '{places.layers}.0.{places.ffn}.adapter_fusion_layer.{name}'. Import it on the base that it was "
+            "trained on."
         )
     part = Fusion(
         placement="attention+ffn" if any(match[2] == places.attention for match in matches) else "ffn",
