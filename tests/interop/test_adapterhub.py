@@ -114,6 +114,7 @@ def test_a_fusion_gives_the_librarys_hidden_state(base: Base, family: Path):
     manifest = describe_import(base, imported, certificate=None)
     assert manifest.trained_under == "fuse(en, ner, by=mix)"
     record = manifest.hyperparameters["import"]
+    assert isinstance(record, dict)
     assert record["members"] == ["en", "ner"]
     assert record["notes"] == [
         "The folder does not say where its members stand: a fusion asks with the normed sum at ffn, which is what that "

@@ -68,9 +68,13 @@ def _read_roles(options: Options) -> tuple[ProjectionRole, ...]:
                 why=f"'{each}' is none of the attention's maps",
                 expected=f"some of {', '.join(ATTENTION)}",
             )
-    roles = [role for letter, role in ATTENTION.items() if has_attention and letter in given]
-    roles += ["up"] if options.flag("intermediate_lora", default=False) else []
-    roles += ["down"] if options.flag("output_lora", default=False) else []
+    roles: list[ProjectionRole] = [
+        role for letter, role in ATTENTION.items() if has_attention and letter in given
+    ]
+    if options.flag("intermediate_lora", default=False):
+        roles.append("up")
+    if options.flag("output_lora", default=False):
+        roles.append("down")
     if not roles:
         raise options.refuse(
             "attn_matrices",
