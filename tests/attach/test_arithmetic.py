@@ -32,12 +32,18 @@ from polygraft.attach.sparse import (
 )
 from polygraft.base.base import Base
 from polygraft.errors import FingerprintError, GraftError
+from polygraft.parts.bitfit import BitFit
 from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.compacter import Compacter
 from polygraft.parts.delta import Delta, DeltaLayers
+from polygraft.parts.fusion import Fusion
+from polygraft.parts.glow import Glow
 from polygraft.parts.head import Head
+from polygraft.parts.ia3 import IA3
 from polygraft.parts.invertible import Invertible
 from polygraft.parts.mask import Mask, MaskLayers
 from polygraft.parts.part import Part
+from polygraft.parts.prefix import Prefix
 from polygraft.parts.scores import Scores
 from polygraft.store.store import Store
 
@@ -49,6 +55,12 @@ PARTS: Mapping[str, Sequence[Part]] = {
     "sequence": [Head(objective="sequence", labels=LABELS)],
     "mlm": [Head(objective="mlm")],
     "whole delta": [Delta(weights=("linear", "norm"))],
+    "compacter": [Compacter(reduction=4, terms=2)],
+    "glow": [Bottleneck(reduction=2), Glow()],
+    "prefix": [Prefix(length=3, reparameterization=None)],
+    "fusion": [Fusion()],
+    "bitfit": [BitFit()],
+    "ia3": [IA3()],
     "delta and head": [Delta(), Head(objective="tokens", labels=LABELS)],
 }
 every_kind = pytest.mark.parametrize("kind", PARTS)

@@ -13,14 +13,22 @@ from tests.weights import WEIGHTS, draw_masks, draw_values
 from torch import Tensor, nn
 from typing_extensions import override
 
-from polygraft.attach.graft import make_graft
+from polygraft.attach.arithmetic import merge_grafts
+from polygraft.attach.graft import Graft, make_graft
+from polygraft.attach.merge import merge
+from polygraft.attach.merging import Merging
 from polygraft.attach.sparse import make_delta, make_mask
 from polygraft.attach.summands import Rule, WholeTensors, gather_summands
+from polygraft.base.base import Base
 from polygraft.errors import GraftError
+from polygraft.parts.bitfit import BitFit
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.delta import Delta
 from polygraft.parts.head import Head
+from polygraft.parts.ia3 import IA3
+from polygraft.parts.lora import Lora
 from polygraft.parts.part import Dimensions, Part
+from polygraft.parts.prefix import Prefix
 
 HALVES = Rule(factors=torch.tensor([0.5, 0.5], dtype=torch.float64), elects=False, rescale=1.0)
 
@@ -50,8 +58,8 @@ def test_a_part_that_nobody_has_decided_about_is_refused():
     with pytest.raises(GraftError) as caught:
         gather_summands(base, part, [nn.Linear(1, 1)] * 2, names=["a", "b"])
     assert str(caught.value) == (
-        "The graft 'a' has the part 'unknown', for which no sum is known. Expected bottlenecks, invertible parts, "
-        "heads, deltas, and masks with values. Name other grafts."
+        "The graft 'a' has the part 'unknown', for which no sum is known. Expected bottleneck, compacter, invertible, "
+        "glow, lora, ia3, prefix, bitfit, fusion, head, delta, and mask with values. Name other grafts."
     )
 
 
@@ -132,3 +140,111 @@ def test_a_fresh_graft_is_the_start_of_all_parts():
     tensors = gather_summands(base, graft.parts[0], [layers], names=["fresh"]).add_up(none, [None])[1]
     assert torch.equal(tensors["norm.weight"], graft.tensors()["head.norm.weight"])
     assert torch.equal(tensors["bias"], graft.tensors()["head.bias"])
+
+
+def read_merged(base: Base, graft: Graft) -> dict[str, Tensor]:
+    """The base's weights with a graft in them, float64."""
+    with merge(base, graft.name, grafts=[graft]):
+        return {name: each.detach().double().clone() for name, each in base.model.named_parameters()}
+
+
+LINEAR: Mapping[str, Part] = {
+    "lora": Lora(rank=2, alpha=3.0),
+    "rslora": Lora(rank=3, alpha=2.0, rslora=True, roles=("query", "output", "up", "down"), skip_layers=(0,)),
+    "ia3": IA3(),
+    "bitfit": BitFit(),
+}
+SUMS: Mapping[str, tuple[Merging, list[float]]] = {
+    "interpolate": (Merging(how="interpolate", weights=(0.2, 0.5, 0.3)), [0.2, 0.5, 0.3]),
+    "add": (Merging(how="add", weights=(1.0, -2.0, 0.5), scale=0.5), [0.5, -1.0, 0.25]),
+    "subtract": (Merging(how="subtract"), [1.0, -1.0, -1.0]),
+    "scale": (Merging(how="add", weights=(0.0, 1.0, 0.0), scale=-3.0), [0.0, -3.0, 0.0]),
+    "nothing": (Merging(how="add", scale=0.0), [0.0, 0.0, 0.0]),
+}
+
+
+@pytest.mark.parametrize("how", SUMS)
+@pytest.mark.parametrize("kind", LINEAR)
+def test_the_weights_with_a_sum_in_them_are_the_sum_of_the_weights(kind: str, how: str):
+    base, (merging, factors) = make_base(), SUMS[how]
+    grafts = [make_trained_graft(base, name, [LINEAR[kind]], seed=seed) for seed, name in enumerate("abc")]
+    own = {name: each.detach().double().clone() for name, each in base.model.named_parameters()}
+    members = [read_merged(base, graft) for graft in grafts]
+    result = read_merged(base, merge_grafts(base, "sum", grafts, merging))
+    changed = 0
+    for name, found in result.items():
+        differences = [
+            factor * (member[name] - own[name]) for factor, member in zip(factors, members, strict=True)
+        ]
+        assert (found - own[name] - sum(differences)).abs().max() < 1e-5, name
+        changed += int(not torch.equal(found, own[name]))
+    assert changed == 0 if how == "nothing" else changed > 0
+
+
+def test_a_sum_of_products_has_the_ranks_of_those_that_count():
+    base, part = make_base(), Lora(rank=2, alpha=3.0)
+    a, b, c = (make_trained_graft(base, name, [part], seed=seed) for seed, name in enumerate("abc"))
+    merged = merge_grafts(base, "sum", [a, b, c], Merging(how="add", weights=(1.0, 0.0, 2.0)))
+    (found,) = merged.parts
+    assert found == Lora(rank=4, alpha=6.0)
+    key = "lora.layers.1.value"
+    assert torch.equal(
+        merged.tensors()[f"{key}.A"], torch.cat([a.tensors()[f"{key}.A"], c.tensors()[f"{key}.A"]])
+    )
+    columns = [a.tensors()[f"{key}.B"], 2 * c.tensors()[f"{key}.B"]]
+    assert torch.equal(merged.tensors()[f"{key}.B"], torch.cat(columns, dim=1))
+    alone = merge_grafts(base, "alone", [a, b], Merging(how="interpolate", weights=(1.0, 0.0)))
+    assert alone.parts == a.parts
+    assert all(torch.equal(tensor, a.tensors()[name]) for name, tensor in alone.tensors().items())
+
+
+@pytest.mark.parametrize(
+    "merging",
+    [Merging(how="ties"), Merging(how="ties", density=1), Merging(how="dare"), Merging(how="add", drop=0.1)],
+)
+def test_values_of_a_product_are_not_trimmed_elected_or_dropped(merging: Merging):
+    base = make_base()
+    grafts = [make_trained_graft(base, name, [Lora(rank=2), BitFit()]) for name in "ab"]
+    with pytest.raises(GraftError) as caught:
+        merge_grafts(base, "x", grafts, merging)
+    assert str(caught.value) == (
+        "The graft 'a' has a LoRA, and values were to be trimmed, elected or dropped, which a product of two matrices "
+        "has not. Expected a plain sum. Choose 'interpolate', 'add' or 'subtract' without a drop."
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        (
+            Lora(rank=2, dora=True),
+            "The graft 'a' has a LoRA with dora=True, whose rows' lengths depend on its matrices: it has no sum. "
+            "Expected dora=False. Stack such grafts in a plan, or name others.",
+        ),
+        (
+            Prefix(length=2, reparameterization=4),
+            "The graft 'a' has a prefix with reparameterization=4, and a sum of networks is not the network of a sum. "
+            "Expected reparameterization=None, the plain values. Name grafts that were trained with that.",
+        ),
+    ],
+)
+def test_what_has_no_exact_sum_is_refused(part: Part, message: str):
+    base = make_base()
+    grafts = [make_trained_graft(base, name, [part]) for name in "ab"]
+    with pytest.raises(GraftError) as caught:
+        merge_grafts(base, "x", grafts, Merging(how="add"))
+    assert str(caught.value) == message
+
+
+def test_the_factors_of_ia3_are_trimmed_by_how_far_they_are_from_one():
+    base = make_base()
+    graft = make_graft(base, "a", [IA3(outputs=("key",), inputs=())])
+    name = "ia3.outputs.0.key"
+    with torch.no_grad():
+        graft.layers.get_parameter(name)[:3] = torch.tensor([1.5, 0.2, 1.1])
+    trimmed = merge_grafts(base, "x", [graft], Merging(how="ties", density=2 / graft.num_parameters))
+    expected = torch.ones_like(graft.tensors()[name])
+    expected[:2] = torch.tensor([1.5, 0.2])
+    assert torch.equal(trimmed.tensors()[name], expected)
+    doubled = merge_grafts(base, "x", [graft], Merging(how="add", scale=2.0)).tensors()[name]
+    assert torch.allclose(doubled[:4], torch.tensor([2.0, -0.6, 1.2, 1.0]))

@@ -42,7 +42,21 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "pad_token_id": 1,
     },
 }
-CONFIGS = {"pfeiffer": "seq_bn[reduction_factor=4]", "houlsby": "double_seq_bn_inv[reduction_factor=4]"}
+CONFIGS = {
+    "pfeiffer": "seq_bn[reduction_factor=4]",
+    "houlsby": "double_seq_bn_inv[reduction_factor=4]",
+    "learned": "par_bn[reduction_factor=4,scaling='learned']",
+    "lora": "lora[r=2,alpha=5,intermediate_lora=True,output_lora=True,leave_out=[1]]",
+    "ia3": "ia3[alpha=2,output_lora=True]",
+    "prefix": "prefix_tuning[prefix_length=3,bottleneck_size=5,leave_out=[0]]",
+    "flat": "prefix_tuning_flat[prefix_length=3]",
+    "compacter": "compacter[reduction_factor=4,phm_dim=2,phm_rank=2]",
+    "compacter-own": (
+        "compacter++[reduction_factor=4,phm_dim=2,shared_phm_rule=False,factorized_phm_W=False,leave_out=[2]]"
+    ),
+}
+OTHERS = ("adapters", "pooler", "prefix_tuning", "prompt_tuning", "loras", "shared_parameters")
+"""Words in the names of what is not the base's own."""
 
 
 def make_inputs() -> dict[str, torch.Tensor]:
@@ -86,7 +100,7 @@ def make(folder: Path) -> None:
         own = {
             key: value
             for key, value in model.base_model.state_dict().items()
-            if not any(word in key for word in ("adapters", "pooler", "prefix_tuning", "prompt_tuning"))
+            if not any(word in key for word in OTHERS)
         }
         save_file(own, place / "model.safetensors")
         model.config.to_json_file(place / "config.json")

@@ -19,11 +19,14 @@ from polygraft.base.base import Base
 from polygraft.errors import DataError, GraftError
 from polygraft.interop.adapterhub import import_adapterhub
 from polygraft.interop.certificate import certify
+from polygraft.interop.imported import describe_import
 from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.fusion import Fusion
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
 
 HUB = FORMATS / "adapterhub"
+ADAPTERS = ("qu", "ner", "ner_drop", "houlsby", "parallel", "lora", "ia3", "prefix", "compacter")
 
 
 @pytest.fixture(scope="module", params=["bert", "xlm-roberta"])
@@ -45,7 +48,7 @@ def read(base: Base, folder: Path, name: str, **options: bool) -> Graft:
     return import_adapterhub(base, folder, name=name, **options).graft
 
 
-@pytest.mark.parametrize("name", ["qu", "ner", "ner_drop", "houlsby", "parallel"])
+@pytest.mark.parametrize("name", ADAPTERS)
 def test_an_adapter_gives_the_librarys_hidden_state(base: Base, family: Path, name: str):
     graft = read(base, family / "adapters" / name, name)
     certificate = certify(base, graft, read_case(family, name))
@@ -94,6 +97,106 @@ def test_a_language_with_its_masked_lm_head_gives_the_librarys_scores(
     certificate = certify(base, graft, read_case(family, "qu-mlm-head"))
     assert certificate.compared == "scores of pieces"
     assert certificate.largest_difference < 1e-5
+
+
+def test_a_fusion_gives_the_librarys_hidden_state(base: Base, family: Path):
+    imported = import_adapterhub(base, family / "fusion" / "en,ner", name="mix")
+    grafts = [read(base, family / "adapters" / name, name) for name in ("en", "ner")]
+    expected = read_case(family, "fuse-en-ner")
+    with (
+        torch.no_grad(),
+        attach(base, "fuse(en, ner, by=mix)", grafts=[*grafts, imported.graft]) as attachment,
+    ):
+        hidden = attachment.run(expected.input_ids, expected.attention_mask)
+    difference = (hidden - expected.outputs).abs()[expected.attention_mask.bool()]
+    assert difference.max() < 1e-5
+    assert imported.graft.parts == (Fusion(),)
+    manifest = describe_import(base, imported, certificate=None)
+    assert manifest.trained_under == "fuse(en, ner, by=mix)"
+    record = manifest.hyperparameters["import"]
+    assert isinstance(record, dict)
+    assert record["members"] == ["en", "ner"]
+    assert record["notes"] == [
+        "The folder does not say where its members stand: a fusion asks with the normed sum at ffn, which is what that "
+        "library does for all members but parallel ones."
+    ]
+
+
+FUSION = "adapter_fusion_config.json"
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"query": False}, "has query = false: a fusion has all three projections. Expected true"),
+        ({"key": False}, "has key = false: a fusion has all three projections. Expected true"),
+        ({"value": False}, "has value = false: a fusion has all three projections. Expected true"),
+        (
+            {"query_before_ln": True},
+            "has query_before_ln = true: a fusion asks with what its members read. Expected false",
+        ),
+        (
+            {"residual_before": True},
+            "has residual_before = true: a fusion mixes what its members add, without the residual. Expected false",
+        ),
+        ({"temperature": True}, "has temperature = true: a fusion has no temperature. Expected false"),
+        (
+            {"value_before_softmax": 2},
+            "has value_before_softmax = 2: that is no truth value. Expected true or false",
+        ),
+    ],
+)
+def test_a_fusion_of_another_kind_is_refused_by_key_and_value(
+    bert: Base, tmp_path: Path, changes: dict[str, Any], reason: str
+):
+    folder = Folder(tmp_path, "fusion/en,ner")
+    folder.change(FUSION, **changes)
+    with pytest.raises(DataError) as caught:
+        read(bert, folder.path, "mix")
+    assert str(caught.value) == (
+        f"{folder.path}/{FUSION}, config {reason}. What was trained with that cannot be brought over; nothing was "
+        "written."
+    )
+
+
+def test_a_fusion_may_leave_layers_out_and_project_values_at_last(bert: Base, tmp_path: Path):
+    folder, weights = Folder(tmp_path, "fusion/en,ner"), "pytorch_model_adapter_fusion.bin"
+    folder.change(FUSION, value_before_softmax=False)
+    tensors = folder.tensors(weights)
+    folder.save({name: tensor for name, tensor in tensors.items() if ".layer.1." not in name}, weights)
+    assert read(bert, folder.path, "mix").parts == (Fusion(skip_layers=(1,)),)
+
+
+def test_a_fusion_without_its_tensors_is_refused(bert: Base, tmp_path: Path):
+    folder, weights = Folder(tmp_path, "fusion/en,ner"), "pytorch_model_adapter_fusion.bin"
+    tensors = folder.tensors(weights)
+    folder.save({}, weights)
+    with pytest.raises(DataError) as caught:
+        read(bert, folder.path, "mix")
+    assert str(caught.value) == (
+        f"{folder.path} has no tensors of a fusion in the 3 layers of 'bert'. Expected some under "
+        "'encoder.layer.0.output.adapter_fusion_layer.en,ner'. Import it on the base that it was trained on."
+    )
+    missing = "encoder.layer.0.output.adapter_fusion_layer.en,ner.key.bias"
+    folder.save({name: tensor for name, tensor in tensors.items() if name != f"bert.{missing}"}, weights)
+    with pytest.raises(DataError) as caught:
+        read(bert, folder.path, "mix")
+    assert str(caught.value) == (
+        f"{folder.path} does not have the tensors that its configuration asks for: it lacks 1 of them (such as "
+        f"'{missing}'). Expected exactly 15, for a base of the same shape. Import it on the base that it was trained "
+        "on, with files that belong together."
+    )
+
+
+def test_a_fusion_of_one_adapter_is_refused(bert: Base, tmp_path: Path):
+    folder = Folder(tmp_path, "fusion/en,ner")
+    folder.write({**folder.config(FUSION), "adapter_names": ["en"]}, FUSION)
+    with pytest.raises(DataError) as caught:
+        read(bert, folder.path, "mix")
+    assert str(caught.value) == (
+        f"{folder.path}/{FUSION} has the adapter_names en. Expected the names of two adapters or more, and a "
+        "configuration. Get the file again from where it was made."
+    )
 
 
 def test_labels_come_over_in_the_order_of_their_numbers(bert: Base):
@@ -265,16 +368,12 @@ def test_widths_that_differ_by_layer_become_bottlenecks_of_their_own(bert: Base,
             "has ln_after = true: no part has a LayerNorm of its own after the projection. Expected false",
         ),
         (
-            {"phm_layer": True},
-            "has phm_layer = true: that is a Compacter, which is another part. Expected false",
-        ),
-        (
             {"cross_adapter": True},
             "has cross_adapter = true: the bases have no attention to another text. Expected false",
         ),
         (
-            {"scaling": "learned"},
-            'has scaling = "learned": that is no number that polygraft knows. Expected a number',
+            {"scaling": "channel"},
+            'has scaling = "channel": no part has a factor for each column. Expected a number or "learned"',
         ),
         (
             {"original_ln_after": False},
@@ -286,7 +385,8 @@ def test_widths_that_differ_by_layer_become_bottlenecks_of_their_own(bert: Base,
         ),
         (
             {"inv_adapter": "glow"},
-            'has inv_adapter = "glow": no part has that coupling. Expected "nice"',
+            'has inv_adapter = "glow": that library cannot compute its own GLOW, so nothing says what an adapter with '
+            'it does. Expected "nice"',
         ),
         (
             {"non_linearity": "mish"},
@@ -311,7 +411,8 @@ def test_widths_that_differ_by_layer_become_bottlenecks_of_their_own(bert: Base,
         ),
         (
             {"architecture": "reft"},
-            'has architecture = "reft": that is another architecture than a bottleneck. Expected null',
+            'has architecture = "reft": no adapters of that architecture are brought over. Expected null or "lora" or '
+            '"prefix_tuning"',
         ),
         (
             {"mh_adapter": "yes"},
@@ -335,6 +436,129 @@ def test_what_no_part_does_is_refused_by_key_and_value(
         f"{ner.path}/adapter_config.json, config {reason}. What was trained with that cannot be brought over; nothing "
         "was written."
     )
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "reason"),
+    [
+        ("lora", {"use_gating": True}, "has use_gating = true: no part has a gate. Expected false"),
+        (
+            "lora",
+            {"use_dora": True},
+            "has use_dora = true: its rows' lengths are not read from that library's files. Expected false",
+        ),
+        (
+            "lora",
+            {"vera_d": 0.1},
+            "has vera_d = 0.1: no part has vectors between matrices that all layers share. Expected null",
+        ),
+        (
+            "lora",
+            {"composition_mode": "multiply"},
+            'has composition_mode = "multiply": no part joins its tensors with the base\'s otherwise. Expected "add" '
+            'or "scale"',
+        ),
+        ("lora", {"r": 0}, "has r = 0: a product has at least one row. Expected 1 or more"),
+        ("lora", {"alpha": 0}, "has alpha = 0: that undoes the adapter. Expected a number above 0"),
+        (
+            "lora",
+            {"attn_matrices": ["q", "o"]},
+            'has attn_matrices = ["q", "o"]: \'o\' is none of the attention\'s maps. Expected some of q, k, v',
+        ),
+        (
+            "lora",
+            {"selfattn_lora": False},
+            'has attn_matrices = ["q", "v"]: no linear map is left. Expected selfattn_lora with some of them, '
+            "intermediate_lora or output_lora",
+        ),
+        (
+            "lora",
+            {"leave_out": [0, 1, 2]},
+            "has leave_out = [0, 1, 2]: no layer is left. Expected at least one layer to be left",
+        ),
+        ("ia3", {"r": 2}, "has r = 2: factors have no rank. Expected 1"),
+        ("prefix", {"use_gating": True}, "has use_gating = true: no part has a gate. Expected false"),
+        (
+            "prefix",
+            {"encoder_prefix": False},
+            "has encoder_prefix = false: the bases have no decoder that alone could get it. Expected true",
+        ),
+        ("prefix", {"prefix_length": 0}, "has prefix_length = 0: that is no prefix. Expected 1 or more"),
+        ("prefix", {"bottleneck_size": 0}, "has bottleneck_size = 0: that is no network. Expected 1 or more"),
+        (
+            "prefix",
+            {"leave_out": [2, 1, 0]},
+            "has leave_out = [0, 1, 2]: no layer is left. Expected at least one layer to be left",
+        ),
+        ("compacter", {"scaling": 2.0}, "has scaling = 2.0: a Compacter has no factor. Expected 1.0 or 1"),
+        ("compacter", {"phm_bias": False}, "has phm_bias = false: a Compacter has biases. Expected true"),
+        (
+            "compacter",
+            {"shared_W_phm": True},
+            "has shared_w_phm = true: each projection of a Compacter has matrices B of its own. Expected false",
+        ),
+        (
+            "compacter",
+            {"factorized_phm_rule": True},
+            "has factorized_phm_rule = true: the matrices A of a Compacter are whole. Expected false",
+        ),
+        ("compacter", {"phm_dim": 0}, "has phm_dim = 0: that is no sum of products. Expected 1 or more"),
+        (
+            "compacter",
+            {"mh_adapter": False, "is_parallel": True},
+            "has is_parallel = true: no Compacter stands there. Expected false",
+        ),
+        (
+            "compacter",
+            {"reduction_factor": {"0": 2, "default": 4}},
+            'has reduction_factor = {"0": 2, "default": 4}: a Compacter has one width in all layers. Expected a number',
+        ),
+    ],
+)
+def test_what_other_parts_do_not_do_is_refused_by_key_and_value(
+    bert: Base, tmp_path: Path, name: str, changes: dict[str, Any], reason: str
+):
+    folder = Folder(tmp_path, f"adapters/{name}")
+    folder.change(**changes)
+    with pytest.raises(DataError) as caught:
+        read(bert, folder.path, name)
+    assert str(caught.value) == (
+        f"{folder.path}/adapter_config.json, config {reason}. What was trained with that cannot be brought over; "
+        "nothing was written."
+    )
+
+
+@pytest.mark.parametrize("name", ["lora", "prefix"])
+def test_an_unknown_key_of_other_parts_is_refused(bert: Base, tmp_path: Path, name: str):
+    folder = Folder(tmp_path, f"adapters/{name}")
+    folder.change(more=3)
+    with pytest.raises(DataError) as caught:
+        read(bert, folder.path, name)
+    assert str(caught.value).startswith(
+        f"{folder.path}/adapter_config.json, config has more = 3, a key that polygraft does not know. Expected "
+    )
+
+
+def test_every_layer_has_to_have_the_same_prefix_network(bert: Base, tmp_path: Path):
+    folder = Folder(tmp_path, "adapters/prefix")
+    tensors = folder.tensors()
+    short = "encoder.layer.1.attention.self.prefix_tuning.pool.prefix_tunings.prefix.self_prefix.wte.weight"
+    tensors[f"bert.{short}"] = tensors[f"bert.{short}"] + 1
+    folder.save(tensors)
+    with pytest.raises(DataError) as caught:
+        read(bert, folder.path, "prefix")
+    assert str(caught.value) == (
+        f"{folder.path} has the prefix's network once for each layer, and '{short}' differs from the others. Expected "
+        "equal ones, since that library has one for all layers. Get the files again from where they were made."
+    )
+
+
+def test_the_factors_of_an_ia3_are_multiplied_by_its_alpha(bert: Base, tmp_path: Path):
+    folder = Folder(tmp_path, "adapters/ia3")
+    once = read(bert, folder.path, "ia3").tensors()
+    folder.change(alpha=3)
+    thrice = read(bert, folder.path, "ia3").tensors()
+    assert all(torch.equal(thrice[name], 3 * once[name]) for name in once)
 
 
 def test_an_unknown_key_is_refused_with_its_value(bert: Base, ner: Folder):

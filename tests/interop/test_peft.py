@@ -28,6 +28,7 @@ from polygraft.parts.head import Head
 from polygraft.parts.ia3 import IA3
 from polygraft.parts.lora import Lora
 from polygraft.parts.part import Part
+from polygraft.parts.prompt import Prompt
 
 FOLDER = FORMATS / "peft"
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
@@ -184,7 +185,7 @@ def test_an_older_bin_is_read(bert: Base, lora: Folder):
         ),
         (
             {"peft_type": "LOHA"},
-            'has peft_type = "LOHA", which polygraft cannot import. Expected one of LORA, IA3',
+            'has peft_type = "LOHA", which polygraft cannot import. Expected one of LORA, IA3, PROMPT_TUNING',
         ),
     ],
 )
@@ -356,3 +357,94 @@ def test_its_library_reads_what_we_write_and_we_what_it_writes(tmp_path: Path):
         with attach(base, name, grafts=[graft]) as attachment, torch.no_grad():
             scores = attachment.score(inputs["input_ids"], inputs["attention_mask"])
         assert (given - scores)[mask].abs().max() < 1e-5, name
+
+
+def load_prompt_base(name: str) -> Base:
+    """The tiny base that PEFT had, whose BERT pads with the piece 0."""
+    base = load_golden_base(FORMATS / "adapterhub" / name)
+    if name == "bert":
+        tokenizer = make_tokenizer()
+        tokenizer.pad_token = "<s>"
+        return freeze_base(name=name, model=base.model, tokenizer=tokenizer)
+    return base
+
+
+@pytest.mark.parametrize("name", ["bert", "xlm-roberta"])
+def test_a_prompt_gives_the_librarys_hidden_states(name: str):
+    base = load_prompt_base(name)
+    imported = import_peft(base, FOLDER / name / "prompt", name="prompt")
+    assert imported.graft.parts == (Prompt(length=4),)
+    origin = imported.origin
+    assert (origin.version, origin.made_for, origin.num_tensors, origin.notes) == (
+        "0.21.2",
+        f"tiny-{name}",
+        1,
+        (),
+    )
+    expected = read_expected(
+        FORMATS / "adapterhub" / name / "inputs.safetensors", FOLDER / name / "expected-prompt.safetensors"
+    )
+    certificate = certify(base, imported.graft, expected)
+    assert certificate.compared == "hidden states"
+    assert certificate.largest_difference < 1e-5
+
+
+@pytest.fixture
+def prompt(tmp_path: Path) -> Folder:
+    return Folder(tmp_path, "prompt")
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        (
+            {"num_transformer_submodules": 2},
+            "has num_transformer_submodules = 2: the bases have no second stack of layers. Expected 1",
+        ),
+        (
+            {"modules_to_save": ["classifier"]},
+            'has modules_to_save = ["classifier"]: no head beside a prompt is brought over. Expected []',
+        ),
+        ({"token_dim": 16}, "has token_dim = 16: that is not the size of the base's embeddings. Expected 32"),
+        ({"num_virtual_tokens": 0}, "has num_virtual_tokens = 0: that is no prompt. Expected 1 or more"),
+    ],
+)
+def test_what_no_prompt_does_is_refused_by_key_and_value(
+    bert: Base, prompt: Folder, changes: dict[str, Any], reason: str
+):
+    prompt.change(**changes)
+    with pytest.raises(DataError) as caught:
+        import_peft(bert, prompt.path, name="x")
+    assert str(caught.value) == (
+        f"{prompt.path}/adapter_config.json {reason}. What was trained with that cannot be brought over; nothing was "
+        "written."
+    )
+
+
+def test_a_prompt_of_another_length_is_refused(bert: Base, prompt: Folder):
+    prompt.change(num_virtual_tokens=5)
+    with pytest.raises(GraftError) as caught:
+        import_peft(bert, prompt.path, name="x")
+    assert str(caught.value) == (
+        "The tensor 'prompt.values' of the graft 'x' has the shape [4, 32] where [5, 32] was expected. The graft was "
+        "made for a base of other sizes."
+    )
+
+
+def test_labels_for_a_prompt_are_refused(bert: Base, prompt: Folder):
+    with pytest.raises(DataError) as caught:
+        import_peft(bert, prompt.path, name="x", labels=["a", "b"])
+    assert str(caught.value) == (
+        f"{prompt.path} holds a prompt and no head, and 2 labels were named. Expected none. Leave --labels out."
+    )
+
+
+def test_a_prefix_of_peft_is_refused_since_it_would_do_something_else(bert: Base):
+    with pytest.raises(DataError) as caught:
+        import_peft(bert, FOLDER / "bert" / "prefix", name="x")
+    assert str(caught.value) == (
+        f'{FOLDER}/bert/prefix/adapter_config.json has peft_type = "PREFIX_TUNING": PEFT hands a prefix over as pieces '
+        "that came before, so that a text's positions begin behind it, and here a prefix has no positions: the same "
+        "values would do something else. Expected LORA, IA3 or PROMPT_TUNING. What was trained with that cannot be "
+        "brought over; nothing was written."
+    )

@@ -30,7 +30,9 @@ def merge_grafts(base: Base, name: str, grafts: Sequence[Graft], merging: Mergin
     The same grafts in the same order, settings and seed give the same bytes. All sums are made in float64 and rounded
     once. The new graft is frozen, as one from a store is.
 
-    - Bottlenecks, invertible parts and heads are added up parameter by parameter, as they are.
+    - Bottlenecks, compacters, invertible parts, glows, prefixes with plain values, fusions and heads are added up
+      parameter by parameter, as they are; BitFit too, and (IA)3 counted from one, whose effects add up exactly.
+    - LoRAs are added up exactly: the result has the ranks of all of them beside each other.
     - Deltas are added up at the places of all of them together; where one has no place its difference is 0.
     - Masks with retrained values are added up where they keep the same weights, as differences from the base.
 

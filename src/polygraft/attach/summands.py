@@ -17,8 +17,10 @@ from polygraft.errors import GraftError
 from polygraft.parts.delta import Delta, DeltaLayers
 from polygraft.parts.edit import VALUE_DTYPES
 from polygraft.parts.head import HeadLayers, PieceHeadLayers
+from polygraft.parts.lora import Lora
 from polygraft.parts.mask import Mask, MaskLayers
 from polygraft.parts.places import encode_places
+from polygraft.parts.prefix import Prefix
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
@@ -27,6 +29,9 @@ if TYPE_CHECKING:
 Tensors = dict[str, Tensor]
 CODE = "kept.code"
 """The tensor of a mask that says which weights survive; there is none where all do."""
+
+
+KNOWN = "bottleneck, compacter, invertible, glow, lora, ia3, prefix, bitfit, fusion, head, delta, and mask with values"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,9 +57,7 @@ class Rule:
 class Summands(ABC):
     """One part of several grafts, alike in their options.
 
-    A part whose effect is no linear function of its tensors may need a class of its own: a product BA of low-rank
-    matrices is not averaged by averaging B and A, and the exact sum of `c_i B_i A_i` has the ranks beside each other,
-    `B = [c_1 B_1, c_2 B_2]` and `A = [A_1; A_2]`. Such a class finds c_i in `Rule.factors`.
+    A part whose effect is no linear function of its tensors may need a class of its own, as a product of matrices has.
     """
 
     @abstractmethod
@@ -76,15 +79,21 @@ class Summands(ABC):
 
 
 class WholeTensors(Summands):
-    """Parts whose parameters are taken as they are: bottlenecks, invertible parts and heads.
+    """Parts whose parameters are taken as they are.
 
     AdapterHub's averages of adapters are made in the same way. A fresh part's numbers are random about zero, zero, or
     in the norm of a head one, and so the start is zero, and one for norms. A head is the whole of what it is and no
-    difference from anything: nothing of it is trimmed or dropped.
+    difference from anything: nothing of it is trimmed or dropped. Factors, as those of (IA)3, start at one.
+
+    Args:
+        part: The part.
+        layers: Its tensors in each graft.
+        start: What every tensor of a fresh part is counted from.
     """
 
-    def __init__(self, part: Part, layers: Sequence[nn.Module]) -> None:
+    def __init__(self, part: Part, layers: Sequence[nn.Module], *, start: float = 0.0) -> None:
         self.part = part
+        self.start = start
         self.tensors = [each.state_dict() for each in layers]
         self.is_difference = not isinstance(layers[0], HeadLayers | PieceHeadLayers)
         self.ones = {
@@ -96,7 +105,9 @@ class WholeTensors(Summands):
         if not self.is_difference:
             return {}
         found = self.tensors[index].items()
-        return {name: tensor.float().cpu() for name, tensor in found if tensor.is_floating_point()}
+        return {
+            name: tensor.float().cpu() - self.start for name, tensor in found if tensor.is_floating_point()
+        }
 
     @override
     def add_up(self, rule: Rule, kept: Sequence[Mapping[str, Tensor] | None]) -> tuple[Part, Tensors]:
@@ -117,8 +128,55 @@ class WholeTensors(Summands):
             start = torch.ones(first.numel(), dtype=torch.float64) if name in self.ones else None
             merged = rule.apply_undropped(values, start=start)
         else:
-            merged = rule.apply(values, kept=_stack_kept(kept, name, like=values))
+            start = torch.full(values.shape[1:], self.start, dtype=torch.float64) if self.start else None
+            merged = rule.apply(values, start=start, kept=_stack_kept(kept, name, like=values))
         return merged.to(first.dtype).view(first.shape)
+
+
+class Products(Summands):
+    """Products of narrow matrices: that of the result is the exact sum, with the ranks of all grafts beside each other.
+
+    With c_i what graft i counts for: `sum_i c_i B_i A_i = [c_1 B_1, c_2 B_2, ...] [A_1; A_2; ...]`. Grafts that count
+    for nothing are left out.
+    """
+
+    def __init__(self, part: Lora, layers: Sequence[nn.Module], *, names: Sequence[str]) -> None:
+        self.part = part
+        self.names = names
+        self.tensors = [each.state_dict() for each in layers]
+        if part.dora:
+            raise GraftError(
+                f"The graft '{names[0]}' has a LoRA with dora=True, whose rows' lengths depend on its "
+                "matrices: it has no sum. Expected dora=False. Stack such grafts in a plan, or name others."
+            )
+
+    @override
+    def find_differences(self, index: int) -> Tensors:
+        # A product is no difference at a place; `add_up` refuses what would trim or drop some.
+        return {}
+
+    @override
+    def add_up(self, rule: Rule, kept: Sequence[Mapping[str, Tensor] | None]) -> tuple[Part, Tensors]:
+        if rule.elects or rule.rescale != 1:
+            raise GraftError(
+                f"The graft '{self.names[0]}' has a LoRA, and values were to be trimmed, elected or dropped, which a "
+                "product of two matrices has not. Expected a plain sum. Choose 'interpolate', 'add' or 'subtract' "
+                "without a drop."
+            )
+        factors = rule.factors.tolist()
+        # Of grafts that all count for nothing the first stands for zero.
+        counted = [index for index, factor in enumerate(factors) if factor] or [0]
+        own: Tensors = {}
+        for name, first in self.tensors[0].items():
+            is_right = name.rpartition(".")[2] == "A"
+            pieces = [self.tensors[index][name].double().cpu() for index in counted]
+            if not is_right:
+                pieces = [factors[index] * piece for index, piece in zip(counted, pieces, strict=True)]
+            own[name] = torch.cat(pieces, dim=0 if is_right else 1).to(first.dtype)
+        times = len(counted)
+        # So that the scale is that of each graft.
+        alpha = self.part.alpha * (times**0.5 if self.part.rslora else times)
+        return replace(self.part, rank=self.part.rank * times, alpha=alpha), own
 
 
 class Deltas(Summands):
@@ -243,7 +301,19 @@ def gather_summands(base: Base, part: Part, layers: Sequence[nn.Module], *, name
         GraftError: It cannot be added up, or not in these grafts.
     """
     match part.kind:
-        case "bottleneck" | "invertible" | "head":
+        case "bottleneck" | "invertible" | "head" | "bitfit" | "compacter" | "glow" | "fusion":
+            return WholeTensors(part, layers)
+        case "ia3":
+            return WholeTensors(part, layers, start=1.0)
+        case "lora" if isinstance(part, Lora):
+            return Products(part, layers, names=names)
+        case "prefix" if isinstance(part, Prefix):
+            if part.reparameterization is not None:
+                raise GraftError(
+                    f"The graft '{names[0]}' has a prefix with reparameterization={part.reparameterization}, and a sum "
+                    "of networks is not the network of a sum. Expected reparameterization=None, the plain values. Name "
+                    "grafts that were trained with that."
+                )
             return WholeTensors(part, layers)
         case "delta" if isinstance(part, Delta):
             return Deltas(part, [each for each in layers if isinstance(each, DeltaLayers)])
@@ -257,6 +327,6 @@ def gather_summands(base: Base, part: Part, layers: Sequence[nn.Module], *, name
             )
         case _:
             raise GraftError(
-                f"The graft '{names[0]}' has the part '{part.kind}', for which no sum is known. Expected bottlenecks, "
-                "invertible parts, heads, deltas, and masks with values. Name other grafts."
+                f"The graft '{names[0]}' has the part '{part.kind}', for which no sum is known. Expected {KNOWN}. Name "
+                "other grafts."
             )

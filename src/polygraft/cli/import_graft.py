@@ -57,7 +57,7 @@ def import_adapterhub(
     store: StoreOption,
     as_json: JsonOption = False,
 ) -> None:
-    """Import an adapter of AdapterHub, of any release, with the head beside it, or a head alone."""
+    """Import an adapter of AdapterHub, of any release, with the head beside it, or a head or a fusion alone."""
 
     def read(loaded: Base) -> Imported:
         from polygraft.interop.adapterhub import import_adapterhub
@@ -99,7 +99,7 @@ def import_peft(
     store: StoreOption,
     as_json: JsonOption = False,
 ) -> None:
-    """Import a LoRA or (IA)3 of PEFT."""
+    """Import a LoRA, an (IA)3 or a prompt of PEFT."""
 
     def read(loaded: Base) -> Imported:
         from polygraft.interop.peft import import_peft

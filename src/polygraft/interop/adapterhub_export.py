@@ -13,12 +13,18 @@ from torch import Tensor
 from polygraft.errors import GraftError
 from polygraft.interop.adapterhub import CONFIG, HEAD_CONFIG, HEAD_WEIGHTS, WEIGHTS
 from polygraft.interop.adapterhub_heads import name_head_tensors, write_head_config
+from polygraft.interop.adapterhub_linear import write_linear_options
 from polygraft.interop.adapterhub_names import find_places, write_name
+from polygraft.interop.adapterhub_prefix import add_copies, write_prefix_options
 from polygraft.interop.heads import DECODER
 from polygraft.interop.named_tensors import write_safetensors
-from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.bottleneck import LEARNED, Bottleneck
+from polygraft.parts.compacter import Compacter
 from polygraft.parts.head import Head
+from polygraft.parts.ia3 import IA3
 from polygraft.parts.invertible import Invertible
+from polygraft.parts.lora import Lora
+from polygraft.parts.prefix import Prefix
 
 if TYPE_CHECKING:
     from polygraft.attach.graft import Graft
@@ -35,6 +41,7 @@ MODEL_CLASSES: Mapping[str, str] = {
     "deberta-v2": "DebertaV2AdapterModel",
 }
 """By a base's `model_type`."""
+KNOWN = "bottlenecks, perhaps with an invertible part, or one compacter, lora, ia3 or prefix, and a head"
 DEFAULTS: Mapping[str, object] = {
     "adapter_residual_before_ln": False,
     "cross_adapter": False,
@@ -61,11 +68,13 @@ DEFAULTS: Mapping[str, object] = {
     "stochastic_depth": 0.0,
     "use_gating": False,
 }
-"""The options that every bottleneck of polygraft has alike."""
+"""The options that every bottleneck and Compacter of polygraft has alike, but for those that say it is one."""
 
 
 def export_adapterhub(base: Base, graft: Graft, folder: Path, *, safetensors: bool = False) -> list[Path]:
-    """Write a graft of bottlenecks, an invertible part and a head, as far as it has them, as AdapterHub does.
+    """Write a graft as AdapterHub does: an adapter, a head, or both.
+
+    An adapter is bottlenecks, perhaps with an invertible part, or one Compacter, LoRA, (IA)3 or prefix.
 
     Args:
         base: The base that it is for.
@@ -85,15 +94,21 @@ def export_adapterhub(base: Base, graft: Graft, folder: Path, *, safetensors: bo
     prefix = f"{base.model.base_model_prefix}."
     about = _describe_base(base, graft)
     adapter = {
-        f"{prefix}{theirs}": tensor
+        theirs: _fit(own, tensor)
         for own, tensor in graft.tensors().items()
         if (theirs := write_name(own, name=graft.name, places=places)) is not None
     }
+    if any(isinstance(part, Prefix) for part in graft.parts):
+        # An adapter has no other part beside it.
+        family, num_layers = base.sites.family.name, base.sites.num_layers
+        adapter = add_copies(adapter, places=places, family=family, num_layers=num_layers)
+    adapter = {f"{prefix}{theirs}": tensor for theirs, tensor in adapter.items()}
     head = next((part for part in graft.parts if isinstance(part, Head)), None)
+    config = _write_options(base, graft) if adapter else None
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     if adapter:
-        document = {**about, "config": _write_options(base, graft)}
+        document = {**about, "config": config}
         written += _write(folder, CONFIG, document, WEIGHTS, adapter, safetensors=safetensors)
     if head is not None:
         sites = base.sites
@@ -148,6 +163,13 @@ def _describe_base(base: Base, graft: Graft) -> dict[str, object]:
     }
 
 
+def _fit(own: str, tensor: Tensor) -> Tensor:
+    """Give a tensor as that library's file holds it: factors as a column, plain values of a prefix as one row."""
+    if own.startswith(f"{IA3.kind}."):
+        return tensor[:, None]
+    return tensor.flatten() if own == f"{Prefix.kind}.source.values" else tensor
+
+
 def _check_parts(base: Base, graft: Graft) -> None:
     """Refuse what that library would read as something else."""
     name = graft.name
@@ -157,15 +179,21 @@ def _check_parts(base: Base, graft: Graft) -> None:
             "Rename it with `polygraft grafts rename`."
         )
     for part in graft.parts:
-        if not isinstance(part, Bottleneck | Invertible | Head):
+        if not isinstance(part, Bottleneck | Invertible | Head | Compacter | Lora | IA3 | Prefix):
             raise GraftError(
                 f"The graft '{name}' has the part '{part.kind}', which is not written for AdapterHub. Expected "
-                "bottlenecks, an invertible part and a head. Export another graft."
+                f"{KNOWN}. Export another graft."
             )
+    others = [part for part in graft.parts if not isinstance(part, Head)]
+    if len(others) > 1 and not all(isinstance(part, Bottleneck | Invertible) for part in others):
+        raise GraftError(
+            f"The graft '{name}' has the parts {', '.join(part.kind for part in others)}, and an adapter of that "
+            f"library is one of them. Expected {KNOWN}. Export another graft."
+        )
     bottlenecks = [part for part in graft.parts if isinstance(part, Bottleneck)]
     invertibles = [part for part in graft.parts if isinstance(part, Invertible)]
     heads = [part for part in graft.parts if isinstance(part, Head)]
-    shared = {(part.activation, part.placement, part.scale, part.semantics) for part in bottlenecks}
+    shared = {(part.activation, part.placement, _show_scale(part), part.semantics) for part in bottlenecks}
     if len(shared) > 1 or any(part.semantics != "adapterhub" for part in bottlenecks):
         raise GraftError(
             f"The graft '{name}' has bottlenecks with {_tell(bottlenecks)}. Expected one activation, placement and "
@@ -194,9 +222,14 @@ def _check_parts(base: Base, graft: Graft) -> None:
 
 def _tell(bottlenecks: Sequence[Bottleneck]) -> str:
     return " and ".join(
-        f"activation={part.activation}, placement={part.placement}, scaling={part.scale:g}, semantics={part.semantics}"
+        f"activation={part.activation}, placement={part.placement}, scaling={_show_scale(part)}, "
+        f"semantics={part.semantics}"
         for part in bottlenecks
     )
+
+
+def _show_scale(part: Bottleneck) -> str:
+    return "learned" if part.scaling == LEARNED else f"{part.scale:g}"
 
 
 def _find_layers(base: Base, bottlenecks: Sequence[Bottleneck]) -> dict[int, Bottleneck]:
@@ -208,6 +241,38 @@ def _count_layers(base: Base, bottlenecks: Sequence[Bottleneck]) -> int:
 
 
 def _write_options(base: Base, graft: Graft) -> dict[str, object]:
+    num_layers = base.sites.num_layers
+    for part in graft.parts:
+        if isinstance(part, Lora | IA3):
+            return write_linear_options(part, name=graft.name, num_layers=num_layers)
+        if isinstance(part, Prefix):
+            return write_prefix_options(part, num_layers=num_layers)
+        if isinstance(part, Compacter):
+            return _write_compacter(part, num_layers=num_layers)
+    return _write_bottlenecks(base, graft)
+
+
+def _write_compacter(part: Compacter, *, num_layers: int) -> dict[str, object]:
+    return {
+        **DEFAULTS,
+        "factorized_phm_W": part.rank is not None,
+        "inv_adapter": None,
+        "inv_adapter_reduction_factor": None,
+        "is_parallel": False,
+        "leave_out": sorted({layer % num_layers for layer in part.skip_layers}),
+        "mh_adapter": part.placement == "attention+ffn",
+        "non_linearity": part.activation,
+        "original_ln_before": part.placement == "ffn",
+        "phm_dim": part.terms,
+        "phm_layer": True,
+        "phm_rank": 1 if part.rank is None else part.rank,
+        "reduction_factor": part.reduction,
+        "scaling": 1.0,
+        "shared_phm_rule": part.shared,
+    }
+
+
+def _write_bottlenecks(base: Base, graft: Graft) -> dict[str, object]:
     bottlenecks = [part for part in graft.parts if isinstance(part, Bottleneck)]
     invertible = next((part for part in graft.parts if isinstance(part, Invertible)), None)
     by_layer, first = _find_layers(base, bottlenecks), bottlenecks[0]
@@ -223,5 +288,5 @@ def _write_options(base: Base, graft: Graft) -> dict[str, object]:
         "non_linearity": first.activation,
         "original_ln_before": first.placement == "ffn",
         "reduction_factor": cast("object", first.reduction if is_one else factors),
-        "scaling": float(first.scale),
+        "scaling": LEARNED if first.scaling == LEARNED else float(first.scale),
     }

@@ -1,4 +1,4 @@
-"""What an AdapterHub configuration of a bottleneck means as parts.
+"""What an AdapterHub configuration of a bottleneck or a Compacter means as parts.
 
 The keys are those of `adapters` 1.3 and of adapter-transformers 1 to 3, whose files have them in capitals, with the
 invertible part nested, and with other names of activations where they carry no version.
@@ -12,6 +12,7 @@ from typing import Literal, cast
 from polygraft.errors import DataError
 from polygraft.interop.options import Options, show
 from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.compacter import Compacter
 from polygraft.parts.invertible import Invertible
 from polygraft.parts.part import Part
 from polygraft.store.fields import JsonValue
@@ -36,18 +37,16 @@ BEFORE_VERSIONS: Mapping[str, str] = {"gelu": "gelu_new", "gelu_orig": "gelu"}
 """What the names meant in files that carry no version."""
 
 TRAINING_ONLY = ("dropout", "stochastic_depth", "init_weights", "init_weights_seed")
+COMPACTER_TRAINING_ONLY = ("phm_c_init", "phm_init_range", "learn_phm", "hypercomplex_nonlinearity")
 COMPACTER_ONLY = (
+    *COMPACTER_TRAINING_ONLY,
     "phm_dim",
     "phm_rank",
     "phm_bias",
-    "phm_c_init",
-    "phm_init_range",
-    "learn_phm",
     "factorized_phm_w",
     "factorized_phm_rule",
     "shared_w_phm",
     "shared_phm_rule",
-    "hypercomplex_nonlinearity",
 )
 """What means something with `phm_layer` only."""
 FUSION_ONLY = ("attention_type", "new_attention_norm")
@@ -57,13 +56,13 @@ Placement = Literal["ffn", "attention+ffn", "parallel"]
 
 
 def read_bottleneck_options(
-    values: Mapping[str, JsonValue], *, where: str, num_layers: int, hidden: int, has_version: bool
+    options: Options, *, num_layers: int, hidden: int, has_version: bool
 ) -> list[Part]:
-    """Give the parts that a configuration asks for: bottlenecks, one for each width, and the invertible part.
+    """Give the parts that a configuration asks for: bottlenecks, one for each width, or a Compacter, and the invertible
+    part.
 
     Args:
-        values: The object under `config` of adapter_config.json.
-        where: What the messages call it.
+        options: The object under `config` of adapter_config.json.
         num_layers: How many layers the base has.
         hidden: Size of a layer's output (D).
         has_version: Whether the file says which release wrote it.
@@ -71,37 +70,93 @@ def read_bottleneck_options(
     Raises:
         DataError: A key is unknown, or asks for what no part does.
     """
-    options = Options(_lower_keys(values, where=where), where=where)
-    options.expect("architecture", why="that is another architecture than a bottleneck")
     options.ignore(*TRAINING_ONLY, *FUSION_ONLY)
     placement = _read_placement(options)
     activation = read_activation(options, "non_linearity", has_version=has_version)
-    scaling = options.number("scaling", 1.0)
     options.expect("use_gating", False, why="no part has a gate")
     options.expect("ln_before", False, why="no part has a LayerNorm of its own before the projection")
     options.expect("ln_after", False, why="no part has a LayerNorm of its own after the projection")
     options.expect("cross_adapter", False, why="the bases have no attention to another text")
-    options.expect("phm_layer", False, why="that is a Compacter, which is another part")
     # Where the residual is added means nothing without a LayerNorm behind the projection.
-    options.ignore("adapter_residual_before_ln", *COMPACTER_ONLY)
+    options.ignore("adapter_residual_before_ln")
     left_out = {layer for layer in options.wholes("leave_out") if 0 <= layer < num_layers}
     groups = _group_layers(options, num_layers=num_layers, left_out=left_out, hidden=hidden)
-    parts: list[Part] = [
-        Bottleneck(
-            reduction=reduction,
-            activation=activation,
-            placement=placement,
-            scaling=scaling,
-            skip_layers=tuple(layer for layer in range(num_layers) if layer not in layers),
-        )
+    skipped = {
+        reduction: tuple(layer for layer in range(num_layers) if layer not in layers)
         for reduction, layers in groups.items()
-    ]
+    }
+    parts: list[Part]
+    if options.flag("phm_layer", default=False):
+        parts = [_read_compacter(options, placement=placement, activation=activation, skipped=skipped)]
+    else:
+        options.ignore(*COMPACTER_ONLY)
+        scaling = _read_scaling(options)
+        parts = [
+            Bottleneck(
+                reduction=reduction,
+                activation=activation,
+                placement=placement,
+                scaling=scaling,
+                skip_layers=layers,
+            )
+            for reduction, layers in skipped.items()
+        ]
     invertible = _read_invertible(options, activation=activation, has_version=has_version)
     options.close()
     return [*parts, *invertible]
 
 
-def _lower_keys(values: Mapping[str, JsonValue], *, where: str) -> dict[str, JsonValue]:
+def _read_scaling(options: Options) -> float | Literal["learned"]:
+    value = options.take("scaling", 1.0)
+    if value == "learned":
+        return "learned"
+    if value == "channel":
+        raise options.refuse(
+            "scaling", value, why="no part has a factor for each column", expected='a number or "learned"'
+        )
+    return options.number("scaling", 1.0)
+
+
+def _read_compacter(
+    options: Options, *, placement: Placement, activation: str, skipped: Mapping[float, tuple[int, ...]]
+) -> Compacter:
+    options.ignore(*COMPACTER_TRAINING_ONLY)
+    options.expect("scaling", 1.0, 1, why="a Compacter has no factor")
+    options.expect("phm_bias", True, why="a Compacter has biases")
+    options.expect("shared_w_phm", False, why="each projection of a Compacter has matrices B of its own")
+    options.expect("factorized_phm_rule", False, why="the matrices A of a Compacter are whole")
+    if placement == "parallel":
+        raise options.refuse("is_parallel", True, why="no Compacter stands there", expected="false")
+    if len(skipped) > 1:
+        raise options.refuse(
+            "reduction_factor",
+            options.take("reduction_factor"),
+            why="a Compacter has one width in all layers",
+            expected="a number",
+        )
+    terms, rank = options.whole("phm_dim", 4), options.whole("phm_rank", 1)
+    is_thin = options.flag("factorized_phm_w", default=True)
+    for key, value in (("phm_dim", terms), ("phm_rank", rank)):
+        if value < 1:
+            raise options.refuse(key, value, why="that is no sum of products", expected="1 or more")
+    ((reduction, layers),) = skipped.items()
+    return Compacter(
+        reduction=reduction,
+        terms=terms,
+        rank=rank if is_thin else None,
+        shared=options.flag("shared_phm_rule", default=True),
+        activation=activation,
+        placement=placement,
+        skip_layers=layers,
+    )
+
+
+def lower_keys(values: Mapping[str, JsonValue], *, where: str) -> dict[str, JsonValue]:
+    """Give the keys of a configuration in small letters.
+
+    Raises:
+        DataError: A key is there twice.
+    """
     lowered: dict[str, JsonValue] = {}
     for key, value in values.items():
         if key.lower() in lowered:
@@ -212,11 +267,11 @@ def _read_invertible(options: Options, *, activation: str, has_version: bool) ->
         inner = Options(nested, where=f"{options.where}, invertible_adapter")
         activation = read_activation(inner, "non_linearity", has_version=has_version)
         kind, reduction = inner.text("block_type", "nice"), inner.number("reduction_factor", 2)
-        inner.expect("block_type", "nice", why="no part has that coupling")
+        inner.expect("block_type", "nice", why=_why_not(kind))
         inner.close()
     if kind is None:
         return []
-    options.expect("inv_adapter", "nice", why="no part has that coupling")
+    options.expect("inv_adapter", "nice", why=_why_not(kind))
     if reduction is None:
         reduction = 2
     if isinstance(reduction, bool) or not isinstance(reduction, int | float):
@@ -224,3 +279,9 @@ def _read_invertible(options: Options, *, activation: str, has_version: bool) ->
             "inv_adapter_reduction_factor", reduction, why="that is no number", expected="a number"
         )
     return [Invertible(reduction=reduction, activation=activation)]
+
+
+def _why_not(coupling: str | None) -> str:
+    if coupling == "glow":
+        return "that library cannot compute its own GLOW, so nothing says what an adapter with it does"
+    return "no part has that coupling"

@@ -36,6 +36,8 @@ class Origin:
     """The sha256 of each file that was read."""
     notes: tuple[str, ...] = ()
     """What a reader should know: how something was brought over that polygraft writes otherwise."""
+    members: tuple[str, ...] = ()
+    """What the other library called the grafts that a fusion was trained on, in their order."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,11 +68,14 @@ def describe_import(base: Base, imported: Imported, *, certificate: Certificate 
         "largest_difference": None if certificate is None else certificate.largest_difference,
         "tolerance": None if certificate is None else certificate.tolerance,
     }
+    if origin.members:
+        record["members"] = list(origin.members)
     return Manifest(
         name=graft.name,
         parts=tuple(PartRecord(kind=part.kind, options=part.to_options()) for part in graft.parts),
         base=BaseRecord(name=base.name, fingerprint=base.fingerprint, revision=base.revision),
         tokenizer=base.tokenizer_fingerprint,
+        trained_under=f"fuse({', '.join(origin.members)}, by={graft.name})" if origin.members else None,
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
         objective=find_objective(graft),
         hyperparameters={"import": record},

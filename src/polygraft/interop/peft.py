@@ -1,4 +1,4 @@
-"""LoRA and (IA)3 of PEFT as grafts.
+"""LoRA, (IA)3 and prompts of PEFT as grafts.
 
 A folder has adapter_config.json beside adapter_model.safetensors or adapter_model.bin. Its tensors are named after
 the layers of the model that was trained: `base_model.model.`, the layer, and `lora_A.weight` or the like.
@@ -28,6 +28,7 @@ from polygraft.interop.peft_options import (
     read_ia3_options,
     read_lora_options,
 )
+from polygraft.interop.peft_prompt import VALUES, read_prompt_options, refuse_prefix
 from polygraft.interop.source import Source, open_source
 from polygraft.parts.ia3 import IA3
 from polygraft.parts.lora import Lora
@@ -42,7 +43,8 @@ LIBRARY = "peft"
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 PREFIX = "base_model.model."
-KINDS = ("LORA", "IA3")
+PROMPT, PREFIXES = "PROMPT_TUNING", "PREFIX_TUNING"
+KINDS = ("LORA", "IA3", PROMPT)
 OBJECTIVES: Mapping[str, str] = {"TOKEN_CLS": "tokens", "SEQ_CLS": "sequence"}
 """What a model of a task type scores."""
 
@@ -72,7 +74,7 @@ class _Read:
 
 
 def import_peft(base: Base, path: Path, *, name: str, labels: Sequence[str] | None = None) -> Imported:
-    """Read a LoRA or (IA)3 as a graft, with a head where the folder has one.
+    """Read a LoRA or (IA)3 as a graft, with a head where the folder has one, or a prompt.
 
     Args:
         base: The base that it was trained on.
@@ -88,11 +90,15 @@ def import_peft(base: Base, path: Path, *, name: str, labels: Sequence[str] | No
     config = source.read_json(CONFIG)
     where = f"{source.where}/{CONFIG}"
     kind = config.get("peft_type")
+    if kind == PREFIXES:
+        raise refuse_prefix(where=where)
     if kind not in KINDS:
         raise DataError(
             f"{where} has peft_type = {show(kind)}, which polygraft cannot import. Expected one of {', '.join(KINDS)}. "
             "What was trained with that cannot be brought over; nothing was written."
         )
+    if kind == PROMPT:
+        return _import_prompt(base, source, config, name=name, labels=labels)
     stored = read_tensors(source, names=WEIGHTS)
     prefix = f"{PREFIX}{base.model.base_model_prefix}."
     encoder = {key.removeprefix(prefix): tensor for key, tensor in stored.items() if key.startswith(prefix)}
@@ -116,6 +122,24 @@ def import_peft(base: Base, path: Path, *, name: str, labels: Sequence[str] | No
     copy_tensors(graft, {**own, **({} if head is None else head.named())})
     graft.layers.requires_grad_(False)
     return Imported(graft=graft, origin=_tell_origin(source, config, stored, head, labels))
+
+
+def _import_prompt(
+    base: Base, source: Source, config: Mapping[str, JsonValue], *, name: str, labels: Sequence[str] | None
+) -> Imported:
+    where = f"{source.where}/{CONFIG}"
+    part = read_prompt_options(config, where=where, embedding=base.sites.embedding)
+    if labels is not None:
+        raise DataError(
+            f"{source.where} holds a prompt and no head, and {len(labels)} labels were named. Expected none. Leave "
+            "--labels out."
+        )
+    stored = read_tensors(source, names=WEIGHTS)
+    check_names(stored, [VALUES], where=source.where)
+    graft = make_graft(base, name, [part])
+    copy_tensors(graft, {f"{part.kind}.values": stored[VALUES]})
+    graft.layers.requires_grad_(False)
+    return Imported(graft=graft, origin=_tell_origin(source, config, stored, None, None))
 
 
 def _tell_origin(
