@@ -167,6 +167,18 @@ def test_a_fusion_may_leave_layers_out_and_project_values_at_last(bert: Base, tm
     assert read(bert, folder.path, "mix").parts == (Fusion(skip_layers=(1,)),)
 
 
+@pytest.mark.parametrize("name", ["blend", None])
+def test_a_fusion_may_have_a_name_of_its_own(bert: Base, tmp_path: Path, name: str | None):
+    folder, weights = Folder(tmp_path, "fusion/en,ner"), "pytorch_model_adapter_fusion.bin"
+    wanted = read(bert, folder.path, "mix")
+    folder.write({**folder.config(FUSION), "name": name}, FUSION)
+    tensors = folder.tensors(weights)
+    (folder.path / weights).unlink()
+    renamed = {key.replace("en,ner", name or "en,ner"): tensor for key, tensor in tensors.items()}
+    save_file(renamed, folder.path / "model_adapter_fusion.safetensors")
+    assert same(read(bert, folder.path, "mix"), wanted)
+
+
 def test_a_fusion_without_its_tensors_is_refused(bert: Base, tmp_path: Path):
     folder, weights = Folder(tmp_path, "fusion/en,ner"), "pytorch_model_adapter_fusion.bin"
     tensors = folder.tensors(weights)

@@ -40,7 +40,7 @@ def export_adapterhub(
     any_base: AnyBaseOption = False,
     store: StoreOption,
 ) -> None:
-    """Write a graft of bottlenecks, with its invertible part and head, as a folder of AdapterHub."""
+    """Write a graft of one kind of adapter, with its invertible part and head, as a folder of AdapterHub."""
 
     def save(loaded: Base, graft: Graft) -> Sequence[Path]:
         from polygraft.interop.adapterhub_export import export_adapterhub

@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from polygraft.interop.source import Source
 
 FUSION_CONFIG = "adapter_fusion_config.json"
-FUSION_WEIGHTS = ("adapter_fusion.safetensors", "pytorch_model_adapter_fusion.bin")
+FUSION_WEIGHTS = ("model_adapter_fusion.safetensors", "pytorch_model_adapter_fusion.bin")
 ABOUT = ("hidden_size", "model_class", "model_name", "model_type", "version")
 TRAINING_ONLY = ("dropout_prob", "regularization", "value_initialized")
 """What changes nothing that is computed once a fusion is trained."""
 SEPARATOR = ","
-"""What stands between the members in a fusion's name."""
+"""What stands between the members in the name of a fusion that was given none."""
 PLACEMENT_NOTE = (
     "The folder does not say where its members stand: a fusion asks with the normed sum at ffn, which is what that "
     "library does for all members but parallel ones."
@@ -54,8 +54,7 @@ def read_fusion(base: Base, source: Source, config: Mapping[str, JsonValue]) -> 
     Raises:
         DataError: A file is damaged, or asks for what no part does.
     """
-    members = _read_options(config, where=f"{source.where}/{FUSION_CONFIG}")
-    name = SEPARATOR.join(members)
+    name, members = _read_options(config, where=f"{source.where}/{FUSION_CONFIG}")
     stored = read_tensors(source, names=FUSION_WEIGHTS)
     tensors = {simplify_name(theirs): tensor for theirs, tensor in stored.items()}
     places, num_layers = find_places(base.sites.family.name), base.sites.num_layers
@@ -88,10 +87,12 @@ def read_fusion(base: Base, source: Source, config: Mapping[str, JsonValue]) -> 
     )
 
 
-def _read_options(config: Mapping[str, JsonValue], *, where: str) -> tuple[str, ...]:
+def _read_options(config: Mapping[str, JsonValue], *, where: str) -> tuple[str, tuple[str, ...]]:
+    """Give the fusion's name in that library, and those of its members."""
     outer = Options(config, where=where)
-    outer.ignore(*ABOUT, "name")
+    outer.ignore(*ABOUT)
     members, values = outer.texts("adapter_names"), outer.mapping("config")
+    name = outer.text("name", SEPARATOR.join(members)) or ""
     outer.close()
     if len(members) < 2 or values is None:
         what = "no config" if values is None else f"the adapter_names {', '.join(members) or 'of nothing'}"
@@ -109,4 +110,4 @@ def _read_options(config: Mapping[str, JsonValue], *, where: str) -> tuple[str, 
     # The projection of values is linear, and the shares add up to 1: before or behind the sum it is the same.
     options.expect("value_before_softmax", True, False, why="that is no truth value")
     options.close()
-    return members
+    return name, members
