@@ -13,11 +13,13 @@ from polygraft.attach.attach import attach
 from polygraft.attach.graft import Graft
 from polygraft.base.base import Base
 from polygraft.errors import OptionError, PlanError
+from polygraft.parts.bitfit import BitFit
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.delta import Delta
 from polygraft.parts.fusion import Fusion
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
+from polygraft.parts.lora import Lora
 from polygraft.parts.part import Part
 
 LABELS = ("O", "B-LOC", "I-LOC")
@@ -35,6 +37,10 @@ PARTS: dict[str, Sequence[Part]] = {
     ],
     "topic": [Head(objective="sequence", labels=("s", "t"))],
     "edit": [Delta(), Head(objective="tokens", labels=LABELS)],
+    "houlsby": [Bottleneck(reduction=4, placement="attention+ffn")],
+    "lora": [Lora(rank=2)],
+    "bits": [BitFit()],
+    "last": [Bottleneck(reduction=4, skip_layers=(0, 1))],
 }
 
 
@@ -147,6 +153,30 @@ def test_what_is_below_all_differences_is_computed_once(base: Base, grafts: list
     assert counted == [6]
 
 
+@pytest.mark.parametrize(
+    "plan",
+    [
+        "parallel(stack(a, top, last), stack(top, a, ner))",
+        "parallel(stack(average(a, top, weights=0.9:0.1, of=outputs), last), stack(average(a, top, weights=0.1:0.9, "
+        "of=outputs), ner))",
+        "parallel(stack(edit, last), stack(bits, edit, b))",
+        "parallel(stack(a, stack(top, last)), stack(a, top, ner))",
+    ],
+)
+@torch.no_grad()
+def test_the_same_grafts_in_another_order_are_not_the_same(base: Base, grafts: list[Graft], plan: str):
+    batch = make_batch()
+    with attach(base, plan, grafts=grafts) as attachment:
+        found = attachment.run_each(*batch)
+        ways = [str(member) for member in attachment.members]
+        assert attachment.count_shared_layers() == (2 if plan.endswith("stack(a, top, ner))") else 0)
+    for way, states in zip(ways, found, strict=True):
+        with attach(base, way, grafts=grafts) as attachment:
+            alone = attachment.run(*batch)
+        difference = ((states - alone) * batch.attention_mask[..., None]).abs().max()
+        assert difference < 1e-5 * max(1.0, alone.abs().max().item())
+
+
 @torch.no_grad()
 def test_places_of_members_side_by_side(base: Base, grafts: list[Graft]):
     batch = make_batch()
@@ -184,6 +214,23 @@ def test_places_of_members_side_by_side(base: Base, grafts: list[Graft]):
             "graft below.",
         ),
         (
+            "average(bits, edit, of=outputs)",
+            "A part that changes weights stands inside an average or a fusion, whose members act on one output. "
+            "Expected it in a stack. Stack the graft with the part that changes weights below.",
+        ),
+        (
+            "fuse(a, lora, by=mix)",
+            "The plan 'fuse(a, lora, by=mix)' fuses 'lora', which acts at layer 0, query, where the fusion of 'mix' "
+            "mixes nothing. Expected members whose bottlenecks stand where it mixes. Stack the graft below the fusion, "
+            "or train a fusion with placement='attention+ffn' for bottlenecks behind both sublayers.",
+        ),
+        (
+            "fuse(a, houlsby, by=mix)",
+            "The plan 'fuse(a, houlsby, by=mix)' fuses 'houlsby', which acts at layer 0, attention, where the fusion "
+            "of 'mix' mixes nothing. Expected members whose bottlenecks stand where it mixes. Stack the graft below "
+            "the fusion, or train a fusion with placement='attention+ffn' for bottlenecks behind both sublayers.",
+        ),
+        (
             "average(stack(a, b), a)",
             "The plan 'average(stack(a, b), a)' names 'a' 2 times. A graft acts once in a plan. Name each graft once.",
         ),
@@ -211,7 +258,7 @@ def test_places_of_members_side_by_side(base: Base, grafts: list[Graft]):
         (
             "average(a, top, weights=0.5:0.6)",
             "The plan 'average(a, top, weights=0.5:0.6)' has 2 weights with the sum 1.1 for 2 grafts. Expected one a "
-            "graft, with the sum 1. Correct the weights.",
+            "graft, none below 0, with the sum 1. Correct the weights.",
         ),
     ],
 )
@@ -267,3 +314,12 @@ def test_routed_rows_train_their_own_grafts_as_alone(base: Base, grafts: list[Gr
         for value, own in zip(graft.layers.parameters(), routed[name], strict=True):
             assert torch.allclose(value.grad, own, atol=1e-5 * max(1.0, own.abs().max().item()))
         graft.layers.zero_grad()
+
+
+def test_two_grafts_of_one_name_are_refused(base: Base, grafts: list[Graft]):
+    with pytest.raises(PlanError) as refused:
+        attach(base, "a", grafts=[*grafts, rename(grafts, "b", "a")])
+    assert str(refused.value) == (
+        f"Two of the {len(grafts) + 1} grafts given are called 'a', and a plan could mean either. Expected a name of "
+        "its own for each. Rename one, or leave it out."
+    )

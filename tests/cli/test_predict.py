@@ -153,6 +153,8 @@ def test_a_line_that_is_no_request_is_refused_with_its_place(polygraft: Command)
         ("ana", "the line is no JSON"),
         ('["ana"]', "the line is no object of strings"),
         ('{"text": 1, "plan": "ner"}', "the line is no object of strings"),
+        ("[" * 100_000, "the line is no JSON"),
+        ('{"text": "\\ud800", "plan": "ner"}', "the line has half a character (a lone surrogate)"),
         ('{"text": "ana"}', "the line has no 'plan'"),
         ('{"text": "ana", "plan": "ner", "rows": "1"}', "the line has the key 'rows'"),
     ):

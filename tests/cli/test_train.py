@@ -296,3 +296,19 @@ def test_a_fusion_of_frozen_grafts_is_trained_and_used(polygraft: Command):
         "error: The plan 'mix' has 'mix', which fuses other grafts, by itself. Expected it as fuse(..., by=mix) with "
         "the grafts that it was trained on. Write them there.\n"
     )
+
+
+def test_a_graft_is_not_called_as_the_bare_base_is(polygraft: Command):
+    done = polygraft(*TOKENS, "--name", "none", "--steps", "1")
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1] == (
+        "error: A graft was to be called 'none', which in a route means the bare base. Choose another name."
+    )
+
+
+def test_a_fusion_of_grafts_behind_both_sublayers_mixes_behind_both(polygraft: Command):
+    words = (*TOKENS, "--steps", "1", "--option", "placement=attention+ffn", "--name", "wide")
+    assert polygraft(*words).exit_code == 0
+    done = polygraft(*TOKENS, "--steps", "1", "--name", "mix", "--fuse", "wide", "--fuse", "ner")
+    assert done.exit_code == 0, done.stderr
+    assert Store("store").manifest("mix").parts[0].options["placement"] == "attention+ffn"

@@ -12,9 +12,10 @@ from polygraft.attach.hooks import Hooks, pick
 from polygraft.attach.member import Member
 from polygraft.attach.parse import parse_plan
 from polygraft.attach.plan import Named, Plan, check_names, is_stack, list_ways
-from polygraft.attach.resolve import find_graft, grow_tree
+from polygraft.attach.resolve import find_graft, grow_tree, index_grafts
 from polygraft.attach.runner import Runner
 from polygraft.attach.several import run_each, score_each, score_rows
+from polygraft.attach.tree import describe_shared
 from polygraft.attach.weights import WeightEdits
 from polygraft.errors import OptionError, PlanError
 
@@ -217,7 +218,10 @@ class Attachment:
     def count_shared_layers(self) -> int:
         """Count the lowest layers in which all members do the same."""
         num_layers = self.base.sites.num_layers
-        shared = set.intersection(*(set(member.grafts) for member in self.members))
+        shared: set[Graft] = set.intersection(*(set(member.grafts) for member in self.members))
+        # The same grafts in another order, or weighed otherwise, do something else.
+        if len({describe_shared(member.tree, shared) for member in self.members}) > 1:
+            return 0
         return min(
             (
                 count_layers_below(graft, num_layers=num_layers)
@@ -343,7 +347,7 @@ def attach(
         >>> attachment.remove()  # doctest: +SKIP
     """
     wanted = parse_plan(plan) if isinstance(plan, str) else plan
-    memory = grafts if isinstance(grafts, Mapping) else {graft.name: graft for graft in grafts}
+    memory = grafts if isinstance(grafts, Mapping) else index_grafts(grafts)
     if wanted is None:
         return Attachment(base, None, [Member(base, None, None)])
     check_names(wanted)

@@ -13,7 +13,7 @@ from polygraft.attach.graft import Graft
 from polygraft.attach.member import Member
 from polygraft.attach.parse import parse_plan
 from polygraft.attach.plan import Named, check_names, list_ways
-from polygraft.attach.resolve import find_graft, grow_tree
+from polygraft.attach.resolve import find_graft, grow_tree, index_grafts
 from polygraft.attach.tree import Chain, Leaf, Tree, walk_grafts
 from polygraft.attach.weights import WeightEdits
 from polygraft.base.projections import find_projection
@@ -121,7 +121,7 @@ def merge(
         ...     scores = attachment.score(input_ids, attention_mask)
     """
     wanted = parse_plan(plan) if isinstance(plan, str) else plan
-    memory = grafts if isinstance(grafts, Mapping) else {graft.name: graft for graft in grafts}
+    memory = grafts if isinstance(grafts, Mapping) else index_grafts(grafts)
     check_names(wanted)
     way, *others = list_ways(wanted)
     if others or way is None:

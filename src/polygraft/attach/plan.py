@@ -157,7 +157,7 @@ def average(
         >>> str(average("qu", "ayr", weights=(0.25, 0.75)))
         'average(qu, ayr, weights=0.25:0.75)'
     """
-    made = Average(_name_all("average", members), None if weights is None else tuple(weights), of)
+    made = Average(_name_all("average", members), None if weights is None else tuple(map(float, weights)), of)
     check_average(made)
     return made
 
@@ -173,6 +173,18 @@ def parallel(*members: Plan | str) -> Parallel:
         'stack(en, parallel(ner, pos))'
     """
     return Parallel(_name_all("parallel", members))
+
+
+def check_no_graft(name: str) -> None:
+    """Refuse the name that stands for the bare base in a route.
+
+    Raises:
+        PlanError: It is that.
+    """
+    if name == NO_GRAFT:
+        raise PlanError(
+            f"A graft was to be called '{NO_GRAFT}', which in a route means the bare base. Choose another name."
+        )
 
 
 def route(*members: Plan | str | None) -> Route:
@@ -197,10 +209,12 @@ def check_average(plan: Average) -> None:
         PlanError: They are not.
     """
     weights = plan.weights
-    if weights is not None and (len(weights) != len(plan.members) or not abs(sum(weights) - 1) < 1e-6):
+    if weights is not None and (
+        len(weights) != len(plan.members) or not abs(sum(weights) - 1) < 1e-6 or min(weights) < 0
+    ):
         raise PlanError(
             f"The plan '{plan}' has {len(weights)} weights with the sum {sum(weights):g} for {len(plan.members)} "
-            "grafts. Expected one a graft, with the sum 1. Correct the weights."
+            "grafts. Expected one a graft, none below 0, with the sum 1. Correct the weights."
         )
 
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from polygraft.attach.graft import Graft, check_made_for, rebuild_graft
 from polygraft.attach.plan import Average, Fuse, Named, Parallel, Plan, Route, Stack
-from polygraft.attach.tree import Chain, Fused, Leaf, Mean, Tree, walk_grafts
+from polygraft.attach.tree import Chain, Fused, Leaf, Mean, Tree, list_stacked, walk_grafts
 from polygraft.errors import PlanError, nearest
+from polygraft.parts.edit import EditLayers
 from polygraft.parts.head import HeadLayers, PieceHeadLayers
 from polygraft.parts.mask import Mask
-from polygraft.parts.reach import EmbeddingLayers, MixingLayers
+from polygraft.parts.reach import EmbeddingLayers, MixingLayers, ProjectionLayers, SublayerLayers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,6 +39,7 @@ def grow_tree(base: Base, plan: Plan, find: Find) -> Tree:
     """
     tree = _grow(base, plan, find)
     _check_mixing(plan, tree)
+    list_stacked(tree, EditLayers, what="part that changes weights")
     grafts = list(walk_grafts(tree))
     for kind, layers in HEADS.items():
         _check_heads(plan, grafts, kind=kind, layers=layers)
@@ -95,6 +97,31 @@ def _refuse_two_inverses(plan: Plan, members: Sequence[Tree]) -> None:
         )
 
 
+def _refuse_unmixed(plan: Plan, tree: Fused) -> None:
+    """Refuse members that act where the fusion cannot mix them, which would be left out."""
+    mixed = {
+        place
+        for layers in tree.graft.layers.children()
+        if isinstance(layers, MixingLayers)
+        for place in layers.list_places()
+    }
+    mixed_layers = {layer for layer, _ in mixed}
+    for graft in (graft for member in tree.members for graft in walk_grafts(member)):
+        for layers in graft.layers.children():
+            acts = [] if not isinstance(layers, SublayerLayers) else layers.list_places()
+            missed = sorted(place for place in acts if place[0] in mixed_layers and place not in mixed)
+            if isinstance(layers, ProjectionLayers):
+                missed = [*layers.list_outputs(), *layers.list_inputs()]
+            if missed:
+                layer, name = missed[0]
+                raise PlanError(
+                    f"The plan '{plan}' fuses '{graft.name}', which acts at layer {layer}, {name}, where the fusion of "
+                    f"'{tree.graft.name}' mixes nothing. Expected members whose bottlenecks stand where it mixes. "
+                    "Stack the graft below the fusion, or train a fusion with placement='attention+ffn' for "
+                    "bottlenecks behind both sublayers."
+                )
+
+
 def _has_inverse(graft: Graft) -> bool:
     return any(isinstance(layers, EmbeddingLayers) for layers in graft.layers.children())
 
@@ -120,6 +147,7 @@ def _check_mixing(plan: Plan, tree: Tree) -> None:
                 "graft that was trained as a fusion."
             )
         _refuse_two_inverses(plan, tree.members)
+        _refuse_unmixed(plan, tree)
 
 
 def _check_heads(plan: Plan, grafts: Sequence[Graft], *, kind: str, layers: type[nn.Module]) -> None:
@@ -138,6 +166,22 @@ def _goes_over_others(graft: Graft) -> bool:
     return any(isinstance(part, Mask) and part.retrained == "some" for part in graft.parts) or any(
         isinstance(layers, MixingLayers) for layers in graft.layers.children()
     )
+
+
+def index_grafts(grafts: Sequence[Graft]) -> dict[str, Graft]:
+    """Give grafts by their names.
+
+    Raises:
+        PlanError: Two different ones have the same name.
+    """
+    found: dict[str, Graft] = {}
+    for graft in grafts:
+        if found.setdefault(graft.name, graft) is not graft:
+            raise PlanError(
+                f"Two of the {len(grafts)} grafts given are called '{graft.name}', and a plan could mean either. "
+                "Expected a name of its own for each. Rename one, or leave it out."
+            )
+    return found
 
 
 def find_graft(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
@@ -47,6 +47,37 @@ class Fused:
 
 Tree = Leaf | Chain | Mean | Fused
 Kind = TypeVar("Kind")
+
+
+def describe_shared(tree: Tree | None, shared: Collection[Graft]) -> object:
+    """Give what a tree makes of some of its grafts: equal for trees that do the same with them, in the same order.
+
+    Args:
+        tree: The tree; None has none.
+        shared: The grafts; the others count as doing nothing.
+    """
+    if tree is None:
+        return None
+    if isinstance(tree, Leaf):
+        return id(tree.graft) if tree.graft in shared else None
+    found = [describe_shared(member, shared) for member in tree.members]
+    if all(each is None for each in found):
+        return None
+    if isinstance(tree, Chain):
+        left = tuple(each for each in found if each is not None)
+        return left[0] if len(left) == 1 else ("chain", *_flatten(left))
+    if isinstance(tree, Mean):
+        return ("mean", tree.weights, *found)
+    return ("fused", id(tree.graft), *found)
+
+
+def _flatten(found: Sequence[object]) -> Iterator[object]:
+    """Go through what stands in a chain; chains in it are part of it."""
+    for each in found:
+        if isinstance(each, tuple) and each[0] == "chain":
+            yield from each[1:]
+        else:
+            yield each
 
 
 class Act(Protocol):

@@ -46,10 +46,15 @@ def _read_line(line: str, place: str, plan: str | None) -> RoutedLine:
     expected = 'Expected {"text": "...", "plan": "stack(qu, ner)"}.'
     try:
         found: Any = json.loads(line)
-    except ValueError:
+    except (ValueError, RecursionError):
         raise DataError(f"{place}: the line is no JSON. {expected} Correct the line.") from None
     if not isinstance(found, dict) or not all(isinstance(value, str) for value in found.values()):
         raise DataError(f"{place}: the line is no object of strings. {expected} Correct the line.")
+    # JSON can name halves of characters, which are no text.
+    if any(not _is_text(value) for value in found.values()):
+        raise DataError(
+            f"{place}: the line has half a character (a lone surrogate). {expected} Correct the line."
+        )
     unknown = [key for key in found if key not in KEYS]
     if unknown:
         raise DataError(f"{place}: the line has the key '{unknown[0]}'. {expected} Correct the line.")
@@ -58,6 +63,10 @@ def _read_line(line: str, place: str, plan: str | None) -> RoutedLine:
     if missing:
         raise DataError(f"{place}: the line has no '{missing[0]}'. {expected} Correct the line.")
     return RoutedLine(whole["text"], whole["plan"])
+
+
+def _is_text(value: str) -> bool:
+    return not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
 class RoutedLabeller:
@@ -110,6 +119,7 @@ class RoutedLabeller:
 
         known = set(self.store.names())
         for named in (named for plan in plans for named in list_names(parse_plan(plan))):
+            # One with a version is read for every batch.
             if named.name in known and named.name not in self.grafts and named.version is None:
                 manifest, tensors = self.store.get(named.name)
                 self.grafts[named.name] = rebuild_graft(self.base, manifest, tensors, any_base=self.any_base)

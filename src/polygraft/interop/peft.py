@@ -321,6 +321,14 @@ def _read_ia3(
 def _fit(base: Base, own: str, tensor: Tensor, shapes: Mapping[str, Tensor]) -> Tensor:
     """Give a tensor of the file as the part holds it."""
     if own.startswith(IA3.kind) and tensor.dim() == 2 and 1 in tensor.shape:
+        # A column scales what the layer gives, a row what it reads: a pattern in the configuration cannot be mistaken.
+        is_input = ".inputs." in own
+        if tensor.shape[0 if is_input else 1] != 1:
+            raise DataError(
+                f"The tensor for '{own}' has the shape {list(tensor.shape)}, and the configuration says that it scales "
+                f"what the layer {'reads' if is_input else 'gives'}. Expected {'[1, n]' if is_input else '[n, 1]'}. "
+                "Write feedforward_modules as a list of whole names."
+            )
         return tensor.flatten()
     if own.endswith(".magnitude") and tensor.shape == shapes[own].shape:
         layer, role = own.split(".")[2:4]

@@ -11,7 +11,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from polygraft.attach.parse import parse_plan
-from polygraft.attach.plan import Fuse, Named, Plan, drop_versions, list_names, stack_names, stack_over
+from polygraft.attach.plan import (
+    Fuse,
+    Named,
+    Plan,
+    check_no_graft,
+    drop_versions,
+    list_names,
+    stack_names,
+    stack_over,
+)
 from polygraft.data.open import file_digest
 from polygraft.errors import PlanError
 from polygraft.recipe.caching import CACHE_GIB, CacheKind, check_cache
@@ -95,6 +104,7 @@ def check_names(order: Order) -> None:
         PlanError: It is in the plan, or the plan cannot be read.
     """
     check_name(order.name)
+    check_no_graft(order.name)
     taken = {order.name}
     for named in list_below(order):
         if named.name in taken:

@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from polygraft.attach.graft import Graft, make_graft, rebuild_graft
+from polygraft.attach.parse import parse_plan
+from polygraft.attach.plan import list_names
 from polygraft.recipe.corpus import ignore
 from polygraft.recipe.order import Order, check_names, hash_order, list_below, plan_training
 from polygraft.recipe.record import NOTHING, describe_scored, record_training
@@ -118,7 +120,8 @@ def start(
     notify: Callable[[str], None],
 ) -> Started:
     """Make the graft of an order, and its training."""
-    parts = list_parts(order, skip_layers=work.skip_layers, head=work.head)
+    fused = [below[named.name] for plan in order.fuse for named in list_names(parse_plan(plan))]
+    parts = list_parts(order, skip_layers=work.skip_layers, head=work.head, fused=fused)
     graft = make_graft(base, order.name, parts, seed=order.settings.seed)
     training = Training(
         base=base,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from polygraft.errors import OptionError, PlanError
@@ -10,6 +10,7 @@ from polygraft.parts.bottleneck import BottleneckLayers
 from polygraft.parts.fusion import Fusion
 from polygraft.parts.head import Head, PieceHeadLayers
 from polygraft.parts.invertible import Invertible
+from polygraft.parts.reach import SublayerLayers
 from polygraft.recipe.learned import make_learned_part
 from polygraft.recipe.methods import BOTTLENECK
 from polygraft.types import TEXT_OBJECTIVES
@@ -21,13 +22,16 @@ if TYPE_CHECKING:
     from polygraft.recipe.order import Order
 
 
-def list_parts(order: Order, *, skip_layers: Sequence[int], head: Head | None) -> list[Part]:
+def list_parts(
+    order: Order, *, skip_layers: Sequence[int], head: Head | None, fused: Collection[Graft] = ()
+) -> list[Part]:
     """List its parts.
 
     Args:
         order: What is asked for.
         skip_layers: Layers in which it does not learn.
         head: Its head, if any.
+        fused: The frozen grafts that it mixes, if any.
 
     Raises:
         OptionError: It would have none, or the part or an option of it is unknown.
@@ -40,7 +44,16 @@ def list_parts(order: Order, *, skip_layers: Sequence[int], head: Head | None) -
                 f"The graft '{name}' was to mix other grafts and to learn with the part '{order.part}'. Expected one "
                 "of the two. Leave out --fuse, or --part and --option."
             )
-        parts.append(Fusion(skip_layers=tuple(skip_layers)))
+        # Where one of the grafts has something behind the attention too, that is mixed as well.
+        is_wide = any(
+            name == "attention"
+            for graft in fused
+            for layers in graft.layers.children()
+            if isinstance(layers, SublayerLayers)
+            for _, name in layers.list_places()
+        )
+        placement = "attention+ffn" if is_wide else "ffn"
+        parts.append(Fusion(placement=placement, skip_layers=tuple(skip_layers)))
     elif order.part != BOTTLENECK:
         parts.append(make_learned_part(order.part, order.options, skip_layers=skip_layers))
     elif reduction:
