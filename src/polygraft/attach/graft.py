@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -21,6 +21,9 @@ from polygraft.parts.table import make_part
 if TYPE_CHECKING:
     from polygraft.base.base import Base
     from polygraft.store.manifest import Manifest
+
+
+Kind = TypeVar("Kind")
 
 
 @dataclass(kw_only=True, eq=False)
@@ -45,6 +48,10 @@ class Graft:
         """Give the tensors by name, as they are stored."""
         return {name: tensor.detach() for name, tensor in self.layers.state_dict().items()}
 
+    def list_layers(self, kind: type[Kind]) -> list[Kind]:
+        """List the layers of its parts that are of a kind, in order."""
+        return [layers for layers in self.layers.children() if isinstance(layers, kind)]
+
     def find_head(self) -> HeadLayers | PieceHeadLayers | None:
         """Give the layers of the graft's head, or None."""
         for layers in self.layers.children():
@@ -54,10 +61,7 @@ class Graft:
 
     def find_invertible(self) -> EmbeddingLayers | None:
         """Give the graft's invertible layers, or None."""
-        for layers in self.layers.children():
-            if isinstance(layers, EmbeddingLayers):
-                return layers
-        return None
+        return next(iter(self.list_layers(EmbeddingLayers)), None)
 
     @property
     def labels(self) -> tuple[str, ...]:

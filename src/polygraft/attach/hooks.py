@@ -15,7 +15,7 @@ from polygraft.attach.acts import EmbeddingAct, SublayerAct
 from polygraft.attach.linear import LinearHooks
 from polygraft.attach.passes import Pass, Place, bound_places
 from polygraft.attach.prefixes import PrefixHooks
-from polygraft.attach.tree import Chain, Leaf, Step, Tree, list_stacked, localise, walk_grafts
+from polygraft.attach.tree import Chain, Leaf, Step, Tree, list_stacked, localise_all, walk_grafts
 from polygraft.errors import GraftError
 from polygraft.parts.reach import (
     EmbeddingLayers,
@@ -90,7 +90,7 @@ class Hooks:
         linear = LinearHooks(base, members, grafts, current=self.get_current)
         self.handles += linear.handles
         for place in list_sublayers(grafts):
-            self._hook_sublayer(base, place, _localise_all(members, _make_finder(place)))
+            self._hook_sublayer(base, place, localise_all(members, find=_make_finder(place)))
         self.prefixes = PrefixHooks(base, members, current=self.get_current)
         self.places |= linear.places | self.prefixes.places
         # Below the lowest layer a family may look back at all tokens (DeBERTa's convolution).
@@ -123,7 +123,7 @@ class Hooks:
     def _hook_embeddings(self, base: Base, members: Sequence[Tree | None]) -> None:
         # One after the other even where their grafts are fused, which happens behind sublayers only.
         chains = [None if tree is None else Chain(tuple(map(Leaf, walk_grafts(tree)))) for tree in members]
-        steps = _localise_all(chains, lambda graft: _find_layers(graft, EmbeddingLayers))
+        steps = localise_all(chains, find=lambda graft: graft.list_layers(EmbeddingLayers))
         if all(step is None for step in steps):
             return
 
@@ -215,12 +215,6 @@ def list_sublayers(grafts: Sequence[Graft]) -> list[Place]:
     return sorted(found)
 
 
-def _localise_all(
-    members: Sequence[Tree | None], find: Callable[[Graft], Sequence[nn.Module]]
-) -> list[Step | None]:
-    return [None if tree is None else localise(tree, find=find) for tree in members]
-
-
 def _make_finder(place: Place) -> Callable[[Graft], list[nn.Module]]:
     def find(graft: Graft) -> list[nn.Module]:
         return [
@@ -230,10 +224,6 @@ def _make_finder(place: Place) -> Callable[[Graft], list[nn.Module]]:
         ]
 
     return find
-
-
-def _find_layers(graft: Graft, kind: type[nn.Module]) -> list[nn.Module]:
-    return [layers for layers in graft.layers.children() if isinstance(layers, kind)]
 
 
 def _check_layers(base: Base, grafts: Sequence[Graft]) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from polygraft.attach.acts import InputAct, OutputAct
-from polygraft.attach.tree import Step, Tree, localise
+from polygraft.attach.tree import Step, Tree, localise_all
 from polygraft.base.projections import Projection, find_projection
 from polygraft.errors import GraftError
 from polygraft.parts.reach import ProjectionLayers
@@ -52,12 +52,12 @@ class LinearHooks:
         for place in inputs:
             projection = self._find(base, place)
             _refuse_shared_input(base, place, projection)
-            steps = _localise_all(members, place, _list_inputs)
+            steps = localise_all(members, find=_make_finder(place, _list_inputs))
             self.handles.append(projection.linear.register_forward_pre_hook(self._make_input(place, steps)))
         by_linear: dict[nn.Module, Changes] = {}
         for place in outputs:
             projection = self._find(base, place)
-            steps = _localise_all(members, place, _list_outputs)
+            steps = localise_all(members, find=_make_finder(place, _list_outputs))
             by_linear.setdefault(projection.linear, []).append((place, projection, steps))
         for linear, changes in by_linear.items():
             self.handles.append(linear.register_forward_hook(self._make_output(changes)))
@@ -128,30 +128,19 @@ def _put_runs(output: Tensor, runs: Sequence[tuple[slice, Tensor]]) -> Tensor:
 
 
 def _list_places(grafts: Sequence[Graft]) -> tuple[list[LinearPlace], list[LinearPlace]]:
-    found = [
-        layers
-        for graft in grafts
-        for layers in graft.layers.children()
-        if isinstance(layers, ProjectionLayers)
-    ]
+    found = [layers for graft in grafts for layers in graft.list_layers(ProjectionLayers)]
     outputs = {place for layers in found for place in layers.list_outputs()}
     inputs = {place for layers in found for place in layers.list_inputs()}
     return sorted(outputs), sorted(inputs)
 
 
-def _localise_all(
-    members: Sequence[Tree | None],
-    place: LinearPlace,
-    list_places: Callable[[ProjectionLayers], Sequence[LinearPlace]],
-) -> list[Step | None]:
-    def find(graft: Graft) -> list[nn.Module]:
-        return [
-            layers
-            for layers in graft.layers.children()
-            if isinstance(layers, ProjectionLayers) and place in list_places(layers)
-        ]
+def _make_finder(
+    place: LinearPlace, list_places: Callable[[ProjectionLayers], Sequence[LinearPlace]]
+) -> Callable[[Graft], list[ProjectionLayers]]:
+    def find(graft: Graft) -> list[ProjectionLayers]:
+        return [layers for layers in graft.list_layers(ProjectionLayers) if place in list_places(layers)]
 
-    return [None if tree is None else localise(tree, find=find) for tree in members]
+    return find
 
 
 def _refuse_shared_input(base: Base, place: LinearPlace, projection: Projection) -> None:

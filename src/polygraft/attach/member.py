@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from typing_extensions import override
@@ -53,12 +54,12 @@ class Member:
     def __str__(self) -> str:
         return "no graft" if self.plan is None else str(self.plan)
 
-    @property
+    @cached_property
     def prompts(self) -> list[PromptLayers]:
         """What the grafts put before the pieces of a row, first what comes first."""
         return list_stacked(self.tree, PromptLayers, what="prompt")
 
-    @property
+    @cached_property
     def edits_weights(self) -> bool:
         """Whether a graft changes the base's own weights."""
         return bool(self._list_layers(EditLayers))
@@ -68,7 +69,7 @@ class Member:
         """Whether a value of its grafts is being trained."""
         return any(value.requires_grad for graft in self.grafts for value in graft.layers.parameters())
 
-    @property
+    @cached_property
     def needs_own_pass(self) -> bool:
         """Whether its rows cannot be in one pass with those of others."""
         roles = self.base.sites.position_roles
@@ -83,9 +84,7 @@ class Member:
         )
 
     def _list_layers(self, kind: type[Kind]) -> list[Kind]:
-        return [
-            layers for graft in self.grafts for layers in graft.layers.children() if isinstance(layers, kind)
-        ]
+        return [layers for graft in self.grafts for layers in graft.list_layers(kind)]
 
     def find_head(self) -> HeadLayers:
         """Give the head for tokens or sequences of the graft that has one.

@@ -44,12 +44,7 @@ class MergedWeights:
         self.kept: list[tuple[Tensor, Tensor]] = []
         """Weights of the base, or runs of their rows, with what stood there."""
         self.edits = WeightEdits(base, grafts, learns=False)
-        found = [
-            layers
-            for graft in grafts
-            for layers in graft.layers.children()
-            if isinstance(layers, ProjectionLayers)
-        ]
+        found = [layers for graft in grafts for layers in graft.list_layers(ProjectionLayers)]
         places = {place for layers in found for place in (*layers.list_outputs(), *layers.list_inputs())}
         try:
             with torch.no_grad():

@@ -123,7 +123,7 @@ def _refuse_unmixed(plan: Plan, tree: Fused) -> None:
 
 
 def _has_inverse(graft: Graft) -> bool:
-    return any(isinstance(layers, EmbeddingLayers) for layers in graft.layers.children())
+    return bool(graft.list_layers(EmbeddingLayers))
 
 
 def _check_mixing(plan: Plan, tree: Tree) -> None:

@@ -89,24 +89,15 @@ class Runner:
             PlanError: The member is being trained and changes weights.
         """
         member = self.members[group.member]
-        if group.segments is not None or len(self.members) == 1 or not member.edits_weights:
-            return self.run(
-                input_ids,
-                attention_mask,
-                layer=layer,
-                start=start,
-                at=at,
-                member=group.member,
-                group=group,
+        is_alone = group.segments is None and len(self.members) > 1 and member.edits_weights
+        if is_alone and torch.is_grad_enabled() and member.learns:
+            raise PlanError(
+                f"The plan '{self.name}' was to train '{member}' in a batch of several ways, and a graft of "
+                "it changes the base's own weights, which are what they were again before the gradients come. "
+                "Train it by itself."
             )
-        edits = WeightEdits(self.base, member.grafts)
+        edits = WeightEdits(self.base, member.grafts if is_alone else ())
         try:
-            if torch.is_grad_enabled() and member.learns:
-                raise PlanError(
-                    f"The plan '{self.name}' was to train '{member}' in a batch of several ways, and a graft of "
-                    "it changes the base's own weights, which are what they were again before the gradients come. "
-                    "Train it by itself."
-                )
             return self.run(
                 input_ids, attention_mask, layer=layer, start=start, at=at, member=group.member, group=group
             )

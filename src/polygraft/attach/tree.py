@@ -121,7 +121,7 @@ def list_stacked(tree: Tree | None, kind: type[Kind], *, what: str) -> list[Kind
     if tree is None:
         return []
     if isinstance(tree, Leaf):
-        return [layers for layers in tree.graft.layers.children() if isinstance(layers, kind)]
+        return tree.graft.list_layers(kind)
     found = [layers for member in tree.members for layers in list_stacked(member, kind, what=what)]
     if found and not isinstance(tree, Chain):
         raise PlanError(
@@ -151,6 +151,13 @@ def localise(tree: Tree, *, find: Callable[[Graft], Sequence[nn.Module]]) -> Ste
     # Where the fusion has no layers of its own its members do nothing: what they gave could not be mixed.
     mixing = find(tree.graft)
     return _make_fusion(steps, mixing[0]) if mixing else None
+
+
+def localise_all(
+    members: Sequence[Tree | None], *, find: Callable[[Graft], Sequence[nn.Module]]
+) -> list[Step | None]:
+    """Give what each of several trees does at one place; None where there is no tree, or it does nothing."""
+    return [None if tree is None else localise(tree, find=find) for tree in members]
 
 
 def _make_leaf(found: Sequence[nn.Module]) -> Step:

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
-from polygraft.errors import OptionError
 from polygraft.parts.activation import find_activation
-from polygraft.parts.part import Dimensions, Part, apply_linear, check_width, make_linear
+from polygraft.parts.part import Dimensions, Part, apply_linear, check_halves, check_width, make_linear
 from polygraft.parts.reach import EmbeddingLayers
 
 CLAMP = 5.0
@@ -43,11 +42,7 @@ class Glow(Part):
 
     @override
     def build(self, dimensions: Dimensions, *, generator: torch.Generator) -> GlowLayers:
-        if dimensions.embedding % 2:
-            raise OptionError(
-                f"The part '{self.kind}' halves the embeddings, and this base's have the odd size "
-                f"{dimensions.embedding}. Leave the part out for this base."
-            )
+        check_halves(self.kind, size=dimensions.embedding)
         return GlowLayers(self, embedding=dimensions.embedding, generator=generator)
 
 

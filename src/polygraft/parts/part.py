@@ -206,6 +206,19 @@ def find_maps(
     return [info for info in dimensions.projections if info.role in roles and info.layer in layers]
 
 
+def check_halves(kind: str, *, size: int) -> None:
+    """Refuse embeddings that a part cannot halve.
+
+    Raises:
+        OptionError: Their size is odd.
+    """
+    if size % 2:
+        raise OptionError(
+            f"The part '{kind}' halves the embeddings, and this base's have the odd size "
+            f"{size}. Leave the part out for this base."
+        )
+
+
 def check_width(kind: str, *, size: int, reduction: float) -> int:
     """Give the width `size / reduction`, rounded down.
 
