@@ -17,7 +17,8 @@ import pytest
 
 import polygraft
 from polygraft.recipe.read import load_recipe
-from polygraft.recipe.schema import LanguageData, Recipe, TaskData, TrainTables
+from polygraft.recipe.schema import LanguageData, Recipe, TaskData
+from polygraft.recipe.train_tables import TrainTables
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "src" / "polygraft" / "sample"

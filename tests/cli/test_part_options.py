@@ -92,8 +92,8 @@ def test_the_doctor_says_which_maps_are_changed(polygraft: Command):
     [
         (
             ("--part", "lora", "--reduction", "8"),
-            "--reduction 8 was given with --part lora, which has no reduction. Expected it with a bottleneck only. "
-            "Leave it out, and set the options of 'lora' with --option.",
+            "--reduction 8 was given with --part lora, and it is that of --part bottleneck. Expected it with a "
+            "bottleneck only. Leave it out, and set options of parts with --option.",
         ),
         (
             ("--part", "lora", "--option", "rank"),

@@ -8,7 +8,7 @@ import pytest
 from tests.cli.conftest import Command
 
 from polygraft.cli.train import DEFAULT_CACHE_GIB
-from polygraft.recipe.schema import TaskSettings
+from polygraft.recipe.train_tables import TaskSettings
 from polygraft.store.store import Store
 
 TOKENS = ("train", "tokens", "--train", "tagged.conll")

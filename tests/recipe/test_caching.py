@@ -9,7 +9,7 @@ import pytest
 
 from polygraft.errors import OptionError
 from polygraft.recipe.caching import CACHE_GIB, check_cache, open_cache
-from polygraft.recipe.schema import TaskSettings
+from polygraft.recipe.train_tables import TaskSettings
 
 
 def test_nothing_is_kept_where_nothing_is_wanted(tmp_path: Path):

@@ -15,7 +15,7 @@ from polygraft.errors import FingerprintError, GraftError, PolygraftError, neare
 from polygraft.parts.edit import EditLayers
 from polygraft.parts.head import Head, HeadLayers, PieceHeadLayers
 from polygraft.parts.part import Dimensions, Part
-from polygraft.parts.reach import EmbeddingLayers
+from polygraft.parts.reach import EmbeddingLayers, PromptLayers
 from polygraft.parts.table import make_part
 
 if TYPE_CHECKING:
@@ -62,6 +62,11 @@ class Graft:
     def find_invertible(self) -> EmbeddingLayers | None:
         """Give the graft's invertible layers, or None."""
         return next(iter(self.list_layers(EmbeddingLayers)), None)
+
+    @property
+    def num_added(self) -> int:
+        """How many places its prompts take before the pieces of a row."""
+        return sum(layers.length for layers in self.list_layers(PromptLayers))
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -19,7 +19,7 @@ from polygraft.cli.options import (
     TagColumnOption,
     TokenColumnOption,
 )
-from polygraft.cli.part_options import PartOption, PartOptionsOption, read_part_options
+from polygraft.cli.part_options import PartOption, PartOptionsOption, read_part, read_part_options
 from polygraft.cli.seeds import read_seeds
 from polygraft.cli.tracking import TrackerOption
 from polygraft.cli.train_options import (
@@ -79,7 +79,7 @@ def train_tokens(
     patience: PatienceOption = None,
     seed: OneSeedOption = None,
     seeds: SeedsOption = None,
-    part: PartOption = "bottleneck",
+    part: PartOption = None,
     option: PartOptionsOption = None,
     reduction: ReductionOption = TASK_REDUCTION,
     skip_layers: SkipOption = None,
@@ -115,6 +115,7 @@ def train_tokens(
         recompute=recompute,
         compile=compile_layers,
     )
+    names = read_part(part, from_text=False)
     from polygraft.recipe.order import Order
 
     order = Order(
@@ -125,8 +126,8 @@ def train_tokens(
         under=under,
         fuse=tuple(fuse or ()),
         settings=settings,
-        part=part,
-        options=read_part_options(option, part=part, reduction=reduction, usual=TASK_REDUCTION),
+        part=names,
+        options=read_part_options(option, part=names, reduction=reduction, usual=TASK_REDUCTION),
         reduction=reduction,
         skip_layers=tuple(skip_layers or ()),
         head_layer=head_layer,
@@ -166,7 +167,7 @@ def train_sequence(
     patience: PatienceOption = None,
     seed: OneSeedOption = None,
     seeds: SeedsOption = None,
-    part: PartOption = "bottleneck",
+    part: PartOption = None,
     option: PartOptionsOption = None,
     reduction: ReductionOption = TASK_REDUCTION,
     skip_layers: SkipOption = None,
@@ -200,6 +201,7 @@ def train_sequence(
         recompute=recompute,
         compile=compile_layers,
     )
+    names = read_part(part, from_text=False)
     from polygraft.recipe.order import Order
 
     order = Order(
@@ -210,8 +212,8 @@ def train_sequence(
         under=under,
         fuse=tuple(fuse or ()),
         settings=settings,
-        part=part,
-        options=read_part_options(option, part=part, reduction=reduction, usual=TASK_REDUCTION),
+        part=names,
+        options=read_part_options(option, part=names, reduction=reduction, usual=TASK_REDUCTION),
         reduction=reduction,
         skip_layers=tuple(skip_layers or ()),
         head_layer=head_layer,

@@ -18,7 +18,7 @@ from polygraft.cli.options import (
     LogOption,
     StoreOption,
 )
-from polygraft.cli.part_options import PartOption, PartOptionsOption, read_part_options
+from polygraft.cli.part_options import PartOption, PartOptionsOption, read_part, read_part_options
 from polygraft.cli.tracking import TrackerOption
 from polygraft.cli.train_options import (
     BatchTokensOption,
@@ -70,7 +70,7 @@ def _make_command(objective: Literal["mlm", "causal"], *, about: str) -> Callabl
         warmup: WarmupOption = 0.06,
         patience: PatienceOption = None,
         seed: SeedOption = 0,
-        part: PartOption = "bottleneck",
+        part: PartOption = None,
         option: PartOptionsOption = None,
         reduction: ReductionOption = REDUCTION,
         skip_layers: SkipOption = None,
@@ -103,6 +103,7 @@ def _make_command(objective: Literal["mlm", "causal"], *, about: str) -> Callabl
             recompute=recompute,
             compile=compile_layers,
         )
+        names = read_part(part, from_text=True)
         from polygraft.recipe.order import Order
 
         order = Order(
@@ -112,8 +113,8 @@ def _make_command(objective: Literal["mlm", "causal"], *, about: str) -> Callabl
             dev=dev,
             under=under,
             settings=settings,
-            part=part,
-            options=read_part_options(option, part=part, reduction=reduction, usual=REDUCTION),
+            part=names,
+            options=read_part_options(option, part=names, reduction=reduction, usual=REDUCTION),
             reduction=reduction,
             skip_layers=tuple(skip_layers or ()),
             from_layer=from_layer,

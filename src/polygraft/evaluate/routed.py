@@ -68,7 +68,7 @@ def label_rows(
         tagged,
         attachment.base.tokenizer,
         labels=ANY_LABEL,
-        max_length=find_max_length(attachment.base),
+        max_length=find_max_length(attachment.base, num_added=attachment.num_added),
     )
     owners = [rows[place] for place in places]
     for batch_rows in plan_eval_batches(encoded.lengths, token_budget=batch_tokens):
@@ -97,7 +97,10 @@ def label_text_rows(
     if not examples:
         return Routed(labels=(), num_cut=())
     encoded = encode_labelled(
-        examples, attachment.base.tokenizer, labels=ANY_LABEL, max_length=find_max_length(attachment.base)
+        examples,
+        attachment.base.tokenizer,
+        labels=ANY_LABEL,
+        max_length=find_max_length(attachment.base, num_added=attachment.num_added),
     )
     labels: list[tuple[str, ...]] = [() for _ in texts]
     for batch_rows in plan_eval_batches(encoded.lengths, token_budget=batch_tokens):

@@ -14,6 +14,7 @@ from polygraft.data.batches import plan_eval_batches
 from polygraft.data.collate import collate, pad_places
 from polygraft.data.encode import IGNORE, EncodedTags, encode_labelled, encode_tags
 from polygraft.data.example import LabelledText, TaggedSentence
+from polygraft.errors import OptionError
 from polygraft.evaluate.bootstrap import bootstrap_interval
 from polygraft.evaluate.labels import accuracy_of_counts, label_counts_per_sentence, score_labels
 from polygraft.evaluate.result import Result
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
     from polygraft.base.base import Base
 
 MAX_LENGTH = 512
+LEAST_LENGTH = 8
+"""The fewest pieces that a row must have room for beside a prompt."""
 BATCH_TOKENS = 4096
 
 
@@ -161,8 +164,18 @@ def find_max_length(base: Base, *, num_added: int = 0) -> int:
     Args:
         base: The base.
         num_added: Size of the prompt that is put before the row.
+
+    Raises:
+        OptionError: A prompt leaves hardly any room.
     """
     positions = MAX_LENGTH if base.num_positions is None else base.num_positions
+    if num_added and positions - num_added < LEAST_LENGTH:
+        raise OptionError(
+            f"A prompt of {num_added} was to stand before rows on the base '{base.name}', which has {positions} "
+            f"positions. Expected room for {LEAST_LENGTH} pieces or more beside it. Take a prompt of at most "
+            f"{positions - LEAST_LENGTH}; where grafts stand over each other, that is for all of their prompts "
+            "together."
+        )
     return min(MAX_LENGTH, positions - num_added, int(base.tokenizer.model_max_length))
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
+from polygraft.parts.kinds import MAM, PRESETS
 from polygraft.parts.part import Part
 from polygraft.parts.prefix import Prefix
 
@@ -73,9 +74,9 @@ def mam_graft(
         >>> [part.kind for part in mam_graft(labels=["O", "B-LOC"])]
         ['prefix', 'bottleneck', 'head']
     """
-    skipped = tuple(skip_layers)
+    preset, skipped = PRESETS[MAM], list(skip_layers)
     return (
-        Prefix(length=length, reparameterization=800, skip_layers=skipped),
-        Bottleneck(placement="parallel", reduction=reduction, skip_layers=skipped),
+        Prefix.from_options({**preset[Prefix.kind], "length": length, "skip_layers": skipped}),
+        Bottleneck.from_options({**preset[Bottleneck.kind], "reduction": reduction, "skip_layers": skipped}),
         Head.from_options({"objective": objective, "labels": list(labels)}),
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
@@ -56,3 +57,13 @@ def make_part(kind: str, options: Mapping[str, Any]) -> Part:
             "name."
         )
     return PARTS[kind].from_options(options)
+
+
+def stands_in_layers(kind: str) -> bool:
+    """Whether a part of this kind stands in layers of a base, some of which may be left out.
+
+    Example:
+        >>> stands_in_layers("prefix"), stands_in_layers("prompt")
+        (True, False)
+    """
+    return any(field.name == "skip_layers" for field in dataclasses.fields(PARTS[kind]))

@@ -19,6 +19,7 @@ from polygraft.recipe.grafts import (
     list_task_parts,
     make_task_head,
 )
+from polygraft.recipe.learned import count_prompts
 from polygraft.recipe.objectives import (
     make_held_out_loss,
     make_labelling,
@@ -178,16 +179,18 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
     name = cast("str", job.graft)
     train_examples, dev = (workshop.corpus.read_examples(task, path) for path in (task.train, task.dev))
     labels = find_labels(train_examples, source=task.train)
+    plans, under = _list_plans(workshop, job, name)
+    parts = list_task_parts(workshop.recipe, task, labels)
     objective, sentence = make_labelling(
         workshop.base,
         train_examples,
         labels=labels,
         source=task.train,
         cache=workshop.share_cache(task.train),
+        num_added=count_prompts(parts) + max((graft.num_added for graft in under.values()), default=0),
     )
     if sentence is not None:
         workshop.sentences.append(sentence)
-    plans, under = _list_plans(workshop, job, name)
     train = workshop.recipe.train.plan_training(settings, seed=workshop.recipe.seed)
 
     def evaluate(attachment: Attachment) -> float:
@@ -218,7 +221,6 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
         )
         yield from fit_by_method(workshop, job, method, bench=bench, label=label)
         return
-    parts = list_task_parts(workshop.recipe, task, labels)
     graft = make_graft(workshop.base, name, parts, seed=workshop.recipe.seed)
     grafts = {name: graft, **under}
     training = _make_training(workshop, job, graft, plans, grafts, objective, train, evaluate)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
-from polygraft.recipe.learned import make_learned_part
+from polygraft.recipe.learned import make_learned_parts
 from polygraft.recipe.methods import BOTTLENECK
 
 if TYPE_CHECKING:
@@ -55,9 +55,13 @@ def list_layers_above(recipe: Recipe, base: Base) -> tuple[int, ...]:
 def list_language_parts(recipe: Recipe, base: Base) -> list[Part]:
     """List the parts of a language graft."""
     settings = recipe.train.language
-    parts: list[Part] = [
-        Bottleneck(reduction=settings.reduction, skip_layers=list_layers_above(recipe, base))
-    ]
+    parts = make_learned_parts(
+        settings.part,
+        settings.options,
+        skip_layers=list_layers_above(recipe, base),
+        from_text=True,
+        usual={BOTTLENECK: {"reduction": settings.reduction}},
+    )
     if settings.invertible:
         parts.append(Invertible())
     return parts
@@ -66,19 +70,22 @@ def list_language_parts(recipe: Recipe, base: Base) -> list[Part]:
 def list_task_parts(recipe: Recipe, task: TaskData, labels: Sequence[str]) -> list[Part]:
     """List the parts of a task graft."""
     settings = recipe.train.task
-    if settings.part != BOTTLENECK:
-        part = make_learned_part(settings.part, settings.options, skip_layers=settings.skip_layers)
-        return [part, make_task_head(task, labels)]
-    return [
-        Bottleneck(
-            reduction=settings.reduction,
-            skip_layers=settings.skip_layers,
-            semantics=settings.semantics,
-            placement=settings.placement,
-            activation=settings.activation,
-        ),
-        make_task_head(task, labels),
-    ]
+    parts = make_learned_parts(
+        settings.part,
+        settings.options,
+        skip_layers=settings.skip_layers,
+        from_text=False,
+        usual={
+            BOTTLENECK: {
+                "reduction": settings.reduction,
+                "semantics": settings.semantics,
+                "placement": settings.placement,
+                "activation": settings.activation,
+            }
+        },
+        asked=f"skip_layers = {list(settings.skip_layers)}" if settings.skip_layers else "",
+    )
+    return [*parts, make_task_head(task, labels)]
 
 
 def make_task_head(task: TaskData, labels: Sequence[str]) -> Head:

@@ -1,45 +1,178 @@
-"""Which part a graft learns with: a bottleneck, or another one in its place."""
+"""Which parts a graft learns with: a bottleneck, another one in its place, or several."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, get_args
+from typing import TYPE_CHECKING, Any
 
 from polygraft.errors import OptionError, nearest
+from polygraft.parts.kinds import LEARNED, MADE_OTHERWISE, OF_EMBEDDINGS, PRESETS
 
 if TYPE_CHECKING:
     from polygraft.parts.part import Part
 
-LearnedPart = Literal["bottleneck", "lora", "ia3", "bitfit"]
-LEARNED_PARTS: tuple[str, ...] = get_args(LearnedPart)
+PartNames = str | tuple[str, ...]
+"""A kind of part, the name of a preset, or several of these."""
 
 
-def make_learned_part(kind: str, options: Mapping[str, Any], *, skip_layers: Sequence[int]) -> Part:
-    """Make the part that a graft learns with.
-
-    Args:
-        kind: One of `LEARNED_PARTS`.
-        options: Its own options, as its page lists them, without the layers that are left out.
-        skip_layers: These.
-
-    Raises:
-        OptionError: The kind or an option is unknown, or a value cannot be meant.
+def list_names(part: PartNames) -> tuple[str, ...]:
+    """List the names that were given: one, or several.
 
     Example:
-        >>> make_learned_part("lora", {"rank": 4}, skip_layers=[0]).to_options()["rank"]
-        4
+        >>> list_names("lora")
+        ('lora',)
     """
-    if kind not in LEARNED_PARTS:
-        raise OptionError(
-            f"A graft was to learn with the part '{kind}'. Expected one of {', '.join(LEARNED_PARTS)}."
-            f"{nearest(kind, LEARNED_PARTS)} Choose one."
-        )
-    if "skip_layers" in options:
-        raise OptionError(
-            f"The options of the part '{kind}' hold skip_layers={options['skip_layers']}. Expected the layers that are "
-            "left out beside them: --skip-layer on the command line, skip_layers in a recipe. Write them there."
-        )
-    # Loaded here, since recipes are read without torch.
-    from polygraft.parts.table import make_part
+    return (part,) if isinstance(part, str) else part
 
-    return make_part(kind, {**options, "skip_layers": list(skip_layers)})
+
+def write_names(part: PartNames) -> str:
+    """Write the names as a recipe has them.
+
+    Example:
+        >>> write_names("lora"), write_names(("prefix", "lora"))
+        ("'lora'", "['prefix', 'lora']")
+    """
+    return repr(part if isinstance(part, str) else list(part))
+
+
+def list_kinds(part: PartNames, *, from_text: bool) -> tuple[str, ...]:
+    """List the kinds of parts that a graft learns with; the name of a preset stands for those of its own.
+
+    Args:
+        part: What was asked for.
+        from_text: Whether the graft learns from plain text, so that it may change the embeddings for a language.
+
+    Raises:
+        OptionError: Nothing was asked for, a name is unknown, no graft is told to learn with it, or it is there twice.
+
+    Example:
+        >>> list_kinds(("lora", "mam"), from_text=False)
+        ('lora', 'prefix', 'bottleneck')
+    """
+    names = list_names(part)
+    known = (*LEARNED, *(OF_EMBEDDINGS if from_text else ()), *PRESETS)
+    if not names:
+        raise OptionError(
+            f"A graft was to learn with no part. Expected one or more of {', '.join(known)}. Name one."
+        )
+    for name in names:
+        _check_name(name, known)
+    kinds = tuple(kind for name in names for kind in PRESETS.get(name, (name,)))
+    twice = [kind for place, kind in enumerate(kinds) if kind in kinds[:place]]
+    if twice:
+        raise OptionError(
+            f"A graft was to learn with the part '{twice[0]}' twice. Expected each once, those of "
+            f"{', '.join(PRESETS)} among them. Leave one out."
+        )
+    return kinds
+
+
+def _check_name(name: str, known: Sequence[str]) -> None:
+    if name in known:
+        return
+    expected = f"Expected one of {', '.join(known)}."
+    if name in OF_EMBEDDINGS:
+        raise OptionError(
+            f"A graft was to learn labels with the part '{name}', which changes the embeddings for a language. "
+            f"{expected} Choose one, or give '{name}' to the language: `polygraft train mlm --part {name}`, or part of "
+            "[train.language]."
+        )
+    if name in MADE_OTHERWISE:
+        raise OptionError(
+            f"A graft was to learn with the part '{name}', {MADE_OTHERWISE[name]}. {expected} Choose one, or make "
+            f"'{name}' that way."
+        )
+    raise OptionError(
+        f"A graft was to learn with the part '{name}'. {expected}{nearest(name, known)} Choose one."
+    )
+
+
+def spread_options(kinds: Sequence[str], options: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Give the options of each kind: plain ones are those of the only part, others stand below the part's name.
+
+    Args:
+        kinds: What the graft learns with.
+        options: What was given.
+
+    Raises:
+        OptionError: There are several parts, and an option does not say of which it is.
+
+    Example:
+        >>> spread_options(["lora"], {"rank": 4})
+        {'lora': {'rank': 4}}
+        >>> spread_options(["prefix", "lora"], {"lora": {"rank": 4}})
+        {'lora': {'rank': 4}}
+    """
+    if len(kinds) == 1 and not any(key in kinds for key in options):
+        return {kinds[0]: dict(options)} if options else {}
+    for key, value in options.items():
+        if key not in kinds or not isinstance(value, Mapping):
+            raise OptionError(
+                f"The options hold {key} = {value!r}, and the graft learns with {' and '.join(kinds)}. Expected each "
+                f"option below the name of its part: {kinds[0]}.KEY=VALUE on the command line, a table "
+                f"options.{kinds[0]} in a recipe.{nearest(key, kinds)} Write it there."
+            )
+    return {key: dict(value) for key, value in options.items()}
+
+
+def make_learned_parts(
+    part: PartNames,
+    options: Mapping[str, Any],
+    *,
+    skip_layers: Sequence[int],
+    from_text: bool,
+    usual: Mapping[str, Mapping[str, Any]],
+    asked: str = "",
+) -> list[Part]:
+    """Make the parts that a graft learns with.
+
+    Args:
+        part: Their names.
+        options: Their own options, as their pages list them, without the layers that are left out.
+        skip_layers: These, for the parts that stand in layers.
+        from_text: Whether the graft learns from plain text.
+        usual: Options by kind that hold unless a preset or `options` say otherwise.
+        asked: How a user asked for layers to be left out; empty if none did.
+
+    Raises:
+        OptionError: A name or an option is unknown, a value cannot be meant, or layers were to be left out and no part
+            stands in layers.
+
+    Example:
+        >>> [lora] = make_learned_parts("lora", {"rank": 4}, skip_layers=[0], from_text=False, usual={})
+        >>> lora.to_options()["rank"], lora.to_options()["skip_layers"]
+        (4, [0])
+    """
+    # Loaded here, since recipes are read without torch.
+    from polygraft.parts.table import make_part, stands_in_layers
+
+    kinds = list_kinds(part, from_text=from_text)
+    given = spread_options(kinds, options)
+    if asked and not any(stands_in_layers(kind) for kind in kinds):
+        raise OptionError(
+            f"{asked} was to leave out layers, and the graft learns with {' and '.join(kinds)}, which "
+            f"{'stands' if len(kinds) == 1 else 'stand'} in no layer. Expected it with parts that do, such as a "
+            "bottleneck or a prefix. Leave it out."
+        )
+    preset = {kind: values for name in list_names(part) for kind, values in PRESETS.get(name, {}).items()}
+    parts: list[Part] = []
+    for kind in kinds:
+        own = given.get(kind, {})
+        values = {**(preset[kind] if kind in preset else usual.get(kind, {})), **own}
+        if stands_in_layers(kind):
+            if "skip_layers" in own:
+                raise OptionError(
+                    f"The options of the part '{kind}' hold skip_layers={own['skip_layers']}. Expected the layers that "
+                    "are left out beside them: --skip-layer on the command line, skip_layers in a recipe. Write them "
+                    "there."
+                )
+            values["skip_layers"] = list(skip_layers)
+        parts.append(make_part(kind, values))
+    return parts
+
+
+def count_prompts(parts: Sequence[Part]) -> int:
+    """Count the places that the prompts among some parts take before the pieces of a row."""
+    from polygraft.parts.prompt import Prompt
+
+    return sum(part.length for part in parts if isinstance(part, Prompt))

@@ -24,6 +24,7 @@ from polygraft.attach.plan import (
 from polygraft.data.open import file_digest
 from polygraft.errors import PlanError
 from polygraft.recipe.caching import CACHE_GIB, CacheKind, check_cache
+from polygraft.recipe.learned import PartNames
 from polygraft.recipe.methods import BOTTLENECK
 from polygraft.settings import load_launch
 from polygraft.store.manifest import check_name
@@ -51,10 +52,10 @@ class Order:
     """Held-out data; without it, text keeps some lines apart, and labels keep none."""
     under: str | None = None
     """The plan of the frozen grafts below the new one."""
-    part: str = BOTTLENECK
-    """What it learns with: one of `LEARNED_PARTS`."""
+    part: PartNames = BOTTLENECK
+    """What it learns with: a kind of part, a preset such as `mam`, or several of them."""
     options: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Of that part."""
+    """Of that part; of several, a table for each, by its kind."""
     fuse: tuple[str, ...] = ()
     """Plans of frozen grafts that the new one mixes, as a fusion; only for labels."""
     reduction: float = 16

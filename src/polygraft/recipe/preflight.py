@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from polygraft.attach.attach import attach
 from polygraft.attach.graft import make_graft
+from polygraft.attach.plan import stack_names
 from polygraft.errors import PolygraftError, RecipeError
+from polygraft.evaluate.run import find_max_length
 from polygraft.recipe.bench import find_shapes
 from polygraft.recipe.corpus import find_labels
 from polygraft.recipe.grafts import list_language_parts, list_mlm_parts, list_task_parts
@@ -14,6 +17,7 @@ from polygraft.recipe.methods import PackNet
 from polygraft.recipe.packing import count_packed
 
 if TYPE_CHECKING:
+    from polygraft.attach.graft import Graft
     from polygraft.base.base import Base
     from polygraft.parts.part import Part
     from polygraft.recipe.corpus import Corpus
@@ -32,18 +36,25 @@ def check_recipe(recipe: Recipe, base: Base, corpus: Corpus) -> None:
     if recipe.train.task.packs:
         _check_room(recipe, base)
     elif base.head is None:
-        _check_part(base, "[train.mlm]", "mlm", lambda: list_mlm_parts(recipe, base))
+        _check_parts(base, "[train.mlm]", "mlm", lambda: list_mlm_parts(recipe, base))
     if recipe.languages and recipe.train.task.packs:
         corpus.notify(
             f"The tasks are packed into one set of weights and stand over no language: the recipe's languages, "
             f"{', '.join(recipe.languages)}, get no grafts."
         )
-    elif recipe.languages:
-        _check_part(base, "[train.language]", "language", lambda: list_language_parts(recipe, base))
+    language: Graft | None = None
+    if recipe.languages and not recipe.train.task.packs:
+        name, place = next(iter(recipe.languages)), "[train.language]"
+        language = _check_parts(base, place, name, lambda: list_language_parts(recipe, base))
+        _check_length(recipe, base, num_added=language.num_added)
     for name, task in recipe.tasks.items():
         labels = _check_files(name, task, corpus)
         place = f"[train.task], for the labels of {task.train}"
-        _check_part(base, place, name, lambda task=task, labels=labels: list_task_parts(recipe, task, labels))
+
+        def list_parts(task: TaskData = task, labels: Sequence[str] = labels) -> Sequence[Part]:
+            return list_task_parts(recipe, task, labels)
+
+        _check_parts(base, place, name, list_parts, below=language)
 
 
 def check_places(workshop: Workshop, jobs: Sequence[Job]) -> None:
@@ -67,12 +78,35 @@ def check_places(workshop: Workshop, jobs: Sequence[Job]) -> None:
         ) from error
 
 
-def _check_part(base: Base, place: str, name: str, list_parts: Callable[[], Sequence[Part]]) -> None:
+def _check_parts(
+    base: Base,
+    place: str,
+    name: str,
+    list_parts: Callable[[], Sequence[Part]],
+    *,
+    below: Graft | None = None,
+) -> Graft:
+    """Make a graft once, untrained, and put it in force alone and over the one that it is to stand on."""
     try:
-        make_graft(base, name, list_parts())
+        graft = make_graft(base, name, list_parts())
+        for members in ([graft], *([] if below is None else [[below, graft]])):
+            find_max_length(base, num_added=sum(each.num_added for each in members))
+            attach(base, stack_names([each.name for each in members]), grafts=members).remove()
     except PolygraftError as error:
         error.add_note(f"({place})")
         raise
+    return graft
+
+
+def _check_length(recipe: Recipe, base: Base, *, num_added: int) -> None:
+    """Refuse rows of text that are too long for a base once a language's prompt stands before them."""
+    places, length = base.num_positions, recipe.train.language.max_length
+    if num_added and places is not None and min(length, find_max_length(base)) + num_added > places:
+        raise RecipeError(
+            f"The recipe has train.language.max_length = {length} and puts a prompt of {num_added} before each row, "
+            f"and the base '{base.name}' has {places} positions. Expected rows of at most {places - num_added}. Lower "
+            "it, or take a shorter prompt. ([train.language])"
+        )
 
 
 def _check_room(recipe: Recipe, base: Base) -> None:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from polygraft.errors import PolygraftError, RecipeError, nearest
-from polygraft.recipe.schema import LanguageData, Recipe, TaskData, TrainTables
+from polygraft.recipe.schema import LanguageData, Recipe, TaskData
 from polygraft.recipe.tables import read_table, read_value
+from polygraft.recipe.train_tables import TrainTables
 from polygraft.settings import read_variable
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")

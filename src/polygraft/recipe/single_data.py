@@ -21,7 +21,7 @@ from polygraft.recipe.objectives import (
     make_text_objective,
     score_examples,
 )
-from polygraft.recipe.single_parts import list_skipped_layers
+from polygraft.recipe.single_parts import count_added, list_skipped_layers
 from polygraft.store.manifest import DataRecord
 from polygraft.types import TEXT_OBJECTIVES
 
@@ -68,7 +68,7 @@ def prepare(
     if order.objective in TEXT_OBJECTIVES:
         base.check_guesses("causal" if order.objective == "causal" else "mlm")
         return _prepare_text(base, order, below, notify)
-    return _prepare_labels(base, order, folder=folder)
+    return _prepare_labels(base, order, below, folder=folder)
 
 
 def _prepare_text(
@@ -83,7 +83,8 @@ def _prepare_text(
         from_layer=order.from_layer if order.reduction or order.part != BOTTLENECK else None,
     )
     head = None if order.head_layer is None else Head(objective=base.guesses, layer=order.head_layer)
-    text, held_out, num_examples = _read_texts(base, order, notify)
+    longest = min(TEXT_LENGTH, find_max_length(base, num_added=count_added(order, below)))
+    text, held_out, num_examples = _read_texts(base, order, longest, notify)
     objective = make_text_objective(
         base,
         text,
@@ -103,15 +104,10 @@ def _prepare_text(
 
 
 def _read_texts(
-    base: Base, order: Order, notify: Callable[[str], None]
+    base: Base, order: Order, longest: int, notify: Callable[[str], None]
 ) -> tuple[EncodedText, EncodedText | None, Mapping[str, int]]:
     """Give the text that is learned from, the one that is kept apart, and how many lines each has."""
-    load = partial(
-        load_texts,
-        max_length=min(TEXT_LENGTH, find_max_length(base)),
-        notify=notify,
-        tokenizer=base.tokenizer,
-    )
+    load = partial(load_texts, max_length=longest, notify=notify, tokenizer=base.tokenizer)
     if order.dev is None:
         both = load(order.train, num_held_out=NUM_HELD_OUT)
         counts = {"train": both.num_lines - both.num_held_out, "dev": both.num_held_out}
@@ -120,7 +116,7 @@ def _read_texts(
     return train.train, dev.train, {"train": train.num_lines, "dev": dev.num_lines}
 
 
-def _prepare_labels(base: Base, order: Order, *, folder: Path) -> Work:
+def _prepare_labels(base: Base, order: Order, below: Mapping[str, Graft], *, folder: Path) -> Work:
     examples = _read_examples(order, order.train)
     dev = None if order.dev is None else _read_examples(order, order.dev)
     labels = find_labels(examples, source=order.train)
@@ -132,7 +128,9 @@ def _prepare_labels(base: Base, order: Order, *, folder: Path) -> Work:
         }
     )
     cache = open_cache(order.cache, gib=order.cache_gib, folder=folder)
-    objective, sentence = make_labelling(base, examples, labels=labels, source=order.train, cache=cache)
+    objective, sentence = make_labelling(
+        base, examples, labels=labels, source=order.train, cache=cache, num_added=count_added(order, below)
+    )
 
     def evaluate(attachment: Attachment) -> float:
         assert dev is not None

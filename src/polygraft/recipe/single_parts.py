@@ -11,7 +11,7 @@ from polygraft.parts.fusion import Fusion
 from polygraft.parts.head import Head, PieceHeadLayers
 from polygraft.parts.invertible import Invertible
 from polygraft.parts.reach import SublayerLayers
-from polygraft.recipe.learned import make_learned_part
+from polygraft.recipe.learned import count_prompts, list_names, make_learned_parts, write_names
 from polygraft.recipe.methods import BOTTLENECK
 from polygraft.types import TEXT_OBJECTIVES
 
@@ -36,13 +36,13 @@ def list_parts(
     Raises:
         OptionError: It would have none, or the part or an option of it is unknown.
     """
-    name, reduction, invertible = order.name, order.reduction, order.invertible
+    name = order.name
     parts: list[Part] = []
     if order.fuse:
         if order.part != BOTTLENECK or order.options:
             raise OptionError(
-                f"The graft '{name}' was to mix other grafts and to learn with the part '{order.part}'. Expected one "
-                "of the two. Leave out --fuse, or --part and --option."
+                f"The graft '{name}' was to mix other grafts and to learn with the part {write_names(order.part)}. "
+                "Expected one of the two. Leave out --fuse, or --part and --option."
             )
         # Where one of the grafts has something behind the attention too, that is mixed as well.
         is_wide = any(
@@ -54,12 +54,14 @@ def list_parts(
         )
         placement = "attention+ffn" if is_wide else "ffn"
         parts.append(Fusion(placement=placement, skip_layers=tuple(skip_layers)))
-    elif order.part != BOTTLENECK:
-        parts.append(make_learned_part(order.part, order.options, skip_layers=skip_layers))
-    elif reduction:
-        options = {"reduction": reduction, **order.options}
-        parts.append(make_learned_part(order.part, options, skip_layers=skip_layers))
-    if invertible:
+    else:
+        parts += list_learned_parts(order, skip_layers=skip_layers)
+    if order.invertible:
+        if any(part.kind == Invertible.kind for part in parts):
+            raise OptionError(
+                f"The graft '{name}' was to have an invertible part twice, by --invertible and by --part. Expected it "
+                "once. Leave out one of the two."
+            )
         parts.append(Invertible())
     if head is not None:
         parts.append(head)
@@ -69,6 +71,34 @@ def list_parts(
             "Give a reduction above 0, such as 2."
         )
     return parts
+
+
+def list_learned_parts(order: Order, *, skip_layers: Sequence[int]) -> list[Part]:
+    """List the parts that an order asks for by name; a bottleneck with a reduction of 0 is none.
+
+    Args:
+        order: What is asked for.
+        skip_layers: Layers in which it does not learn.
+    """
+    names = tuple(name for name in list_names(order.part) if name != BOTTLENECK or order.reduction)
+    if not names:
+        return []
+    asked = [f"--skip-layer {layer}" for layer in order.skip_layers]
+    asked += [] if order.from_layer is None else [f"--from-layer {order.from_layer}"]
+    return make_learned_parts(
+        names,
+        order.options,
+        skip_layers=skip_layers,
+        from_text=order.objective in TEXT_OBJECTIVES,
+        usual={BOTTLENECK: {"reduction": order.reduction}},
+        asked=" ".join(asked),
+    )
+
+
+def count_added(order: Order, below: Mapping[str, Graft]) -> int:
+    """Count the places that prompts take before the pieces of a row: those of the graft, and of those below it."""
+    own = [] if order.fuse else list_learned_parts(order, skip_layers=())
+    return count_prompts(own) + sum(graft.num_added for graft in below.values())
 
 
 def list_skipped_layers(

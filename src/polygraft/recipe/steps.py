@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from polygraft.recipe.methods import BOTTLENECK
 from polygraft.recipe.packing import list_below
-from polygraft.recipe.schema import LanguageSettings, Recipe, TaskData, TaskSettings
+from polygraft.recipe.schema import Recipe, TaskData
+from polygraft.recipe.train_tables import LanguageSettings, TaskSettings
 from polygraft.settings import load_launch
 from polygraft.types import TEXT_OBJECTIVES
 
@@ -253,11 +254,11 @@ def _describe_columns(task: TaskData) -> list[Any]:
 
 
 def _describe_settings(settings: LanguageSettings | TaskSettings) -> dict[str, Any]:
-    """Give the settings of a table; the method only where it changes weights."""
+    """Give the settings of a table; the method only where it changes weights, the parts where they are others."""
     found = dict(vars(settings))
     if settings.method == BOTTLENECK:
         del found["method"], found["pruning"]
-    if isinstance(settings, TaskSettings) and settings.part == BOTTLENECK:
+    if settings.part == BOTTLENECK:
         del found["part"], found["options"]
     return found
 

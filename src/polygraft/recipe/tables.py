@@ -61,7 +61,10 @@ def read_value(hint: Any, value: object, *, where: str) -> Any:
         return value
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return read_value(next(kind for kind in arguments if kind is not type(None)), value, where=where)
+        kinds = [kind for kind in arguments if kind is not type(None)]
+        # A list is read as one where one may stand.
+        lists = [kind for kind in kinds if get_origin(kind) is tuple] if isinstance(value, list) else []
+        return read_value((*lists, *kinds)[0], value, where=where)
     if origin is Literal:
         if value not in arguments:
             raise _wrong(where, value, "one of " + ", ".join(repr(choice) for choice in arguments))
@@ -102,3 +105,19 @@ def _read_plain(hint: type, value: object, *, where: str) -> Any:
 
 def _wrong(where: str, value: object, expected: str) -> RecipeError:
     return RecipeError(f"The recipe has {where} = {value!r}. Expected {expected}. Correct the value.")
+
+
+def check_value(name: str, value: object, *, is_fine: bool, expected: str) -> None:
+    """Refuse the value of a key that cannot be meant.
+
+    Args:
+        name: The key, with its tables.
+        value: What the recipe has.
+        is_fine: Whether it can be meant.
+        expected: What can.
+
+    Raises:
+        RecipeError: It cannot.
+    """
+    if not is_fine:
+        raise RecipeError(f"The recipe has {name} = {value}. Expected {expected}. Correct the value.")
