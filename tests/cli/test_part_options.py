@@ -9,6 +9,12 @@ from typing import Any
 import pytest
 from tests.cli.conftest import Command
 
+from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.head import Head
+from polygraft.parts.kinds import LEARNED
+from polygraft.parts.prefix import Prefix
+from polygraft.parts.presets import mam_graft
+from polygraft.recipe.learned import list_kinds, make_learned_parts
 from polygraft.store.store import Store
 
 PARTS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
@@ -37,31 +43,134 @@ PARTS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
             "init": "identity",
         },
     ),
+    "prefix": (
+        ("--option", "length=4", "--option", "reparameterization=8"),
+        {"length": 4, "reparameterization": 8, "activation": "tanh", "skip_layers": [0]},
+    ),
+    "prompt": (("--option", "length=4"), {"length": 4}),
+    "compacter": (
+        ("--option", "reduction=4", "--option", "terms=2", "--option", "placement=ffn"),
+        {
+            "reduction": 4,
+            "terms": 2,
+            "rank": 1,
+            "shared": True,
+            "activation": "gelu",
+            "placement": "ffn",
+            "skip_layers": [0],
+        },
+    ),
 }
+MAM = ("--option", "prefix.length=4", "--option", "prefix.reparameterization=8")
 TOKENS = ("train", "tokens", "--train", "tagged.conll", "--dev", "tagged.conll", "--epochs", "2")
+SEQUENCE = ("train", "sequence", "--train", "labelled.tsv", "--dev", "labelled.tsv", "--epochs", "2")
+KNOWN = "Expected one of bottleneck, lora, ia3, bitfit, prefix, prompt, compacter, mam."
+TEXT = ("train", "mlm", "--train", "text.txt", "--steps", "2")
+
+
+def list_parts(name: str = "new") -> list[tuple[str, dict[str, Any]]]:
+    return [(record.kind, dict(record.options)) for record in Store("store").manifest(name).parts]
+
+
+def label(polygraft: Command, plan: str) -> dict[str, Any]:
+    return json.loads(polygraft("predict", "--plan", plan, "--text", "ana went to lima").stdout)
+
+
+def test_every_part_that_can_be_learned_is_learned_here():
+    assert set(PARTS) == set(LEARNED)
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_a_task_learns_with_each_part_over_a_language(polygraft: Command, part: str):
-    words, options = PARTS[part]
-    done = polygraft(*TOKENS, "--name", "new", "--under", "qu", "--part", part, "--skip-layer", "0", *words)
+@pytest.mark.parametrize(("words", "file"), [(TOKENS, "tagged.conll"), (SEQUENCE, "labelled.tsv")])
+def test_a_task_learns_with_each_part_over_a_language(
+    polygraft: Command, part: str, words: tuple[str, ...], file: str
+):
+    options, expected = PARTS[part]
+    skipped = ("--skip-layer", "0") if "skip_layers" in expected else ()
+    done = polygraft(*words, "--name", "new", "--under", "qu", "--part", part, *skipped, *options)
     assert done.exit_code == 0, done.stderr
-    first, head = Store("store").manifest("new").parts
-    assert (first.kind, dict(first.options), head.kind) == (part, options, "head")
+    first, (head, _) = list_parts()
+    assert (first, head) == ((part, expected), "head")
     checks = json.loads(polygraft("doctor", "--plan", "stack(qu, new)", "--json").stdout)["checks"]
     assert all(check["is_good"] for check in checks)
-    assert polygraft("evaluate", "--plan", "stack(qu, new)", "tagged.conll").exit_code == 0
+    assert polygraft("evaluate", "--plan", "stack(qu, new)", file).exit_code == 0
+    found = label(polygraft, "stack(qu, new)")
+    assert len(found["labels"]) == 4 if words is TOKENS else found["label"] in ("good", "bad")
 
 
-@pytest.mark.parametrize("part", ["lora", "ia3", "bitfit"])
+@pytest.mark.parametrize("part", [*PARTS, "invertible", "glow"])
 def test_a_language_learns_with_each_part(polygraft: Command, part: str):
-    words = ("train", "mlm", "--name", "new", "--train", "text.txt", "--steps", "2", "--part", part)
+    options = PARTS[part][0] if part in PARTS else ()
+    words = (*TEXT, "--name", "new", "--part", part, *options)
     assert polygraft(*words).exit_code == 0
-    manifest = Store("store").manifest("new")
-    assert [record.kind for record in manifest.parts] == [part]
-    assert polygraft(*words, "--from-layer", "2").exit_code == 0
-    second = Store("store").manifest("new")
-    assert second.version == 2 and second.parts[0].options["skip_layers"] == [0, 1]
+    [(kind, stored)] = list_parts()
+    assert kind == part
+    evaluated = polygraft("evaluate", "--plan", "new", "--objective", "mlm", "text.txt", "--json")
+    assert json.loads(evaluated.stdout)["score"] > 0
+    assert len(label(polygraft, "stack(new, ner)")["labels"]) == 4
+    if "skip_layers" in stored:
+        assert polygraft(*words, "--from-layer", "2").exit_code == 0
+        assert list_parts()[0][1]["skip_layers"] == [0, 1]
+        assert Store("store").manifest("new").version == 2
+
+
+def test_several_parts_are_learned_in_one_graft(polygraft: Command):
+    words = (*TOKENS, "--part", "prompt", "--part", "lora", "--skip-layer", "0")
+    options = ("--option", "prompt.length=4", "--option", "lora.rank=2")
+    done = polygraft(*words, "--name", "new", *options)
+    assert done.exit_code == 0, done.stderr
+    prompt, lora, (head, _) = list_parts()
+    assert (prompt, head) == (("prompt", {"length": 4}), "head")
+    assert lora[0] == "lora" and (lora[1]["rank"], lora[1]["skip_layers"]) == (2, [0])
+    assert len(label(polygraft, "new")["labels"]) == 4
+
+
+def test_mix_and_match_is_a_prefix_and_a_parallel_bottleneck(polygraft: Command):
+    done = polygraft(*TOKENS, "--name", "new", "--part", "mam", "--skip-layer", "0", *MAM)
+    assert done.exit_code == 0, done.stderr
+    parts = [Prefix(length=4, reparameterization=8, skip_layers=(0,))]
+    expected = [
+        *parts,
+        Bottleneck(placement="parallel", reduction=2, skip_layers=(0,)),
+        Head(objective="tokens", labels=("O", "B-LOC", "B-PER")),
+    ]
+    assert list_parts() == [(part.kind, part.to_options()) for part in expected]
+    # What the preset leaves open is that of the function of the same name.
+    kinds = list_kinds("mam", from_text=False)
+    made = make_learned_parts("mam", {}, skip_layers=(), from_text=False, usual={})
+    assert tuple(made) == mam_graft(labels=("a", "b"))[:2]
+    assert kinds == ("prefix", "bottleneck")
+
+
+def test_a_language_learns_a_bottleneck_with_its_reduction_beside_a_glow(polygraft: Command):
+    words = (*TEXT, "--name", "new", "--part", "bottleneck", "--part", "glow", "--option", "glow.reduction=4")
+    assert polygraft(*words, "--reduction", "8").exit_code == 0
+    assert [(kind, options["reduction"]) for kind, options in list_parts()] == [
+        ("bottleneck", 8.0),
+        ("glow", 4),
+    ]
+    assert polygraft(*words, "--reduction", "0").exit_code == 0
+    assert [kind for kind, _ in list_parts()] == ["glow"]
+
+
+def test_rows_leave_room_for_the_prompts_of_all_grafts(polygraft: Command, reader: Path):
+    (reader / "text.txt").write_text("ana went to the house of the moon . " * 12 + "\n" + "qam pay\n" * 20)
+    assert polygraft(*TEXT, "--name", "low", "--part", "prompt", "--option", "length=8").exit_code == 0
+    (reader / "tagged.conll").write_text("ana B-PER\n" * 60 + "\nlima B-LOC\nto O\n")
+    words = (*TOKENS, "--name", "new", "--under", "low", "--part", "prompt", "--option", "length=5")
+    done = polygraft(*words)
+    assert done.exit_code == 0, done.stderr
+    # Of the base's 48 positions 13 are the prompts'.
+    assert (
+        "1 of 2 rows of tagged.conll are longer than 35 tokens; what is past that (27 words) is not learned from."
+        in " ".join(done.stderr.split())
+    )
+    assert polygraft("predict", "--plan", "stack(low, new)", "--text", "ana " * 60).exit_code == 0
+    lines = [{"text": "ana " * 60, "plan": "stack(low, new)"}, {"text": "ana", "plan": "ner"}]
+    routed = polygraft("predict", "--routed", "-", text="\n".join(map(json.dumps, lines)))
+    assert routed.exit_code == 0, routed.stderr
+    evaluated = polygraft("evaluate", "--plan", "low", "--objective", "mlm", "text.txt")
+    assert evaluated.exit_code == 0, evaluated.stderr
 
 
 def test_several_seeds_learn_in_one_pass(polygraft: Command):
@@ -96,6 +205,88 @@ def test_the_doctor_says_which_maps_are_changed(polygraft: Command):
             "bottleneck only. Leave it out, and set options of parts with --option.",
         ),
         (
+            ("--part", "mam", "--reduction", "8"),
+            "--reduction 8 was given with --part mam, and it is that of --part bottleneck. Expected it with a "
+            "bottleneck only. Leave it out, and set options of parts with --option.",
+        ),
+        (
+            ("--part", "lroa"),
+            f"A graft was to learn with the part 'lroa'. {KNOWN} Did you mean 'lora'? Choose one.",
+        ),
+        (
+            ("--part", "delta"),
+            f"A graft was to learn with the part 'delta', which `polygraft prune lt-sft` makes. {KNOWN} Choose one, "
+            "or make 'delta' that way.",
+        ),
+        (
+            ("--part", "mask"),
+            "A graft was to learn with the part 'mask', which `polygraft prune` makes by the methods imp, piggyback, "
+            f"movement and packnet. {KNOWN} Choose one, or make 'mask' that way.",
+        ),
+        (
+            ("--part", "scores"),
+            "A graft was to learn with the part 'scores', which a mask is learned with by `polygraft prune` and the "
+            f"methods piggyback and movement. {KNOWN} Choose one, or make 'scores' that way.",
+        ),
+        (
+            ("--part", "fusion"),
+            "A graft was to learn with the part 'fusion', which --fuse of `polygraft train tokens` and `polygraft "
+            f"train sequence` makes. {KNOWN} Choose one, or make 'fusion' that way.",
+        ),
+        (
+            ("--part", "head"),
+            "A graft was to learn with the part 'head', which every graft that learns labels has beside its part, and "
+            f"one that learns from text with --head-layer. {KNOWN} Choose one, or make 'head' that way.",
+        ),
+        (
+            ("--part", "glow"),
+            f"A graft was to learn labels with the part 'glow', which changes the embeddings for a language. {KNOWN} "
+            "Choose one, or give 'glow' to the language: `polygraft train mlm --part glow`, or part of "
+            "[train.language].",
+        ),
+        (
+            ("--part", "lora", "--part", "lora"),
+            "A graft was to learn with the part 'lora' twice. Expected each once, those of mam among them. Leave one "
+            "out.",
+        ),
+        (
+            ("--part", "prefix", "--part", "mam"),
+            "A graft was to learn with the part 'prefix' twice. Expected each once, those of mam among them. Leave "
+            "one out.",
+        ),
+        (
+            ("--part", "prompt", "--skip-layer", "0", "--skip-layer", "1"),
+            "--skip-layer 0 --skip-layer 1 was to leave out layers, and the graft learns with prompt, which stands in "
+            "no layer. Expected it with parts that do, such as a bottleneck or a prefix. Leave it out.",
+        ),
+        (
+            ("--part", "prompt", "--option", "skip_layers=[0]"),
+            "The part 'prompt' has no option 'skip_layers'. Its options are length. Correct the name.",
+        ),
+        (
+            ("--part", "prefix", "--part", "lora", "--option", "length=20"),
+            "The options hold length = 20, and the graft learns with prefix and lora. Expected each option below the "
+            "name of its part: prefix.KEY=VALUE on the command line, a table options.prefix in a recipe. Write it "
+            "there.",
+        ),
+        (
+            ("--part", "prefix", "--part", "lora", "--option", "prefx.length=20"),
+            "The options hold prefx = {'length': 20}, and the graft learns with prefix and lora. Expected each option "
+            "below the name of its part: prefix.KEY=VALUE on the command line, a table options.prefix in a recipe. "
+            "Did you mean 'prefix'? Write it there.",
+        ),
+        (
+            ("--part", "prompt", "--option", "length=41"),
+            "A prompt of 41 was to stand before rows on the base 'base', which has 48 positions. Expected room for 8 "
+            "pieces or more beside it. Take a prompt of at most 40; where grafts stand over each other, that is for "
+            "all of their prompts together.",
+        ),
+        (
+            ("--part", "lora", "--fuse", "qu"),
+            "The graft 'new' was to mix other grafts and to learn with the part 'lora'. Expected one of the two. "
+            "Leave out --fuse, or --part and --option.",
+        ),
+        (
             ("--part", "lora", "--option", "rank"),
             "--option 'rank' sets nothing, or what is set already. Expected a key and a value, such as rank=16, each "
             "key once. Correct it.",
@@ -128,6 +319,35 @@ def test_the_doctor_says_which_maps_are_changed(polygraft: Command):
 )
 def test_what_cannot_be_meant_is_refused(polygraft: Command, words: tuple[str, ...], sentence: str):
     done = polygraft(*TOKENS, "--name", "new", *words)
+    assert done.exit_code == 1
+    assert " ".join(done.stderr.split()).endswith(sentence)
+
+
+@pytest.mark.parametrize(
+    ("words", "sentence"),
+    [
+        (
+            ("--part", "invertible", "--invertible"),
+            "The graft 'new' was to have an invertible part twice, by --invertible and by --part. Expected it once. "
+            "Leave out one of the two.",
+        ),
+        (
+            ("--part", "glow", "--from-layer", "1"),
+            "--from-layer 1 was to leave out layers, and the graft learns with glow, which stands in no layer. "
+            "Expected it with parts that do, such as a bottleneck or a prefix. Leave it out.",
+        ),
+        (
+            ("--part", "head"),
+            "A graft was to learn with the part 'head', which every graft that learns labels has beside its part, and "
+            "one that learns from text with --head-layer. Expected one of bottleneck, lora, ia3, bitfit, prefix, "
+            "prompt, compacter, invertible, glow, mam. Choose one, or make 'head' that way.",
+        ),
+    ],
+)
+def test_what_a_language_cannot_learn_with_is_refused(
+    polygraft: Command, words: tuple[str, ...], sentence: str
+):
+    done = polygraft(*TEXT, "--name", "new", *words)
     assert done.exit_code == 1
     assert " ".join(done.stderr.split()).endswith(sentence)
 

@@ -62,6 +62,11 @@ def list_changed(recipe: Recipe, base: Base | None = None) -> tuple[str, ...]:
         ("runs=elsewhere", ()),
         ("device=cpu", ()),
         ("train.task.lr=0.001", ()),
+        ("train.task.part=bottleneck", ()),
+        ("train.language.part=bottleneck", ()),
+        ("train.task.part=prefix", ("task.ner-alone", "task.ner", "evaluate.ner")),
+        ("train.task.part=['prefix', 'lora']", ("task.ner-alone", "task.ner", "evaluate.ner")),
+        ("train.language.part=lora", ("language.en", "language.qu", "task.ner", "evaluate.ner")),
     ],
 )
 @pytest.mark.usefixtures("here")
