@@ -88,3 +88,14 @@ def test_a_causal_base_tells_its_head(polygraft: Command):
         False,
         True,
     )
+
+
+@pytest.mark.parametrize("part", ["lora", "prefix", "prompt", "compacter", "glow", "mam"])
+def test_a_language_learns_with_each_part_by_guessing_the_next_piece(polygraft: Command, part: str):
+    options = ("--option", "reduction=4", "--option", "terms=2") if part == "compacter" else ()
+    done = polygraft(*CAUSAL, "--store", "new", "--part", part, *options)
+    assert done.exit_code == 0, done.stderr
+    kinds = [record.kind for record in Store("new").manifest("qu").parts]
+    assert kinds == (["prefix", "bottleneck"] if part == "mam" else [part])
+    words = ("evaluate", "text.txt", "--base", "gpt2", "--store", "new", "--plan", "qu")
+    assert json.loads(polygraft(*words, "--objective", "causal", "--json").stdout)["num_gold"] == 13 + 4
