@@ -52,6 +52,10 @@ class Result:
     """Tokens without padding that went through the base in a second."""
     seed: int
     """The seed of the training."""
+    method: str = ""
+    """The method that was trained, where several are compared."""
+    source: str = ""
+    """The language of the labels that were learned, where that is known."""
     notes: tuple[str, ...] = ()
     """What a reader of the score should know."""
 

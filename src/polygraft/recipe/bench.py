@@ -83,6 +83,8 @@ class Bench:
     """Digest of all that the values depend on."""
     should_stop: Callable[[], bool]
     notify: Callable[[str], None]
+    start: Graft | None = None
+    """The graft from whose values this one goes on, for methods that do so."""
     phases: list[Checkpoints] = field(default_factory=list)
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
@@ -59,9 +59,17 @@ class Corpus:
     """The most tokens that the base takes in a row."""
     notify: Callable[[str], None] = ignore
     """Told sentences that a user should see."""
-    _texts: dict[str, Texts] = field(default_factory=dict)
+    _texts: dict[tuple[str, int, int], Texts] = field(default_factory=dict)
     _digests: dict[Path, str] = field(default_factory=dict)
     _examples: dict[tuple[Path, str, int, int], Examples] = field(default_factory=dict)
+
+    def share(self, recipe: Recipe) -> Corpus:
+        """Give the same files to another variant of the recipe; what was read stays read.
+
+        Args:
+            recipe: The variant.
+        """
+        return replace(self, recipe=recipe)
 
     def digest(self, path: Path) -> str:
         """Give the sha256 of a file."""
@@ -71,10 +79,11 @@ class Corpus:
 
     def read_language(self, name: str) -> Texts:
         """Give the encoded text of a language."""
-        if name not in self._texts:
-            settings = self.recipe.train.language
+        settings = self.recipe.train.language
+        key = (name, settings.max_length, settings.held_out)
+        if key not in self._texts:
             language = self.recipe.languages[name]
-            self._texts[name] = load_texts(
+            self._texts[key] = load_texts(
                 language.text,
                 self.tokenizer,
                 max_length=min(settings.max_length, self.longest),
@@ -82,7 +91,7 @@ class Corpus:
                 num_held_out=settings.held_out,
                 notify=self.notify,
             )
-        return self._texts[name]
+        return self._texts[key]
 
     def read_examples(self, task: TaskData, path: Path) -> Examples:
         """Give the examples of a labelled file; they are shared, and nobody changes them."""
@@ -100,7 +109,7 @@ class Corpus:
         """Give the text of all languages together, the same number of tokens of each as far as there are."""
         texts = [self.read_language(name).train for name in self.recipe.languages]
         limit = max(min(text.num_tokens for text in texts) * 2, 1)
-        return join_texts([take_tokens(text, limit, seed=self.recipe.seed) for text in texts])
+        return join_texts([take_tokens(text, limit, seed=self.recipe.text_seed) for text in texts])
 
     def read_with_source(self, name: str, source: str | None) -> EncodedText:
         """Give the text of a language, with the wanted share of the source's among it."""
@@ -109,7 +118,9 @@ class Corpus:
         if share <= 0 or source is None or source == name:
             return own
         wanted = round(own.num_tokens * share / (1 - share))
-        return join_texts([own, take_tokens(self.read_language(source).train, wanted, seed=self.recipe.seed)])
+        return join_texts(
+            [own, take_tokens(self.read_language(source).train, wanted, seed=self.recipe.text_seed)]
+        )
 
 
 def read_examples(path: Path, *, objective: str, token_column: int, tag_column: int) -> Examples:

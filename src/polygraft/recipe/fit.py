@@ -30,7 +30,7 @@ from polygraft.recipe.outcome import Label
 from polygraft.recipe.record import describe_scored, record_training
 from polygraft.recipe.scale import scale_graft
 from polygraft.recipe.steps import find_source
-from polygraft.recipe.workshop import MLM, Workshop
+from polygraft.recipe.workshop import Workshop
 from polygraft.store.manifest import DataRecord, Manifest
 from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.loop import Training
@@ -63,7 +63,8 @@ def fit_mlm(workshop: Workshop, job: Job) -> Iterator[Step]:
     """Train the head that scores pieces of a base that has none, with the bottleneck below it, on all languages."""
     recipe, base, corpus = workshop.recipe, workshop.base, workshop.corpus
     settings = recipe.train.mlm
-    graft = make_graft(base, MLM, list_mlm_parts(recipe, base), seed=recipe.seed)
+    name = cast("str", job.graft)
+    graft = make_graft(base, name, list_mlm_parts(recipe, base), seed=recipe.text_seed)
     text = corpus.read_mixed()
     whole = sum(corpus.read_language(name).train.num_tokens for name in recipe.languages)
     if text.num_tokens < whole:
@@ -73,8 +74,8 @@ def fit_mlm(workshop: Workshop, job: Job) -> Iterator[Step]:
             "language at most twice as many as the smallest text has."
         )
     objective = _make_text_objective(workshop, text, mask_rate=settings.mask_rate)
-    train = recipe.train.plan_training(settings, seed=recipe.seed)
-    training = _make_training(workshop, job, graft, [Named(MLM)], {MLM: graft}, objective, train)
+    train = recipe.train.plan_training(settings, seed=recipe.text_seed)
+    training = _make_training(workshop, job, graft, [Named(name)], {name: graft}, objective, train)
     yield from training.run()
     manifest = record_training(
         training,
@@ -90,20 +91,21 @@ def fit_mlm(workshop: Workshop, job: Job) -> Iterator[Step]:
 
 def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
     """Train a language graft on plain text, below the frozen head that scores pieces."""
-    settings = workshop.recipe.train.language
-    name = cast("str", job.language)
-    plan: Plan = Named(name) if workshop.base.head is not None else Stack((Named(MLM), Named(name)))
-    below = {} if workshop.base.head is not None else {MLM: workshop.get(MLM)}
+    settings, seed = workshop.recipe.train.language, workshop.recipe.text_seed
+    name, language = cast("str", job.graft), cast("str", job.language)
+    mlm = workshop.recipe.variant.name_mlm()
+    plan: Plan = Named(name) if workshop.base.head is not None else Stack((Named(mlm), Named(name)))
+    below = {} if workshop.base.head is not None else {mlm: workshop.get(mlm)}
     source = find_source(workshop.recipe)
-    text = workshop.corpus.read_with_source(name, source)
+    text = workshop.corpus.read_with_source(language, source)
     objective = _make_text_objective(workshop, text, mask_rate=settings.mask_rate)
-    train = workshop.recipe.train.plan_training(settings, seed=workshop.recipe.seed)
-    evaluate = _find_held_out_loss(workshop, name, objective)
-    texts = [name] if not settings.source_share or source in (None, name) else [name, source]
+    train = workshop.recipe.train.plan_training(settings, seed=seed)
+    evaluate = _find_held_out_loss(workshop, language, objective)
+    texts = [language] if not settings.source_share or source in (None, language) else [language, source]
     label = Label(
         objective=workshop.base.guesses,
         data=_list_texts(workshop, texts),
-        members=workshop.find_members([MLM]),
+        members=workshop.find_members([mlm]),
         further={
             "strength": settings.strength,
             **_describe_masking(workshop, settings.mask_rate),
@@ -125,7 +127,7 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
         )
         return
     parts = list_language_parts(workshop.recipe, workshop.base)
-    graft = make_graft(workshop.base, name, parts, seed=workshop.recipe.seed)
+    graft = make_graft(workshop.base, name, parts, seed=seed)
     grafts = {**below, name: graft}
     training = _make_training(workshop, job, graft, [plan], grafts, objective, train, evaluate)
     yield from training.run()
@@ -155,7 +157,7 @@ def _find_held_out_loss(
     if held_out is None:
         workshop.sentences.append(describe_one_line(workshop.recipe.languages[name].text))
         return None
-    return make_held_out_loss(workshop.base, objective, held_out, seed=workshop.recipe.seed)
+    return make_held_out_loss(workshop.base, objective, held_out, seed=workshop.recipe.text_seed)
 
 
 def _list_plans(workshop: Workshop, job: Job, name: str) -> tuple[list[Plan], dict[str, Graft]]:
@@ -163,7 +165,7 @@ def _list_plans(workshop: Workshop, job: Job, name: str) -> tuple[list[Plan], di
     settings = workshop.recipe.train.task
     if job.below:
         return [stack_names([*job.below, name])], {each: workshop.get(each) for each in job.below}
-    plans: list[Plan] = [Stack((Named(language), Named(name))) for language in job.under]
+    plans: list[Plan] = [stack_names([language, name]) for language in job.under]
     if settings.ready_for == "targets" or not plans:
         plans.append(Named(name))
     return plans, {
@@ -204,7 +206,7 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
             for use, path in (("train", task.train), ("dev", task.dev))
         ],
         members=workshop.find_members(under),
-        further={},
+        further={} if job.after is None else {"goes_on_from": str(workshop.manifests[job.after].sha256)},
     )
     method = settings.find_method()
     if method is not None:
@@ -217,6 +219,7 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
             train,
             evaluate,
             head=make_task_head(task, labels),
+            start=None if job.after is None else workshop.get(job.after),
             skip_layers=settings.skip_layers,
         )
         yield from fit_by_method(workshop, job, method, bench=bench, label=label)
@@ -262,6 +265,7 @@ def _make_bench(
     evaluate: Callable[[Attachment], float] | None,
     *,
     head: Head | None = None,
+    start: Graft | None = None,
     skip_layers: tuple[int, ...],
 ) -> Bench:
     return Bench(
@@ -273,6 +277,7 @@ def _make_bench(
         settings=settings,
         evaluate=evaluate,
         head=head,
+        start=start,
         skip_layers=skip_layers,
         folder=workshop.recipe.folder / "checkpoints" / job.name,
         key=job.digest,

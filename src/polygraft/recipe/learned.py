@@ -11,6 +11,8 @@ from polygraft.parts.kinds import LEARNED, MADE_OTHERWISE, OF_EMBEDDINGS, PRESET
 if TYPE_CHECKING:
     from polygraft.parts.part import Part
 
+HEAD_ALONE = "head"
+"""What a graft learns with that has a head and no part: a linear probe."""
 PartNames = str | tuple[str, ...]
 """A kind of part, the name of a preset, or several of these."""
 
@@ -50,6 +52,8 @@ def list_kinds(part: PartNames, *, from_text: bool) -> tuple[str, ...]:
         ('lora', 'prefix', 'bottleneck')
     """
     names = list_names(part)
+    if names == (HEAD_ALONE,) and not from_text:
+        return ()
     known = (*LEARNED, *(OF_EMBEDDINGS if from_text else ()), *PRESETS)
     if not names:
         raise OptionError(

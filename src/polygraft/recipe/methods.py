@@ -36,6 +36,22 @@ class Method:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Full(Method):
+    """Every weight is trained: the traditional way, one full copy a task."""
+
+    kind: ClassVar[str] = "full"
+
+    weights: tuple[str, ...] = ("linear", "bias", "norm", "embedding")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sequential(Full):
+    """Every weight is trained on one task after the other, each from where the one before ended."""
+
+    kind: ClassVar[str] = "sequential"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Imp(Method):
     """Iterative magnitude pruning: train, remove the smallest weights, train on, until few enough are left.
 
@@ -270,7 +286,11 @@ def describe_method(method: Method) -> dict[str, JsonValue]:
 METHODS: dict[str, type[Method]] = {
     method.kind: method for method in (Imp, LtSft, Piggyback, PackNet, Movement, Structured)
 }
-"""The methods by name."""
+"""The methods that make grafts, by name."""
+COPIES: dict[str, type[Method]] = {method.kind: method for method in (Full, Sequential)}
+"""The traditional methods, by name; what they make is a copy of the base."""
+IN_ORDER = (PackNet.kind, Sequential.kind)
+"""Methods whose tasks build on those before, in the order of the recipe."""
 
 
 BOTTLENECK = "bottleneck"
@@ -296,7 +316,8 @@ def read_method(kind: str, settings: Mapping[str, Any], *, where: str, can_pack:
             f"[{where}] are swapped for each other. Expected one of {', '.join(known)}. Choose one of these, or give "
             f"'{kind}' to [train.task]."
         )
-    if kind not in known:
+    is_copy = can_pack and kind in COPIES
+    if kind not in known and not is_copy:
         raise RecipeError(
             f"The recipe has {where}.method = '{kind}'. Expected one of {', '.join(known)}.{nearest(kind, known)} "
             "Correct the name."
@@ -309,7 +330,7 @@ def read_method(kind: str, settings: Mapping[str, Any], *, where: str, can_pack:
             )
         return None
     try:
-        return read_table(METHODS[kind], settings, where=f"{where}.pruning")
+        return read_table((COPIES if is_copy else METHODS)[kind], settings, where=f"{where}.pruning")
     except OptionError as error:
         error.add_note(f"([{where}.pruning])")
         raise

@@ -5,15 +5,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from polygraft.errors import RecipeError
+from polygraft.recipe.variants import Variant
 from polygraft.store.manifest import check_name
 
+DEFAULT = Variant()
 
-def list_grafts(languages: Iterable[str], tasks: Iterable[str], *, is_packed: bool) -> dict[str, list[str]]:
+
+def list_grafts(
+    languages: Iterable[str], tasks: Iterable[str], *, variant: Variant = DEFAULT, is_packed: bool
+) -> dict[str, list[str]]:
     """List the names of the grafts that each table of a recipe makes.
 
     Args:
         languages: Names of its languages.
         tasks: Names of its tasks.
+        variant: Which method and seed it is about.
         is_packed: Whether the tasks share one set of weights, over no language.
 
     Example:
@@ -23,9 +29,15 @@ def list_grafts(languages: Iterable[str], tasks: Iterable[str], *, is_packed: bo
         {'[task.ner]': ['ner']}
     """
     if is_packed:
-        return {f"[task.{name}]": [name] for name in tasks}
-    made = {f"[language.{name}]": [name] for name in languages}
-    return made | {f"[task.{name}]": [f"{name}-alone", name] for name in tasks}
+        return {f"[task.{name}]": [variant.name_task(name)] for name in tasks}
+    made = {f"[language.{name}]": [variant.name_language(name)] for name in languages}
+    return made | {f"[task.{name}]": list_task_grafts(name, variant) for name in tasks}
+
+
+def list_task_grafts(task: str, variant: Variant) -> list[str]:
+    """List the names of the grafts of a task, the one without language grafts first."""
+    alone = [variant.name_alone(task)] if variant.is_alone else []
+    return [*alone, variant.name_task(task)] if variant.is_over else alone
 
 
 def check_names(grafts: Mapping[str, Sequence[str]]) -> None:

@@ -9,14 +9,30 @@ from pathlib import Path
 from typing import Any
 
 from polygraft.errors import PolygraftError, RecipeError, nearest
+from polygraft.recipe.comparison import check_comparison, list_variants
+from polygraft.recipe.kinds import needs_languages
 from polygraft.recipe.schema import LanguageData, Recipe, TaskData
 from polygraft.recipe.tables import read_table, read_value
 from polygraft.recipe.train_tables import TrainTables
+from polygraft.recipe.variants import MethodTable
 from polygraft.settings import read_variable
 
 VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
-PLAIN_KEYS = ("name", "base", "revision", "device", "dtype", "store", "runs", "seed")
-TABLES = ("data", "language", "task", "train")
+PLAIN_KEYS: Mapping[str, Any] = {
+    "name": str,
+    "base": str,
+    "revision": str,
+    "device": str,
+    "dtype": str,
+    "store": Path,
+    "runs": Path,
+    "seed": int,
+    "seeds": tuple[int, ...],
+    "share_languages": bool,
+    "methods": tuple[str, ...],
+}
+"""Keys at the top of the file, with what they are."""
+TABLES = ("data", "language", "task", "train", "method")
 
 
 def load_recipe(
@@ -81,23 +97,31 @@ def build_recipe(
     languages = read_value(Mapping[str, LanguageData], document.get("language", {}), where="language")
     tasks = read_value(Mapping[str, TaskData], document.get("task", {}), where="task")
     train = read_table(TrainTables, document.get("train", {}), where="train")
-    if not languages and not train.task.packs:
+    plain: dict[str, Any] = {"name": name}
+    for key, hint in PLAIN_KEYS.items():
+        if key in document:
+            value = read_value(hint, document[key], where=key)
+            plain[key] = value.expanduser() if isinstance(value, Path) else value
+    methods, tables = (
+        plain.get("methods", ()),
+        read_value(Mapping[str, MethodTable], document.get("method", {}), where="method"),
+    )
+    check_comparison(methods=methods, seeds=plain.get("seeds", ()), tables=tables)
+    if not languages and needs_languages(methods=methods, tables=tables, packs=train.task.packs):
         raise RecipeError(
             "The recipe has no language. Expected at least one [language.xx] with a text file. Add one."
         )
-    hints = {"store": Path, "runs": Path, "seed": int}
-    plain: dict[str, Any] = {"name": name}
-    for key in PLAIN_KEYS:
-        if key in document:
-            value = read_value(hints.get(key, str), document[key], where=key)
-            plain[key] = value.expanduser() if isinstance(value, Path) else value
-    return Recipe(
+    recipe = Recipe(
         **plain,
         languages={key: _place_language(value, root, key) for key, value in languages.items()},
         tasks={key: _place_task(value, root, key) for key, value in tasks.items()},
         train=train,
+        method=tables,
         text=text,
     )
+    # What is set for a method is looked at before anything is trained.
+    list_variants(recipe)
+    return recipe
 
 
 def _expand(value: Any, lookup: Callable[[str], str | None]) -> Any:

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
+import dataclasses
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from polygraft.base.load import load_base
 from polygraft.errors import BaseModelError, PolygraftError, RecipeError, StoreError, nearest
-from polygraft.evaluate.result import Result, results_to_csv
 from polygraft.evaluate.run import find_max_length
+from polygraft.recipe.comparison import list_variants
 from polygraft.recipe.corpus import Corpus
 from polygraft.recipe.estimate import estimate_seconds, measure_speed
 from polygraft.recipe.events import (
@@ -30,31 +28,24 @@ from polygraft.recipe.events import (
     TrainStep,
 )
 from polygraft.recipe.fit import fit
-from polygraft.recipe.methods import read_levels
-from polygraft.recipe.packing import read_packed
 from polygraft.recipe.preflight import check_places, check_recipe
-from polygraft.recipe.score import Scores, load_other_seeds, load_scores, save_scores, score_task
+from polygraft.recipe.score import Scores, load_scores, save_scores, score_task
 from polygraft.recipe.steps import Job, list_jobs, select_jobs
-from polygraft.recipe.workshop import (
-    MLM,
-    Workshop,
-    describe_machine,
-    list_versions,
-)
-from polygraft.report.page import write_report
-from polygraft.report.summary import BaseSummary, GraftSummary, RunSummary, summary_from_json, summary_to_json
-from polygraft.store.files import locked, replace_file
+from polygraft.recipe.summarise import REPORT, RESULTS, Turn, find_scores, summarise, write_results
+from polygraft.recipe.workshop import Workshop
+from polygraft.report.summary import summary_from_json
+from polygraft.store.files import locked
 from polygraft.store.store import Store
 from polygraft.train.loop import Interrupted
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
+    from polygraft.evaluate.result import Result
     from polygraft.recipe.schema import Recipe
     from polygraft.store.manifest import Manifest
 
-
-RESULTS = "results.json"
-REPORT = "report.html"
+COPIES = "copies"
+"""Where full copies of the base go, in the run's folder."""
 
 
 def never() -> bool:
@@ -87,38 +78,34 @@ def run_recipe(
     started = time.perf_counter()
     base = load_base(recipe.base, device=recipe.device, dtype=recipe.dtype, revision=recipe.revision)
     before = (base.compute_fingerprint(), base.compute_head_fingerprint())
-    corpus = Corpus(recipe=recipe, tokenizer=base.tokenizer, longest=find_max_length(base))
-    workshop = Workshop(
-        recipe=recipe, base=base, store=Store(recipe.store), corpus=corpus, should_stop=should_stop
-    )
-    corpus.notify = workshop.sentences.append
-    check_recipe(recipe, base, corpus)
-    jobs = list_jobs(recipe, base, corpus)
-    chosen = select_jobs(jobs, only)
+    turns = _prepare(recipe, base, should_stop)
+    jobs = [job for turn in turns for job in turn.jobs]
     _check_only(jobs, only)
-    done = {job.name for job in jobs if _is_done(workshop, job)}
+    chosen = _choose(turns, only)
+    done = {job.name for turn in turns for job in turn.jobs if _is_done(turn.workshop, job)}
+    processes = turns[0].workshop.processes
     # Before one of several processes adds something to it.
-    workshop.processes.wait()
-    plan = _plan(workshop, chosen, done)
+    processes.wait()
+    plan = _plan(chosen, done)
     yield RunPlanned(plan=plan, folder=recipe.folder)
     if dry_run:
         return
-    if not workshop.processes.launch.is_first:
+    if not processes.launch.is_first:
         # The first one writes for all.
-        yield from _run_steps(workshop, chosen, done)
+        yield from _run_turns(chosen, done)
         return
-    check_places(workshop, chosen)
+    for turn in chosen:
+        check_places(turn.workshop, turn.jobs)
     with _alone(recipe.folder):
-        yield from _run_steps(workshop, chosen, done)
+        yield from _run_turns(chosen, done)
         if (base.compute_fingerprint(), base.compute_head_fingerprint()) != before:
             raise BaseModelError(
                 f"The weights of '{base.name}' are not what they were before the run. This should never happen. Do not "
                 "use the grafts of this run, and report it."
             )
         yield Noted(sentence="The base is unchanged, bit for bit.")
-        scores = _load_done(workshop, jobs)
         seconds = time.perf_counter() - started
-        summary = _summarise(workshop, jobs, scores, seconds=seconds, predicted=plan.seconds)
+        summary = summarise(recipe, turns, seconds=seconds, predicted=plan.seconds)
         if not summary.results and _has_results(recipe.folder):
             yield Noted(
                 sentence="No scores belong to the recipe as it is now. The results of an earlier run in "
@@ -144,15 +131,59 @@ def _alone(folder: Path) -> Generator[None]:
         yield
 
 
-def _run_steps(workshop: Workshop, chosen: Sequence[Job], done: set[str]) -> Iterator[Event]:
+def _prepare(recipe: Recipe, base: Base, should_stop: Callable[[], bool]) -> list[Turn]:
+    """List the variants of a recipe with their steps; a step that several share stands with the first."""
+    corpus = Corpus(recipe=recipe, tokenizer=base.tokenizer, longest=find_max_length(base))
+    turns: list[Turn] = []
+    known: set[tuple[str, str]] = set()
+    for variant in list_variants(recipe):
+        is_copy = variant.variant.is_copy
+        workshop = Workshop(
+            recipe=variant,
+            base=base,
+            store=Store(recipe.folder / COPIES if is_copy else recipe.store),
+            corpus=corpus.share(variant),
+            should_stop=should_stop,
+        )
+        workshop.corpus.notify = workshop.sentences.append
+        check_recipe(variant, base, workshop.corpus)
+        jobs = list_jobs(variant, base, workshop.corpus)
+        own = [job for job in jobs if job.kind == "evaluate" or (job.digest, job.graft) not in known]
+        known.update((job.digest, job.graft or "") for job in jobs)
+        turns.append(Turn(workshop=workshop, jobs=own, all_jobs=jobs))
+    return turns
+
+
+def _choose(turns: Sequence[Turn], only: Sequence[str]) -> list[Turn]:
+    """Give the turns with those of their steps that were asked for."""
+    return [dataclasses.replace(turn, jobs=select_jobs(turn.jobs, only)) for turn in turns]
+
+
+def _run_turns(turns: Sequence[Turn], done: set[str]) -> Iterator[Event]:
+    """Run the steps of every variant; each lets go of its grafts before the next begins."""
+    count, index = sum(len(turn.jobs) for turn in turns), 1
+    for turn in turns:
+        for job in turn.all_jobs:
+            # What an earlier turn made for both.
+            if job.kind != "evaluate" and job.graft not in turn.workshop.manifests:
+                turn.workshop.find(job.digest, job.graft or "")
+        yield from _run_steps(turn.workshop, turn.jobs, done, start=index, count=count)
+        index += len(turn.jobs)
+        if len(turns) > 1:
+            turn.workshop.release()
+
+
+def _run_steps(
+    workshop: Workshop, chosen: Sequence[Job], done: set[str], *, start: int, count: int
+) -> Iterator[Event]:
     is_first = workshop.processes.launch.is_first
     if is_first:
         workshop.settle_names()
     yield from _note(workshop)
-    for index, job in enumerate(chosen, start=1):
+    for index, job in enumerate(chosen):
         if job.name in done:
             reason = "done by an earlier run"
-            yield StepSkipped(name=job.name, index=index, count=len(chosen), reason=reason)
+            yield StepSkipped(name=job.name, index=start + index, count=count, reason=reason)
             continue
         if workshop.processes.agree(on=workshop.should_stop()):
             raise Interrupted(
@@ -160,8 +191,8 @@ def _run_steps(workshop: Workshop, chosen: Sequence[Job], done: set[str]) -> Ite
                 "command again to go on."
             )
         if is_first or job.kind != "evaluate":
-            yield from _do(workshop, job, index=index, count=len(chosen))
-        workshop.let_go_of_caches(each for each in chosen[index:] if each.name not in done)
+            yield from _do(workshop, job, index=start + index, count=count)
+        workshop.let_go_of_caches(each for each in chosen[index + 1 :] if each.name not in done)
 
 
 def _check_only(jobs: Sequence[Job], only: Sequence[str]) -> None:
@@ -177,15 +208,12 @@ def _check_only(jobs: Sequence[Job], only: Sequence[str]) -> None:
 def _is_done(workshop: Workshop, job: Job) -> bool:
     """Whether a step was done before; takes its grafts from the store if so."""
     if job.kind == "evaluate":
-        return load_scores(_scores_folder(workshop.recipe), job.digest) is not None
-    return workshop.find(job.digest, job.graft or "")
-
-
-def _load_done(workshop: Workshop, jobs: Sequence[Job]) -> dict[str, Scores]:
-    """Give what scoring steps gave before, also those that are not asked for now: results hold them all."""
-    folder = _scores_folder(workshop.recipe)
-    found = {job.name: load_scores(folder, job.digest) for job in jobs if job.kind == "evaluate"}
-    return {name: scores for name, scores in found.items() if scores is not None}
+        return load_scores(find_scores(workshop.recipe), job.digest) is not None
+    is_there = workshop.find(job.digest, job.graft or "")
+    if workshop.recipe.variant.label:
+        # Those of all variants together may be too many to hold.
+        workshop.release()
+    return is_there
 
 
 def _has_results(folder: Path) -> bool:
@@ -196,15 +224,15 @@ def _has_results(folder: Path) -> bool:
         return False
 
 
-def _scores_folder(recipe: Recipe) -> Path:
-    return recipe.folder / "scores"
-
-
-def _plan(workshop: Workshop, jobs: Sequence[Job], done: set[str]) -> RunPlan:
-    train = workshop.recipe.train
-    with_weights = any(table.find_method() is not None for table in (train.language, train.task))
-    is_new = any(job.name not in done for job in jobs)
-    speed = measure_speed(workshop.base, with_weights=with_weights) if is_new else None
+def _plan(turns: Sequence[Turn], done: set[str]) -> RunPlan:
+    tables = [
+        table
+        for train in (turn.workshop.recipe.train for turn in turns)
+        for table in (train.language, train.task)
+    ]
+    with_weights = any(table.find_method() is not None for table in tables)
+    is_new = any(job.name not in done for turn in turns for job in turn.jobs)
+    speed = measure_speed(turns[0].workshop.base, with_weights=with_weights) if is_new else None
     return RunPlan(
         steps=tuple(
             PlannedStep(
@@ -214,10 +242,11 @@ def _plan(workshop: Workshop, jobs: Sequence[Job], done: set[str]) -> RunPlan:
                 digest=job.digest,
                 is_done=job.name in done,
                 seconds=(
-                    None if job.name in done or speed is None else estimate_seconds(workshop, job, speed)
+                    None if job.name in done or speed is None else estimate_seconds(turn.workshop, job, speed)
                 ),
             )
-            for job in jobs
+            for turn in turns
+            for job in turn.jobs
         )
     )
 
@@ -229,7 +258,7 @@ def _do(workshop: Workshop, job: Job, *, index: int, count: int) -> Iterator[Eve
     if job.kind == "evaluate":
         for item in score_task(workshop, job):
             if isinstance(item, Scores):
-                save_scores(_scores_folder(workshop.recipe), job.digest, item)
+                save_scores(find_scores(workshop.recipe), job.digest, item)
                 outcome = f"{len(item.results)} scores"
             else:
                 yield Noted(sentence=_tell(item))
@@ -238,12 +267,7 @@ def _do(workshop: Workshop, job: Job, *, index: int, count: int) -> Iterator[Eve
             yield from _note(workshop)
             yield TrainStep(name=job.name, step=step)
         yield from _note(workshop)
-        manifest = (
-            workshop.manifests[job.graft or ""]
-            if job.graft in workshop.manifests
-            else workshop.manifests[MLM]
-        )
-        outcome = _describe(manifest)
+        outcome = _describe(workshop.manifests[cast("str", job.graft)])
     yield StepFinished(name=job.name, seconds=time.perf_counter() - started, summary=outcome)
 
 
@@ -268,96 +292,3 @@ def _describe(manifest: Manifest) -> str:
         f"{manifest.name} version {manifest.version}, {manifest.num_bytes / 1e6:.1f} MB, {rate:,.0f} tokens/s"
     )
     return f"{text}, {scores}" if scores else text
-
-
-def _summarise(
-    workshop: Workshop,
-    jobs: Sequence[Job],
-    scores: Mapping[str, Scores],
-    *,
-    seconds: float,
-    predicted: float | None,
-) -> RunSummary:
-    recipe, base = workshop.recipe, workshop.base
-    roles = {job.graft: job for job in jobs if job.graft is not None}
-    grafts = tuple(
-        _summarise_graft(manifest, roles.get(name)) for name, manifest in workshop.manifests.items()
-    )
-    own = [scores[job.name] for job in jobs if job.name in scores]
-    folder = _scores_folder(recipe)
-    found = [
-        each
-        for job in jobs
-        if job.name in scores
-        for each in (scores[job.name], *load_other_seeds(folder, job))
-    ]
-    return RunSummary(
-        name=recipe.name,
-        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-        recipe_text=recipe.text,
-        command=shlex.join(["polygraft", *sys.argv[1:]]),
-        base=summarise_base(base),
-        grafts=grafts,
-        results=tuple(result for each in found for result in each.results),
-        gains=tuple(gain for each in found for gain in each.gains),
-        examples=tuple(example for each in own for example in each.examples),
-        versions=list_versions(),
-        machine=describe_machine(base),
-        seconds=seconds,
-        predicted_seconds=predicted,
-        notes=tuple(sorted({note for each in found for result in each.results for note in result.notes})),
-    )
-
-
-def summarise_base(base: Base) -> BaseSummary:
-    """Say what a report tells of a base; a full copy is counted in float32, as it would be stored."""
-    return BaseSummary(
-        name=base.name,
-        fingerprint=base.fingerprint,
-        num_parameters=base.num_parameters,
-        num_bytes=base.num_parameters * 4,
-        family=base.sites.family.name,
-    )
-
-
-def _summarise_graft(manifest: Manifest, job: Job | None) -> GraftSummary:
-    cost = manifest.cost
-    return GraftSummary(
-        name=manifest.name,
-        version=manifest.version,
-        role="head" if manifest.name == MLM else "task" if job is None else job.kind,
-        language=None if job is None else job.language,
-        plan=manifest.trained_under,
-        kinds=tuple(part.kind for part in manifest.parts),
-        num_parameters=manifest.num_parameters,
-        num_bytes=manifest.num_bytes,
-        seconds=cost.get("seconds", 0.0),
-        tokens=int(cost.get("tokens", 0)),
-        tokens_per_second=cost.get("tokens_per_second", 0.0),
-        peak_memory_bytes=int(cost.get("peak_memory_bytes", 0)),
-        peak_memory_above_start_bytes=_read_count(cost, "peak_memory_above_start_bytes"),
-        padding=cost.get("padding"),
-        looked_up=cost.get("looked_up"),
-        cache_memory_bytes=_read_count(cost, "cache_memory_bytes"),
-        cache_file_bytes=_read_count(cost, "cache_file_bytes"),
-        steps=int(str(manifest.hyperparameters.get("steps_done", 0))),
-        curve=manifest.curve,
-        scores=manifest.scores,
-        sha256=manifest.sha256,
-        levels=read_levels(manifest.hyperparameters),
-        packed=read_packed(manifest.hyperparameters),
-    )
-
-
-def _read_count(cost: Mapping[str, float], key: str) -> int | None:
-    return int(cost[key]) if key in cost else None
-
-
-def write_results(summary: RunSummary, folder: Path) -> Path:
-    """Write results.json, results.csv and report.html into the run's folder, and give the report's path."""
-    folder.mkdir(parents=True, exist_ok=True)
-    replace_file(folder / RESULTS, summary_to_json(summary).encode())
-    replace_file(folder / "results.csv", results_to_csv(summary.results).encode())
-    report = folder / REPORT
-    write_report(summary, report)
-    return report

@@ -8,9 +8,12 @@ from pathlib import Path
 from typing import Literal
 
 from polygraft.errors import OptionError, RecipeError
-from polygraft.recipe.names import check_names, list_grafts
+from polygraft.recipe.kinds import needs_languages
+from polygraft.recipe.methods import COPIES
+from polygraft.recipe.names import DEFAULT, check_names, list_grafts
 from polygraft.recipe.tables import check_value
 from polygraft.recipe.train_tables import TrainTables
+from polygraft.recipe.variants import MethodTable, Variant
 from polygraft.store.manifest import check_name
 from polygraft.train.settings import NUM_SEEDS
 
@@ -32,7 +35,9 @@ class TaskData:
     objective: Literal["tokens", "sequence"] = "tokens"
     """`tokens` reads CoNLL files, `sequence` files of label, tab, text."""
     source: str
-    """The language of the training labels."""
+    """The language of the training labels; a file may give several, each a task of its own."""
+    task: str = ""
+    """What results call it, if not by its name."""
     train: Path
     dev: Path
     test: Mapping[str, Path]
@@ -59,6 +64,15 @@ class Recipe:
     runs: Path = Path("runs")
     """Where the run's folder with results and report goes."""
     seed: int = 0
+    seeds: tuple[int, ...] = ()
+    """Several seeds, each trained; none is `seed` alone."""
+    share_languages: bool = True
+    """Whether all seeds use the language grafts of the first one."""
+    methods: tuple[str, ...] = ()
+    """Methods that are compared; none is what `[train]` says."""
+    method: Mapping[str, MethodTable] = field(default_factory=dict[str, MethodTable])
+    variant: Variant = DEFAULT
+    """Which method and seed this is, of a recipe that compares."""
     languages: Mapping[str, LanguageData]
     tasks: Mapping[str, TaskData]
     train: TrainTables = field(default_factory=TrainTables)
@@ -69,6 +83,11 @@ class Recipe:
     def folder(self) -> Path:
         """The run's folder."""
         return self.runs / self.name
+
+    @property
+    def text_seed(self) -> int:
+        """Where the random choices of masked-LM heads and language grafts come from."""
+        return self.seed if self.variant.text_seed is None else self.variant.text_seed
 
     def __post_init__(self) -> None:
         """Refuse what cannot be run, before an hour of training has gone by."""
@@ -91,9 +110,18 @@ class Recipe:
                 "The recipe has train.task.method = 'packnet' and no task, so nothing would be packed. Expected at "
                 "least one [task.NAME] with labelled data. Add one."
             )
-        check_names(list_grafts(self.languages, self.tasks, is_packed=self.train.task.packs))
+        if self.train.task.method in COPIES and not self.variant.is_copy:
+            raise RecipeError(
+                f"The recipe has train.task.method = '{self.train.task.method}', which makes no graft but a copy of "
+                f"the base. Expected it among `methods`. Write methods = [\"{self.train.task.method}\"]."
+            )
+        packs, variant = self.train.task.packs, self.variant
+        check_names(list_grafts(self.languages, self.tasks, variant=variant, is_packed=packs))
+        is_over = needs_languages(methods=self.methods, tables=self.method, packs=packs)
+        if not variant.is_over or not is_over:
+            return
         for name, task in self.tasks.items():
-            if task.source not in self.languages and not self.train.task.packs:
+            if task.source not in self.languages:
                 known = ", ".join(self.languages) or "none"
                 raise RecipeError(
                     f"[task.{name}] has source = '{task.source}', and there is no [language.{task.source}]. Languages "

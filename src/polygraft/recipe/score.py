@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -45,16 +45,19 @@ class Scores:
 
 def list_conditions(recipe: Recipe, name: str, language: str) -> dict[str, Plan]:
     """List the plans under which a task is scored in a language, by condition."""
-    task = recipe.tasks[name]
+    task, variant = recipe.tasks[name], recipe.variant
     if recipe.train.task.packs:
-        return {"task alone": stack_names([*list_below(recipe, name), name])}
-    conditions: dict[str, Plan] = {
-        "task alone": Named(f"{name}-alone"),
-        "none": Named(name),
-        "source": Stack((Named(task.source), Named(name))),
-    }
-    if language != task.source and language in recipe.languages:
-        conditions["target"] = Stack((Named(language), Named(name)))
+        packed = [*list_below(recipe, name), name]
+        return {"task alone": stack_names([variant.name_task(each) for each in packed])}
+    conditions: dict[str, Plan] = {}
+    if variant.is_alone:
+        conditions["task alone"] = Named(variant.name_alone(name))
+    if variant.is_over:
+        over = Named(variant.name_task(name))
+        conditions["none"] = over
+        conditions["source"] = Stack((Named(variant.name_language(task.source)), over))
+        if language != task.source and language in recipe.languages:
+            conditions["target"] = Stack((Named(variant.name_language(language)), over))
     return conditions
 
 
@@ -85,11 +88,12 @@ def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Scores]:
                 scored[condition], predictions[condition] = score_examples(
                     attachment,
                     sentences,
-                    task=name,
+                    task=task.task or name,
                     language=language,
                     condition=condition,
                     seed=workshop.recipe.seed,
                 )
+            scored[condition] = replace(scored[condition], source=task.source)
             results.append(scored[condition])
             yield scored[condition]
         examples += choose_examples(language, sentences, predictions)

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING
 
 from polygraft.recipe.bench import Bench, Phase, hash_facts
 from polygraft.recipe.corpus import ignore
+from polygraft.recipe.full import run_full
 from polygraft.recipe.imp import list_level_facts, run_imp
 from polygraft.recipe.lt_sft import run_lt_sft
 from polygraft.recipe.methods import (
+    Full,
     Imp,
     LtSft,
     Method,
@@ -56,6 +58,8 @@ def run_method(bench: Bench, method: Method) -> Iterator[Step | Phase | Outcome]
     match method:
         case Imp():
             yield from run_imp(bench, method)
+        case Full():
+            yield from run_full(bench, method)
         case LtSft():
             yield from run_lt_sft(bench, method)
         case Piggyback():

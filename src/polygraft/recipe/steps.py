@@ -41,9 +41,13 @@ class Job:
     language: str | None = None
     task: str | None = None
     under: tuple[str, ...] = ()
-    """Language grafts that a task is trained on; empty for a task alone."""
+    """Names of the language grafts that a task is trained on; empty for a task alone."""
     below: tuple[str, ...] = ()
-    """Tasks that were packed into the same weights before, the first one first."""
+    """Names of the grafts of the tasks that were packed into the same weights before, the first one first."""
+    after: str | None = None
+    """Name of the graft from whose values this one goes on."""
+    label: str = ""
+    """The variant that it belongs to, with which its name begins; empty where there is one."""
     family: str = ""
     """Digest of a scoring step without its seed: the same for all seeds of one recipe."""
 
@@ -57,10 +61,13 @@ def list_ready_languages(recipe: Recipe, task: TaskData) -> tuple[str, ...]:
 
 def list_jobs(recipe: Recipe, base: Base, corpus: Corpus) -> list[Job]:
     """List the steps of a recipe, in an order in which each finds what it needs."""
-    seedless = _list_seeded(dataclasses.replace(recipe, seed=0), base, corpus)
+    unseeded = dataclasses.replace(recipe.variant, text_seed=None if recipe.variant.text_seed is None else 0)
+    seedless = _list_seeded(dataclasses.replace(recipe, seed=0, variant=unseeded), base, corpus)
     families = {job.name: job.digest for job in seedless if job.kind == "evaluate"}
     jobs = _list_seeded(recipe, base, corpus)
-    return [dataclasses.replace(job, family=families.get(job.name, "")) for job in jobs]
+    named = [dataclasses.replace(job, family=families.get(job.name, "")) for job in jobs]
+    variant = recipe.variant
+    return [dataclasses.replace(job, name=variant.name_step(job.name), label=variant.label) for job in named]
 
 
 def _list_seeded(recipe: Recipe, base: Base, corpus: Corpus) -> list[Job]:
@@ -76,20 +83,28 @@ def _list_seeded(recipe: Recipe, base: Base, corpus: Corpus) -> list[Job]:
         **({} if load_launch().count == 1 else {"processes": load_launch().count}),
     }
     jobs: list[Job] = []
-    if recipe.train.task.packs:
+    if recipe.train.task.packs or recipe.train.task.goes_on:
+        make = _make_packed if recipe.train.task.packs else _make_next
         digests: dict[str, str] = {}
         for name in recipe.tasks:
-            packed, score = _make_packed(recipe, corpus, common, name, digests)
-            digests[name] = packed.digest
-            jobs += [packed, score]
+            trained, score = make(recipe, corpus, common, name, digests)
+            digests[name] = trained.digest
+            jobs += [trained, score]
         return jobs
+    if not recipe.variant.is_over:
+        return [
+            job
+            for name, task in recipe.tasks.items()
+            for job in _make_task(recipe, corpus, common, name, task, {})
+        ]
+    common_of_text = {**common, "seed": recipe.text_seed}
     mlm_digest = ""
     if base.head is None:
-        jobs.append(_make_mlm(recipe, base, corpus, common))
+        jobs.append(_make_mlm(recipe, base, corpus, common_of_text))
         mlm_digest = jobs[-1].digest
     language_digests: dict[str, str] = {}
     for name in recipe.languages:
-        job = _make_language(recipe, base, corpus, common, name, mlm_digest)
+        job = _make_language(recipe, base, corpus, common_of_text, name, mlm_digest)
         language_digests[name] = job.digest
         jobs.append(job)
     for name, task in recipe.tasks.items():
@@ -121,7 +136,7 @@ def _make_mlm(recipe: Recipe, base: Base, corpus: Corpus, common: Mapping[str, A
             vocabulary=vocabulary,
             negatives=negatives,
         ),
-        graft="mlm",
+        graft=recipe.variant.name_mlm(),
     )
 
 
@@ -129,10 +144,11 @@ def _make_language(
     recipe: Recipe, base: Base, corpus: Corpus, common: Mapping[str, Any], name: str, mlm_digest: str
 ) -> Job:
     source = find_source(recipe) if recipe.train.language.source_share else None
+    graft, text = recipe.variant.name_language(name), recipe.languages[name].text
     return Job(
         name=f"language.{name}",
         kind="language",
-        description=f"language graft '{name}' by {TEXT_OBJECTIVES[base.guesses]} on {recipe.languages[name].text.name}",
+        description=f"language graft '{graft}' by {TEXT_OBJECTIVES[base.guesses]} on {text.name}",
         digest=_hash(
             common,
             kind="language",
@@ -141,7 +157,7 @@ def _make_language(
             source=_describe_text(recipe, corpus, source) if source else None,
             mlm=mlm_digest,
         ),
-        graft=name,
+        graft=graft,
         language=name,
     )
 
@@ -154,21 +170,27 @@ def _make_task(
     task: TaskData,
     language_digests: Mapping[str, str],
 ) -> list[Job]:
-    facts = _describe_task(recipe, corpus, task)
-    under = list_ready_languages(recipe, task)
+    facts, variant = _describe_task(recipe, corpus, task), recipe.variant
     alone = Job(
-        name=f"task.{name}-alone",
+        name=f"task.{name}-alone" if variant.is_over else f"task.{name}",
         kind="task",
-        description=f"task graft '{name}-alone' on {task.source} labels, no language graft",
+        description=f"task graft '{variant.name_alone(name)}' on {task.source} labels, no language graft",
         digest=_hash(common, kind="task", under=[], **facts),
-        graft=f"{name}-alone",
+        graft=variant.name_alone(name),
         language=task.source,
         task=name,
     )
+    if not variant.is_over:
+        return [alone, _make_score(recipe, corpus, common, name, tasks=[alone.digest])]
+    under = list_ready_languages(recipe, task)
+    grafts = tuple(variant.name_language(language) for language in under)
     over = Job(
         name=f"task.{name}",
         kind="task",
-        description=f"task graft '{name}' on {task.source} labels, over the language grafts {', '.join(under)}",
+        description=(
+            f"task graft '{variant.name_task(name)}' on {task.source} labels, over the language grafts "
+            f"{', '.join(grafts)}"
+        ),
         digest=_hash(
             common,
             kind="task",
@@ -176,39 +198,65 @@ def _make_task(
             also_alone=recipe.train.task.ready_for == "targets",
             **facts,
         ),
-        graft=name,
+        graft=variant.name_task(name),
         language=task.source,
         task=name,
-        under=under,
+        under=grafts,
     )
     languages = {key: language_digests.get(key) for key in task.test}
-    tasks = [alone.digest, over.digest]
-    return [alone, over, _make_score(recipe, corpus, common, name, tasks=tasks, languages=languages)]
+    trained = [alone, over] if variant.is_alone else [over]
+    tasks = [job.digest for job in trained]
+    return [*trained, _make_score(recipe, corpus, common, name, tasks=tasks, languages=languages)]
 
 
 def _make_packed(
     recipe: Recipe, corpus: Corpus, common: Mapping[str, Any], name: str, digests: Mapping[str, str]
 ) -> tuple[Job, Job]:
     """Make the steps of a task that is packed over those before it, of which `digests` tells."""
-    task, below = recipe.tasks[name], list_below(recipe, name)
-    place = f"packed over {', '.join(below)}" if below else "packed first"
+    task, below, variant = recipe.tasks[name], list_below(recipe, name), recipe.variant
+    grafts = tuple(variant.name_task(each) for each in below)
+    place = f"packed over {', '.join(grafts)}" if below else "packed first"
     packed = Job(
         name=f"task.{name}",
         kind="task",
-        description=f"task graft '{name}' on {task.source} labels, {place}",
+        description=f"task graft '{variant.name_task(name)}' on {task.source} labels, {place}",
         digest=_hash(
             common,
             kind="task",
             packed=[digests[each] for each in below],
             **_describe_task(recipe, corpus, task),
         ),
-        graft=name,
+        graft=variant.name_task(name),
         language=task.source,
         task=name,
-        below=below,
+        below=grafts,
     )
     # The plan that scores tell names the tasks below.
     return packed, _make_score(recipe, corpus, common, name, tasks=[packed.digest], packed=below)
+
+
+def _make_next(
+    recipe: Recipe, corpus: Corpus, common: Mapping[str, Any], name: str, digests: Mapping[str, str]
+) -> tuple[Job, Job]:
+    """Make the steps of a task that one copy of the base learns after those before it, of which `digests` tells."""
+    task, below, variant = recipe.tasks[name], list_below(recipe, name), recipe.variant
+    place = f"after {below[-1]}" if below else "first"
+    trained = Job(
+        name=f"task.{name}",
+        kind="task",
+        description=f"the copy '{variant.name_task(name)}' on {task.source} labels, {place}",
+        digest=_hash(
+            common,
+            kind="task",
+            after=[digests[each] for each in below],
+            **_describe_task(recipe, corpus, task),
+        ),
+        graft=variant.name_task(name),
+        language=task.source,
+        task=name,
+        after=variant.name_task(below[-1]) if below else None,
+    )
+    return trained, _make_score(recipe, corpus, common, name, tasks=[trained.digest])
 
 
 def _make_score(recipe: Recipe, corpus: Corpus, common: Mapping[str, Any], name: str, **facts: Any) -> Job:
@@ -280,7 +328,15 @@ def _to_plain(value: Any) -> Any:
 
 
 def select_jobs(jobs: Sequence[Job], only: Sequence[str]) -> list[Job]:
-    """Give the jobs whose names, or the first parts of whose names, were asked for; all without `only`."""
+    """Give the jobs whose names, or the first parts of whose names, were asked for; all without `only`.
+
+    The name of a variant's step may be given without the variant, and then means those of all.
+    """
     if not only:
         return list(jobs)
-    return [job for job in jobs if any(job.name == name or job.name.startswith(f"{name}.") for name in only)]
+    names = {job.name: (job.name, job.name.removeprefix(f"{job.label}.")) for job in jobs}
+    return [
+        job
+        for job in jobs
+        if any(f"{each}.".startswith(f"{name}.") for name in only for each in names[job.name])
+    ]

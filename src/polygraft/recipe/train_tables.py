@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from polygraft.errors import OptionError
 from polygraft.recipe.learned import PartNames, list_kinds, list_names, spread_options, write_names
-from polygraft.recipe.methods import BOTTLENECK, Method, PackNet, read_method
+from polygraft.recipe.methods import BOTTLENECK, Method, PackNet, Sequential, read_method
 from polygraft.recipe.tables import check_value
 from polygraft.train.settings import NUM_NEGATIVES, TrainSettings
 
@@ -235,6 +235,11 @@ class TaskSettings:
     def packs(self) -> bool:
         """Whether tasks are packed one after the other into one set of weights, over no language graft."""
         return self.method == PackNet.kind
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether each task begins with what the one before left."""
+        return self.method == Sequential.kind
 
     def plan_training(self, *, seed: int) -> TrainSettings:
         """Say how the loop is to train."""

@@ -118,14 +118,18 @@ class Workshop:
         self.grafts[name], self.manifests[name] = graft, found[0]
         return True
 
+    def release(self) -> None:
+        """Let go of the grafts' values: those that are needed again are read from the store."""
+        self.grafts.clear()
+
     def settle_names(self) -> None:
         """Make the store's names mean the grafts that were found there, and say where that changes one."""
         for name, manifest in list(self.manifests.items()):
             if manifest.name != name:
                 # Made under another name: plans of this recipe name it by this one.
                 copy = dataclasses.replace(manifest, name=name, version=0)
-                stored = self.store.put(copy, self.grafts[name].tensors())
-                self.grafts[name].manifest = self.manifests[name] = stored
+                graft = self.get(name)
+                graft.manifest = self.manifests[name] = self.store.put(copy, graft.tensors())
                 continue
             sentence = point_back(self.store, manifest, maker="recipe")
             if sentence is not None:
@@ -137,6 +141,11 @@ class Workshop:
         Raises:
             RecipeError: It was not made yet.
         """
+        if name not in self.grafts and name in self.manifests:
+            manifest = self.manifests[name]
+            found = self.store.get(manifest.name, version=manifest.version)
+            self.grafts[name] = rebuild_graft(self.base, *found)
+            self.grafts[name].name = name
         if name not in self.grafts:
             raise RecipeError(
                 f"A step needs the graft '{name}', which was not trained yet. Expected it in the store "

@@ -13,10 +13,11 @@ from polygraft.evaluate.gain import Gain
 from polygraft.evaluate.result import Result
 from polygraft.report.reader import from_plain, to_plain
 
-SCHEMA = 3
+SCHEMA = 4
 """The version of the file's form that this polygraft writes."""
-READ = (2, SCHEMA)
-"""The versions that it reads: 2 knows nothing of padding, of what was looked up, and of memory above the start."""
+READ = (2, 3, SCHEMA)
+"""The versions that it reads: 2 knows nothing of padding, of what was looked up, and of memory above the start; 3
+knows nothing of methods, sources and seeds."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +58,14 @@ class GraftSummary:
     role: str
     """One of head, language and task."""
     language: str | None
+    task: str | None = None
+    """The task that a task's graft is for."""
+    method: str = ""
+    """The method that made it, where several are compared."""
+    seed: int | None = None
+    """Of its training."""
+    is_copy: bool = False
+    """Whether it is a full copy of the base, in the run's folder."""
     plan: str | None
     """The plan it was trained under."""
     kinds: tuple[str, ...]

@@ -1,0 +1,177 @@
+"""What a run tells in the end: its grafts with their costs, and its scores."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from polygraft.evaluate.result import results_to_csv
+from polygraft.recipe.methods import read_levels
+from polygraft.recipe.packing import read_packed
+from polygraft.recipe.score import Scores, load_other_seeds, load_scores
+from polygraft.recipe.workshop import describe_machine, list_versions
+from polygraft.report.page import write_report
+from polygraft.report.summary import BaseSummary, GraftSummary, RunSummary, summary_to_json
+from polygraft.store.files import replace_file
+
+if TYPE_CHECKING:
+    from polygraft.base.base import Base
+    from polygraft.recipe.schema import Recipe
+    from polygraft.recipe.steps import Job
+    from polygraft.recipe.workshop import Workshop
+    from polygraft.store.manifest import Manifest
+
+RESULTS = "results.json"
+REPORT = "report.html"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Turn:
+    """The steps of one variant of a recipe, and what they share."""
+
+    workshop: Workshop
+    jobs: Sequence[Job]
+    """Those that are its own to do."""
+    all_jobs: Sequence[Job]
+    """These, and those that an earlier turn does for it."""
+
+
+def find_scores(recipe: Recipe) -> Path:
+    """Give the folder of what scoring steps gave."""
+    return recipe.folder / "scores"
+
+
+def summarise(
+    recipe: Recipe, turns: Sequence[Turn], *, seconds: float, predicted: float | None
+) -> RunSummary:
+    """Gather the grafts of a run and its scores, also of steps that were not asked for now.
+
+    Args:
+        recipe: As it was read.
+        turns: Its variants.
+        seconds: How long the run took.
+        predicted: How long it was expected to take.
+    """
+    base = turns[0].workshop.base
+    own = [(turn, job, scores) for turn in turns for job, scores in _load_scores(turn)]
+    found = [_name(scores, turn) for turn, _, scores in own]
+    if not recipe.seeds:
+        # A recipe with one seed also shows what it gave with others before.
+        folder = find_scores(recipe)
+        found = [
+            each
+            for turn, job, scores in own
+            for each in (
+                _name(scores, turn),
+                *(_name(other, turn) for other in load_other_seeds(folder, job)),
+            )
+        ]
+    return RunSummary(
+        name=recipe.name,
+        created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        recipe_text=recipe.text,
+        command=shlex.join(["polygraft", *sys.argv[1:]]),
+        base=summarise_base(base),
+        grafts=tuple(_summarise_grafts(turns)),
+        results=tuple(result for each in found for result in each.results),
+        gains=tuple(gain for each in found for gain in each.gains),
+        examples=tuple(example for each in own for example in each[2].examples),
+        versions=list_versions(),
+        machine=describe_machine(base),
+        seconds=seconds,
+        predicted_seconds=predicted,
+        notes=tuple(sorted({note for each in found for result in each.results for note in result.notes})),
+    )
+
+
+def _load_scores(turn: Turn) -> list[tuple[Job, Scores]]:
+    """Give the scoring steps of a turn that were done, now or before, with what they gave."""
+    folder = find_scores(turn.workshop.recipe)
+    found = [(job, load_scores(folder, job.digest)) for job in turn.all_jobs if job.kind == "evaluate"]
+    return [(job, scores) for job, scores in found if scores is not None]
+
+
+def _name(scores: Scores, turn: Turn) -> Scores:
+    """Say of scores by which method they came about: what is kept of them may serve several."""
+    method = turn.workshop.recipe.variant.method
+    results = tuple(dataclasses.replace(result, method=method) for result in scores.results)
+    return dataclasses.replace(scores, results=results)
+
+
+def _summarise_grafts(turns: Sequence[Turn]) -> list[GraftSummary]:
+    """List the grafts of all turns, those that several share once."""
+    found: dict[tuple[str, int, bool], GraftSummary] = {}
+    for turn in turns:
+        recipe, roles = (
+            turn.workshop.recipe,
+            {job.graft: job for job in turn.all_jobs if job.graft is not None},
+        )
+        for name, manifest in turn.workshop.manifests.items():
+            key = (name, manifest.version, recipe.variant.is_copy)
+            found.setdefault(key, _summarise_graft(manifest, roles.get(name), recipe=recipe))
+    return list(found.values())
+
+
+def summarise_base(base: Base) -> BaseSummary:
+    """Say what a report tells of a base; a full copy is counted in float32, as it would be stored."""
+    return BaseSummary(
+        name=base.name,
+        fingerprint=base.fingerprint,
+        num_parameters=base.num_parameters,
+        num_bytes=base.num_parameters * 4,
+        family=base.sites.family.name,
+    )
+
+
+def _summarise_graft(manifest: Manifest, job: Job | None, *, recipe: Recipe) -> GraftSummary:
+    cost = manifest.cost
+    kind = "task" if job is None else job.kind
+    return GraftSummary(
+        name=manifest.name,
+        version=manifest.version,
+        role="head" if kind == "mlm" else kind,
+        task=None if job is None or job.task is None else recipe.tasks[job.task].task or job.task,
+        method=recipe.variant.method if kind == "task" else "",
+        seed=recipe.seed if kind == "task" else recipe.text_seed,
+        is_copy=recipe.variant.is_copy,
+        language=None if job is None else job.language,
+        plan=manifest.trained_under,
+        kinds=tuple(part.kind for part in manifest.parts),
+        num_parameters=manifest.num_parameters,
+        num_bytes=manifest.num_bytes,
+        seconds=cost.get("seconds", 0.0),
+        tokens=int(cost.get("tokens", 0)),
+        tokens_per_second=cost.get("tokens_per_second", 0.0),
+        peak_memory_bytes=int(cost.get("peak_memory_bytes", 0)),
+        peak_memory_above_start_bytes=_read_count(cost, "peak_memory_above_start_bytes"),
+        padding=cost.get("padding"),
+        looked_up=cost.get("looked_up"),
+        cache_memory_bytes=_read_count(cost, "cache_memory_bytes"),
+        cache_file_bytes=_read_count(cost, "cache_file_bytes"),
+        steps=int(str(manifest.hyperparameters.get("steps_done", 0))),
+        curve=manifest.curve,
+        scores=manifest.scores,
+        sha256=manifest.sha256,
+        levels=read_levels(manifest.hyperparameters),
+        packed=read_packed(manifest.hyperparameters),
+    )
+
+
+def _read_count(cost: Mapping[str, float], key: str) -> int | None:
+    return int(cost[key]) if key in cost else None
+
+
+def write_results(summary: RunSummary, folder: Path) -> Path:
+    """Write results.json, results.csv and report.html into the run's folder, and give the report's path."""
+    folder.mkdir(parents=True, exist_ok=True)
+    replace_file(folder / RESULTS, summary_to_json(summary).encode())
+    replace_file(folder / "results.csv", results_to_csv(summary.results).encode())
+    report = folder / REPORT
+    write_report(summary, report)
+    return report
