@@ -74,8 +74,8 @@ def bootstrap_interval(
         Interval(low=1.0, high=1.0)
     """
     _check(num_samples=num_samples, level=level)
-    sums = _resample(per_item_counts, num_samples=num_samples, seed=seed)
-    low, high = _ends(score(sums), level=level)
+    sums = resample(per_item_counts, num_samples=num_samples, seed=seed)
+    low, high = find_ends(score(sums), level=level)
     return Interval(low=low, high=high)
 
 
@@ -114,21 +114,30 @@ def paired_bootstrap(
             "same items were expected for both. Score both systems on one test set."
         )
     both = np.concatenate([counts_a, counts_b], axis=1)
-    sums = _resample(both, num_samples=num_samples, seed=seed)
+    sums = resample(both, num_samples=num_samples, seed=seed)
     width = counts_a.shape[1]
     differences = score(sums[:, :width]) - score(sums[:, width:])
-    low, high = _ends(differences, level=level)
+    low, high = find_ends(differences, level=level)
+    return Difference(mean=float(differences.mean()), low=low, high=high, p_value=find_p_value(differences))
+
+
+def find_p_value(differences: NDArray[np.float64]) -> float:
+    """Give the two-sided share of resampled differences that are of the other sign than most, or zero."""
     smaller_tail = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
-    return Difference(
-        mean=float(differences.mean()),
-        low=low,
-        high=high,
-        p_value=min(1.0, 2 * (smaller_tail + 1) / (num_samples + 1)),
-    )
+    return min(1.0, 2 * (smaller_tail + 1) / (len(differences) + 1))
 
 
-def _resample(counts: NDArray[np.number], *, num_samples: int, seed: int) -> NDArray[np.float64]:
-    """Give the sums of the counts of `num_samples` draws of all items."""
+def resample(counts: NDArray[np.number], *, num_samples: int, seed: int) -> NDArray[np.float64]:
+    """Give the sums of the counts of `num_samples` draws of all items [num_samples, counts of an item].
+
+    Args:
+        counts: One row of counts an item.
+        num_samples: How often all items are drawn.
+        seed: Chooses the draws.
+
+    Raises:
+        DataError: There are no items.
+    """
     num_items = len(counts)
     if counts.ndim != 2 or num_items == 0:
         raise DataError(
@@ -148,7 +157,8 @@ def _resample(counts: NDArray[np.number], *, num_samples: int, seed: int) -> NDA
     return np.concatenate(sums)
 
 
-def _ends(values: NDArray[np.float64], *, level: float) -> tuple[float, float]:
+def find_ends(values: NDArray[np.float64], *, level: float = 0.95) -> tuple[float, float]:
+    """Give the ends between which a share of some values lies."""
     low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
 

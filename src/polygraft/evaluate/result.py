@@ -56,6 +56,10 @@ class Result:
     """The method that was trained, where several are compared."""
     source: str = ""
     """The language of the labels that were learned, where that is known."""
+    after: str = ""
+    """The task that was learned last, where an earlier one is scored again."""
+    predictions: str = ""
+    """The sha256 of what was predicted: equal ones mean that every label was the same."""
     notes: tuple[str, ...] = ()
     """What a reader of the score should know."""
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -41,6 +43,10 @@ class Predictions:
     were not read."""
     seconds: float
     num_tokens: int
+
+    def digest(self) -> str:
+        """Give the sha256 of the labels."""
+        return hashlib.sha256(json.dumps(self.labels, ensure_ascii=False).encode()).hexdigest()
 
     @property
     def num_cut_words(self) -> int:
@@ -301,6 +307,7 @@ def make_result(
         seconds=predictions.seconds,
         tokens_per_second=predictions.tokens_per_second,
         seed=seed,
+        predictions=predictions.digest(),
         notes=notes,
     )
 

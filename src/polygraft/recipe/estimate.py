@@ -18,6 +18,7 @@ from polygraft.parts.delta import Delta
 from polygraft.recipe.corpus import count_held_out
 from polygraft.recipe.grafts import find_border, find_head_layer
 from polygraft.recipe.methods import count_phases
+from polygraft.recipe.packing import list_below
 from polygraft.recipe.score import list_conditions
 from polygraft.train.loop import NUM_EVALUATIONS
 
@@ -152,6 +153,9 @@ def estimate_seconds(workshop: Workshop, job: Job, speed: Speed) -> float:
         return share * (update.estimate(num_batches=steps, num_tokens=tokens) + _score(speed, held_out))
     if job.kind == "evaluate":
         return _estimate_scores(workshop, job.task or "", speed)
+    if job.kind == "recheck":
+        before = list_below(workshop.recipe, job.task or "")
+        return sum(_estimate_rechecks(workshop, name, speed) for name in before)
     return _estimate_task(workshop, job.task or "", speed)
 
 
@@ -173,6 +177,11 @@ def _estimate_scores(workshop: Workshop, name: str, speed: Speed) -> float:
         * _score(speed, _count_pieces(workshop, name, path))
         for language, path in workshop.recipe.tasks[name].test.items()
     )
+
+
+def _estimate_rechecks(workshop: Workshop, name: str, speed: Speed) -> float:
+    tests = workshop.recipe.tasks[name].test.values()
+    return sum(_score(speed, _count_pieces(workshop, name, path)) for path in tests)
 
 
 def _score(speed: Speed, num_tokens: float) -> float:

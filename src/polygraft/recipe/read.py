@@ -29,6 +29,7 @@ PLAIN_KEYS: Mapping[str, Any] = {
     "seed": int,
     "seeds": tuple[int, ...],
     "share_languages": bool,
+    "forgetting": bool,
     "methods": tuple[str, ...],
 }
 """Keys at the top of the file, with what they are."""

@@ -29,7 +29,8 @@ from polygraft.recipe.events import (
 )
 from polygraft.recipe.fit import fit
 from polygraft.recipe.preflight import check_places, check_recipe
-from polygraft.recipe.score import Scores, load_scores, save_scores, score_task
+from polygraft.recipe.recheck import recheck_tasks
+from polygraft.recipe.score import Labelled, Scores, load_scores, save_labels, save_scores, score_task
 from polygraft.recipe.steps import Job, list_jobs, select_jobs
 from polygraft.recipe.summarise import REPORT, RESULTS, Turn, find_scores, summarise, write_results
 from polygraft.recipe.workshop import Workshop
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
     from polygraft.recipe.schema import Recipe
     from polygraft.store.manifest import Manifest
 
+SCORING = ("evaluate", "recheck")
+"""Steps that train nothing."""
 COPIES = "copies"
 """Where full copies of the base go, in the run's folder."""
 
@@ -148,7 +151,7 @@ def _prepare(recipe: Recipe, base: Base, should_stop: Callable[[], bool]) -> lis
         workshop.corpus.notify = workshop.sentences.append
         check_recipe(variant, base, workshop.corpus)
         jobs = list_jobs(variant, base, workshop.corpus)
-        own = [job for job in jobs if job.kind == "evaluate" or (job.digest, job.graft) not in known]
+        own = [job for job in jobs if job.kind in SCORING or (job.digest, job.graft) not in known]
         known.update((job.digest, job.graft or "") for job in jobs)
         turns.append(Turn(workshop=workshop, jobs=own, all_jobs=jobs))
     return turns
@@ -165,7 +168,7 @@ def _run_turns(turns: Sequence[Turn], done: set[str]) -> Iterator[Event]:
     for turn in turns:
         for job in turn.all_jobs:
             # What an earlier turn made for both.
-            if job.kind != "evaluate" and job.graft not in turn.workshop.manifests:
+            if job.kind not in SCORING and job.graft not in turn.workshop.manifests:
                 turn.workshop.find(job.digest, job.graft or "")
         yield from _run_steps(turn.workshop, turn.jobs, done, start=index, count=count)
         index += len(turn.jobs)
@@ -190,7 +193,7 @@ def _run_steps(
                 f"The run was stopped before the step '{job.name}', and all steps before it are saved. Give the same "
                 "command again to go on."
             )
-        if is_first or job.kind != "evaluate":
+        if is_first or job.kind not in SCORING:
             yield from _do(workshop, job, index=start + index, count=count)
         workshop.let_go_of_caches(each for each in chosen[index + 1 :] if each.name not in done)
 
@@ -207,7 +210,7 @@ def _check_only(jobs: Sequence[Job], only: Sequence[str]) -> None:
 
 def _is_done(workshop: Workshop, job: Job) -> bool:
     """Whether a step was done before; takes its grafts from the store if so."""
-    if job.kind == "evaluate":
+    if job.kind in SCORING:
         return load_scores(find_scores(workshop.recipe), job.digest) is not None
     is_there = workshop.find(job.digest, job.graft or "")
     if workshop.recipe.variant.label:
@@ -255,9 +258,12 @@ def _do(workshop: Workshop, job: Job, *, index: int, count: int) -> Iterator[Eve
     started = time.perf_counter()
     yield StepStarted(name=job.name, kind=job.kind, description=job.description, index=index, count=count)
     outcome = ""
-    if job.kind == "evaluate":
-        for item in score_task(workshop, job):
-            if isinstance(item, Scores):
+    if job.kind in SCORING:
+        score = score_task if job.kind == "evaluate" else recheck_tasks
+        for item in score(workshop, job):
+            if isinstance(item, Labelled):
+                save_labels(find_scores(workshop.recipe), job.digest, item.labels)
+            elif isinstance(item, Scores):
                 save_scores(find_scores(workshop.recipe), job.digest, item)
                 outcome = f"{len(item.results)} scores"
             else:

@@ -68,6 +68,8 @@ class Recipe:
     """Several seeds, each trained; none is `seed` alone."""
     share_languages: bool = True
     """Whether all seeds use the language grafts of the first one."""
+    forgetting: bool = False
+    """Whether after each task all earlier ones are scored again."""
     methods: tuple[str, ...] = ()
     """Methods that are compared; none is what `[train]` says."""
     method: Mapping[str, MethodTable] = field(default_factory=dict[str, MethodTable])

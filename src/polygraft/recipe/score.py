@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, TypeAlias, cast
 
 from polygraft.attach.attach import attach
 from polygraft.attach.plan import Named, Plan, Stack, list_names, stack_names
@@ -27,8 +28,20 @@ if TYPE_CHECKING:
     from polygraft.recipe.steps import Job
     from polygraft.recipe.workshop import Workshop
 
+LABELS = ".labels.json.gz"
 NUM_EXAMPLES = 6
 """Tagged sentences of each language that the report shows."""
+
+
+LabelsByTest: TypeAlias = Mapping[str, Mapping[str, Sequence[Sequence[str]]]]
+"""Predicted labels, a row a sentence, by language and condition."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Labelled:
+    """What a scoring step predicted."""
+
+    labels: LabelsByTest
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +74,7 @@ def list_conditions(recipe: Recipe, name: str, language: str) -> dict[str, Plan]
     return conditions
 
 
-def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Scores]:
+def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Labelled | Scores]:
     """Score a task, telling each result, and at the end all of them with examples.
 
     Raises:
@@ -73,6 +86,7 @@ def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Scores]:
     results: list[Result] = []
     examples: list[ExampleSummary] = []
     gains: list[Gain] = []
+    labels: dict[str, Mapping[str, Sequence[Sequence[str]]]] = {}
     for language, path in task.test.items():
         sentences = workshop.corpus.read_examples(task, path)
         predictions: dict[str, Predictions] = {}
@@ -98,6 +112,8 @@ def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Scores]:
             yield scored[condition]
         examples += choose_examples(language, sentences, predictions)
         gains += compare_target(sentences, scored, predictions)
+        labels[language] = {condition: found.labels for condition, found in predictions.items()}
+    yield Labelled(labels=labels)
     yield Scores(results=tuple(results), examples=tuple(examples), gains=tuple(gains), family=job.family)
 
 
@@ -153,6 +169,25 @@ def save_scores(folder: Path, digest: str, scores: Scores) -> None:
     """Keep what a scoring step gave, whole or not at all."""
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / f"{digest}.json", json.dumps(to_plain(scores), ensure_ascii=False).encode())
+
+
+def save_labels(folder: Path, digest: str, labels: LabelsByTest) -> None:
+    """Keep what a scoring step predicted, so that it can be compared with what others predict."""
+    folder.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(labels, ensure_ascii=False, separators=(",", ":"))
+    replace_file(folder / f"{digest}{LABELS}", gzip.compress(text.encode(), mtime=0))
+
+
+def load_labels(folder: Path, digest: str) -> LabelsByTest | None:
+    """Give what an earlier scoring step of the same digest predicted, or None if it cannot be read."""
+    try:
+        text = gzip.decompress((folder / f"{digest}{LABELS}").read_bytes()).decode()
+        return cast(
+            "LabelsByTest",
+            from_plain(json.loads(text), dict[str, dict[str, tuple[tuple[str, ...], ...]]], place=digest),
+        )
+    except (OSError, ValueError, EOFError, PolygraftError):
+        return None
 
 
 def load_scores(folder: Path, digest: str) -> Scores | None:

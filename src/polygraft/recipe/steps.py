@@ -65,6 +65,8 @@ def list_jobs(recipe: Recipe, base: Base, corpus: Corpus) -> list[Job]:
     seedless = _list_seeded(dataclasses.replace(recipe, seed=0, variant=unseeded), base, corpus)
     families = {job.name: job.digest for job in seedless if job.kind == "evaluate"}
     jobs = _list_seeded(recipe, base, corpus)
+    if recipe.forgetting:
+        jobs = _add_rechecks(recipe, jobs)
     named = [dataclasses.replace(job, family=families.get(job.name, "")) for job in jobs]
     variant = recipe.variant
     return [dataclasses.replace(job, name=variant.name_step(job.name), label=variant.label) for job in named]
@@ -110,6 +112,29 @@ def _list_seeded(recipe: Recipe, base: Base, corpus: Corpus) -> list[Job]:
     for name, task in recipe.tasks.items():
         jobs += _make_task(recipe, corpus, common, name, task, language_digests)
     return jobs
+
+
+def _add_rechecks(recipe: Recipe, jobs: Sequence[Job]) -> list[Job]:
+    """Put behind the scores of each task a step that scores all tasks before it again."""
+    made: list[Job] = []
+    scored: list[Job] = []
+    for job in jobs:
+        made.append(job)
+        if job.kind != "evaluate" or job.task is None:
+            continue
+        if scored:
+            names = ", ".join(f"'{each.task}'" for each in scored)
+            made.append(
+                Job(
+                    name=f"recheck.{job.task}",
+                    kind="recheck",
+                    description=f"scores of {names} again, after '{job.task}'",
+                    digest=_hash({}, kind="recheck", scores=[each.digest for each in (*scored, job)]),
+                    task=job.task,
+                )
+            )
+        scored.append(job)
+    return made
 
 
 def find_source(recipe: Recipe) -> str | None:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polygraft.evaluate.result import results_to_csv
+from polygraft.recipe.contests import gather_contests
 from polygraft.recipe.methods import read_levels
 from polygraft.recipe.packing import read_packed
 from polygraft.recipe.score import Scores, load_other_seeds, load_scores
@@ -22,6 +23,8 @@ from polygraft.store.files import replace_file
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
+    from polygraft.evaluate.contest import Contest
+    from polygraft.recipe.events import StepKind
     from polygraft.recipe.schema import Recipe
     from polygraft.recipe.steps import Job
     from polygraft.recipe.workshop import Workshop
@@ -59,7 +62,8 @@ def summarise(
         predicted: How long it was expected to take.
     """
     base = turns[0].workshop.base
-    own = [(turn, job, scores) for turn in turns for job, scores in _load_scores(turn)]
+    own = [(turn, job, scores) for turn in turns for job, scores in _load_scores(turn, "evaluate")]
+    again = [_name(scores, turn) for turn in turns for _, scores in _load_scores(turn, "recheck")]
     found = [_name(scores, turn) for turn, _, scores in own]
     if not recipe.seeds:
         # A recipe with one seed also shows what it gave with others before.
@@ -80,6 +84,8 @@ def summarise(
         base=summarise_base(base),
         grafts=tuple(_summarise_grafts(turns)),
         results=tuple(result for each in found for result in each.results),
+        rechecks=tuple(result for each in again for result in each.results),
+        contests=tuple(_hold_contests(recipe, turns)),
         gains=tuple(gain for each in found for gain in each.gains),
         examples=tuple(example for each in own for example in each[2].examples),
         versions=list_versions(),
@@ -90,10 +96,18 @@ def summarise(
     )
 
 
-def _load_scores(turn: Turn) -> list[tuple[Job, Scores]]:
+def _hold_contests(recipe: Recipe, turns: Sequence[Turn]) -> list[Contest]:
+    """Compare the methods, where there are several."""
+    if len(recipe.methods) < 2:
+        return []
+    scored = [(turn.workshop, job) for turn in turns for job in turn.all_jobs if job.kind == "evaluate"]
+    return gather_contests(scored, folder=find_scores(recipe))
+
+
+def _load_scores(turn: Turn, kind: StepKind) -> list[tuple[Job, Scores]]:
     """Give the scoring steps of a turn that were done, now or before, with what they gave."""
     folder = find_scores(turn.workshop.recipe)
-    found = [(job, load_scores(folder, job.digest)) for job in turn.all_jobs if job.kind == "evaluate"]
+    found = [(job, load_scores(folder, job.digest)) for job in turn.all_jobs if job.kind == kind]
     return [(job, scores) for job, scores in found if scores is not None]
 
 

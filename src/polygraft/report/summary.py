@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from polygraft.errors import DataError
+from polygraft.evaluate.contest import Contest
 from polygraft.evaluate.gain import Gain
 from polygraft.evaluate.result import Result
 from polygraft.report.reader import from_plain, to_plain
@@ -122,8 +123,12 @@ class RunSummary:
     base: BaseSummary
     grafts: tuple[GraftSummary, ...]
     results: tuple[Result, ...]
+    rechecks: tuple[Result, ...] = ()
+    """Scores of earlier tasks after a later one was learned."""
     gains: tuple[Gain, ...] = ()
     """How the target's graft compares with every other condition, sentence by sentence."""
+    contests: tuple[Contest, ...] = ()
+    """How every two methods compare in each test set, where several are compared."""
     examples: tuple[ExampleSummary, ...]
     versions: Mapping[str, str]
     machine: Mapping[str, str | int | float | bool | None]

@@ -1,0 +1,132 @@
+"""How methods compare that were scored on the same sentences with the same seeds."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from polygraft.errors import DataError
+from polygraft.evaluate.bootstrap import find_ends, find_p_value, resample
+from polygraft.evaluate.labels import accuracy_of_counts, label_counts_per_sentence
+from polygraft.evaluate.spans import f1_of_counts, span_counts_per_sentence
+
+Labels = Sequence[Sequence[str]]
+Count = Callable[[Labels, Labels], NDArray[np.number]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class System:
+    """What was scored: a method under one of its conditions."""
+
+    method: str
+    condition: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contest:
+    """The difference of two methods on one test set: the mean over their seeds, with a paired bootstrap.
+
+    The sentences are drawn again for all seeds of both methods alike, so that the interval tells how the difference of
+    the means would move with other sentences. How it moves with other seeds, the seeds' own differences tell.
+    """
+
+    task: str
+    language: str
+    source: str
+    """The language of the labels that were learned."""
+    metric: str
+    method: str
+    condition: str
+    other_method: str
+    other_condition: str
+    gain: float
+    """The first one's mean score minus the other's, between -1 and 1."""
+    low: float
+    """Lower end of the gain's 95 % interval over sentences."""
+    high: float
+    """Upper end of it."""
+    p_value: float
+    """Two-sided: how often other sentences would give a gain of the other sign, or none; of this pair alone."""
+    by_seed: Mapping[str, float]
+    """The gain of each seed."""
+
+
+def hold_contests(
+    predicted: Mapping[System, Mapping[int, Labels]],
+    *,
+    gold: Labels,
+    metric: str,
+    task: str,
+    language: str,
+    source: str,
+    num_samples: int = 1000,
+) -> list[Contest]:
+    """Compare every two systems on one test set, over the seeds that both have.
+
+    Args:
+        predicted: The labels that each gave with each seed, a row a sentence.
+        gold: The right ones.
+        metric: "f1" of entities, or "accuracy".
+        task: Names the task.
+        language: The test set's.
+        source: The training labels' language.
+        num_samples: How often all sentences are drawn.
+
+    Raises:
+        DataError: A system has not as many rows as there are sentences.
+    """
+    count, score = (
+        (span_counts_per_sentence, f1_of_counts)
+        if metric == "f1"
+        else (label_counts_per_sentence, accuracy_of_counts)
+    )
+    runs = [(system, seed) for system, seeds in predicted.items() for seed in seeds]
+    counts = [_count(count, gold, predicted[system][seed], system) for system, seed in runs]
+    if not counts:
+        return []
+    width = counts[0].shape[1]
+    sums = resample(np.concatenate(counts, axis=1), num_samples=num_samples, seed=0)
+    drawn = {run: score(sums[:, place * width : (place + 1) * width]) for place, run in enumerate(runs)}
+    whole = {
+        run: float(score(own.sum(axis=0, dtype=np.float64)[None])[0])
+        for run, own in zip(runs, counts, strict=True)
+    }
+    contests: list[Contest] = []
+    for first, other in itertools.combinations(predicted, 2):
+        seeds = [seed for seed in predicted[first] if seed in predicted[other]]
+        if not seeds:
+            continue
+        gains = {str(seed): whole[first, seed] - whole[other, seed] for seed in seeds}
+        differences = np.mean([drawn[first, seed] - drawn[other, seed] for seed in seeds], axis=0)
+        low, high = find_ends(differences)
+        contests.append(
+            Contest(
+                task=task,
+                language=language,
+                source=source,
+                metric=metric,
+                method=first.method,
+                condition=first.condition,
+                other_method=other.method,
+                other_condition=other.condition,
+                gain=sum(gains.values()) / len(gains),
+                low=low,
+                high=high,
+                p_value=find_p_value(differences),
+                by_seed=gains,
+            )
+        )
+    return contests
+
+
+def _count(count: Count, gold: Labels, predicted: Labels, system: System) -> NDArray[np.number]:
+    if len(predicted) != len(gold):
+        raise DataError(
+            f"The method '{system.method}' has labels for {len(predicted)} sentences of a test set of {len(gold)}. "
+            "Expected one row a sentence. Score it again."
+        )
+    return count(gold, predicted)
