@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 from polygraft.errors import PolygraftError, RecipeError, nearest
 from polygraft.recipe.kinds import find_kind
 from polygraft.recipe.methods import BOTTLENECK
-from polygraft.recipe.schema import OF_BOTTLENECKS, LanguageSettings, Recipe, TaskSettings
+from polygraft.recipe.schema import Recipe
 from polygraft.recipe.tables import read_value
+from polygraft.recipe.train_tables import OF_BOTTLENECKS, LanguageSettings, TaskSettings
 from polygraft.recipe.variants import MethodTable, Variant
 
 Settings = TypeVar("Settings", TaskSettings, LanguageSettings)

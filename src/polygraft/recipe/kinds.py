@@ -39,7 +39,9 @@ KINDS: Mapping[str, Kind] = {
         is_copy=True,
         task={"method": "sequential", **WHOLE},
     ),
-    "head": Kind(about="the head alone is trained (linear probe)", task={"part": "head"}),
+    "head": Kind(
+        about="the head alone is trained (linear probe)", task={"part": "head", "skip_layers": ()}
+    ),
     "bottleneck": Kind(about="a bottleneck a task, over no language graft"),
     "madx": Kind(about="a bottleneck a language and one a task, stacked (MAD-X)", is_over=True),
     "lora": Kind(about="low-rank changes of linear maps", task={"part": "lora"}),
@@ -48,6 +50,10 @@ KINDS: Mapping[str, Kind] = {
         task={"part": "ia3", "lr": 5e-3, "head_lr_factor": 2.0},
     ),
     "bitfit": Kind(about="biases", task={"part": "bitfit"}),
+    "prefix": Kind(about="learned keys and values in every layer", task={"part": "prefix"}),
+    "prompt": Kind(about="learned embeddings before the text", task={"part": "prompt", "skip_layers": ()}),
+    "compacter": Kind(about="bottlenecks of Kronecker products", task={"part": "compacter"}),
+    "mam": Kind(about="prefixes and parallel bottlenecks (mix and match)", task={"part": "mam"}),
     "lt-sft": Kind(
         about="a sparse change of the weights a language and one a task, added up",
         is_over=True,

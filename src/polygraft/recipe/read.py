@@ -12,6 +12,7 @@ from polygraft.errors import PolygraftError, RecipeError, nearest
 from polygraft.recipe.comparison import check_comparison, list_variants
 from polygraft.recipe.kinds import needs_languages
 from polygraft.recipe.schema import LanguageData, Recipe, TaskData
+from polygraft.recipe.sources import spread_sources
 from polygraft.recipe.tables import read_table, read_value
 from polygraft.recipe.train_tables import TrainTables
 from polygraft.recipe.variants import MethodTable
@@ -96,7 +97,7 @@ def build_recipe(
             f"The recipe has data.{key}, which means nothing. [data] has one key, root. Correct the name."
         )
     languages = read_value(Mapping[str, LanguageData], document.get("language", {}), where="language")
-    tasks = read_value(Mapping[str, TaskData], document.get("task", {}), where="task")
+    tasks = read_value(Mapping[str, TaskData], spread_sources(_read_tables(document, "task")), where="task")
     train = read_table(TrainTables, document.get("train", {}), where="train")
     plain: dict[str, Any] = {"name": name}
     for key, hint in PLAIN_KEYS.items():
@@ -123,6 +124,10 @@ def build_recipe(
     # What is set for a method is looked at before anything is trained.
     list_variants(recipe)
     return recipe
+
+
+def _read_tables(document: Mapping[str, Any], name: str) -> Mapping[str, Any]:
+    return read_value(Mapping[str, Any], document.get(name, {}), where=name)
 
 
 def _expand(value: Any, lookup: Callable[[str], str | None]) -> Any:
@@ -174,6 +179,7 @@ def _place_task(task: TaskData, root: Path, name: str) -> TaskData:
     return TaskData(
         objective=task.objective,
         source=task.source,
+        task=task.task,
         train=_find(root, task.train, f"task.{name}.train"),
         dev=_find(root, task.dev, f"task.{name}.dev"),
         test={key: _find(root, path, f"task.{name}.test.{key}") for key, path in task.test.items()},
