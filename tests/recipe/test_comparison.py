@@ -171,13 +171,15 @@ def test_what_the_recipe_says_of_a_method_itself_stays():
         (
             ('methods=["madz"]',),
             "The recipe's methods have 'madz', which is no method. Methods are full, sequential, head, bottleneck, "
-            "madx, lora, ia3, bitfit, lt-sft, imp, piggyback, packnet. Did you mean 'madx'? Correct the name, or say "
+            "madx, lora, ia3, bitfit, prefix, prompt, compacter, mam, lt-sft, imp, piggyback, packnet. "
+            "Did you mean 'madx'? Correct the name, or say "
             'what it is in [method.madz] with kind = "...".',
         ),
         (
             ('methods=["mine"]', 'method.mine.kind="fuller"'),
             "[method.mine] has kind = 'fuller', which is no method. Methods are full, sequential, head, bottleneck, "
-            "madx, lora, ia3, bitfit, lt-sft, imp, piggyback, packnet. Did you mean 'full'? Correct the name.",
+            "madx, lora, ia3, bitfit, prefix, prompt, compacter, mam, lt-sft, imp, piggyback, packnet. "
+            "Did you mean 'full'? Correct the name.",
         ),
         (
             ('methods=["full", "full"]',),

@@ -126,13 +126,12 @@ def _change(settings: Settings, kind: Mapping[str, Any], own: Mapping[str, Any],
                 f"{nearest(key, fields)} Correct the name."
             )
     changes = {**kind, **{key: read_value(hints[key], own[key], where=f"{where}.{key}") for key in own}}
-    asked = {key: changes.get(key, BOTTLENECK) for key in ("method", "part") if key in fields}
+    asked = {key: changes.get(key, BOTTLENECK) for key in ("method", "part")}
     if all(vars(settings)[key] == value for key, value in asked.items()):
         return dataclasses.replace(settings, **changes)
     # What [train] says of another part or method is not meant for this one.
-    foreign = [*(OF_PARTS if "part" in fields else ("reduction",)), *OF_METHODS]
-    reset = {key: _default(fields[key]) for key in foreign if key in fields}
-    if asked["method"] == BOTTLENECK and asked.get("part", BOTTLENECK) == BOTTLENECK:
+    reset = {key: _default(fields[key]) for key in (*OF_PARTS, *OF_METHODS) if key in fields}
+    if set(asked.values()) == {BOTTLENECK}:
         reset = {key: value for key, value in reset.items() if key not in OF_BOTTLENECKS}
     return dataclasses.replace(settings, **{**reset, **changes})
 

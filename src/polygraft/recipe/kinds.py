@@ -39,9 +39,7 @@ KINDS: Mapping[str, Kind] = {
         is_copy=True,
         task={"method": "sequential", **WHOLE},
     ),
-    "head": Kind(
-        about="the head alone is trained (linear probe)", task={"part": "head", "skip_layers": ()}
-    ),
+    "head": Kind(about="the head alone is trained (linear probe)", task={"part": "head", "skip_layers": ()}),
     "bottleneck": Kind(about="a bottleneck a task, over no language graft"),
     "madx": Kind(about="a bottleneck a language and one a task, stacked (MAD-X)", is_over=True),
     "lora": Kind(about="low-rank changes of linear maps", task={"part": "lora"}),

@@ -18,6 +18,7 @@ from polygraft.train.loop import Interrupted
 if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
     from polygraft.attach.plan import Plan
+    from polygraft.base.base import Base
     from polygraft.evaluate.result import Result
     from polygraft.recipe.steps import Job
     from polygraft.recipe.workshop import Workshop
@@ -71,15 +72,15 @@ def _attach(workshop: Workshop, plan: Plan, *, name: str, last: str) -> Attachme
         variant = workshop.recipe.variant
         copy = workshop.get(variant.name_task(last))
         earlier = variant.name_task(name)
-        grafts[earlier] = take_head(workshop, grafts[earlier], copy)
+        grafts[earlier] = take_head(workshop.base, grafts[earlier], copy)
     return attach(workshop.base, plan, grafts=grafts)
 
 
-def take_head(workshop: Workshop, earlier: Graft, later: Graft) -> Graft:
+def take_head(base: Base, earlier: Graft, later: Graft) -> Graft:
     """Give what a later graft makes of the base, under the head of an earlier one and its name."""
     parts = [part for part in later.parts if not isinstance(part, Head)]
     heads = [part for part in earlier.parts if isinstance(part, Head)]
-    made = make_graft(workshop.base, earlier.name, [*parts, *heads])
+    made = make_graft(base, earlier.name, [*parts, *heads])
     own = {kind for kind, part in zip(made.layers, made.parts, strict=True) if isinstance(part, Head)}
     tensors = {
         key: (earlier if key.partition(".")[0] in own else later).tensors()[key] for key in made.tensors()

@@ -115,7 +115,7 @@ class Recipe:
         if self.train.task.method in COPIES and not self.variant.is_copy:
             raise RecipeError(
                 f"The recipe has train.task.method = '{self.train.task.method}', which makes no graft but a copy of "
-                f"the base. Expected it among `methods`. Write methods = [\"{self.train.task.method}\"]."
+                f'the base. Expected it among `methods`. Write methods = ["{self.train.task.method}"].'
             )
         packs, variant = self.train.task.packs, self.variant
         check_names(list_grafts(self.languages, self.tasks, variant=variant, is_packed=packs))
