@@ -144,6 +144,6 @@ def _describe_base(base: Base, graft: Graft, *, static_head: bool) -> dict[str, 
 
 def _fit(own: str, tensor: Tensor) -> Tensor:
     """Give a tensor as that library's file holds it: factors as a column, plain values of a prefix as one row."""
-    if own.startswith(IA3.kind):
+    if own.startswith(f"{IA3.kind}."):
         return tensor[:, None]
     return tensor.flatten() if own == f"{Prefix.kind}.source.values" else tensor

@@ -158,8 +158,8 @@ _OWN_NAMES: tuple[tuple[re.Pattern[str], Callable[..., str]], ...] = (
         _write_compacter,
     ),
     (re.compile(rf"{Compacter.kind}\.rule"), _write_rule),
-    (re.compile(rf"{Lora.kind}(?:_\d+)?\.layers\.(\d+)\.(\w+)\.([AB]|magnitude)"), _write_lora),
-    (re.compile(rf"{IA3.kind}(?:_\d+)?\.outputs\.(\d+)\.(\w+)"), _write_ia3),
+    (re.compile(rf"{Lora.kind}\.layers\.(\d+)\.(\w+)\.([AB]|magnitude)"), _write_lora),
+    (re.compile(rf"{IA3.kind}\.outputs\.(\d+)\.(\w+)"), _write_ia3),
     (re.compile(rf"{Prefix.kind}\.source\.({'|'.join(map(re.escape, _PREFIX_TENSORS))})"), _write_prefix),
     (
         re.compile(rf"{Fusion.kind}\.layers\.(\d+)\.(attention|ffn)\.((?:query|key)\.(?:weight|bias)|value)"),

@@ -39,13 +39,15 @@ UNKNOWN: Mapping[str, str] = {
     ),
 }
 """Why other architectures are not brought over."""
-ONE_A_LAYER: Mapping[str, tuple[type[Part], ...]] = {
-    "bottleneck": (Bottleneck, Compacter),
-    "lora": (Lora, IA3),
+ONE_AN_ADAPTER: Mapping[str, tuple[type[Part], ...]] = {
+    "prefix": (Prefix,),
+    "compacter": (Compacter,),
+    "invertible": (Invertible,),
+    "lora or ia3": (Lora, IA3),
 }
-"""The parts of which that library has one in a layer at most, by what it calls their architecture."""
-ONE_AN_ADAPTER: tuple[type[Part], ...] = (Prefix, Compacter, Invertible)
-"""Those whose tensors, or some of them, are the same in all layers."""
+"""The parts of which that library has one in an adapter at most."""
+ONE_A_LAYER = (Bottleneck, Compacter)
+"""Those of which it has one in a layer at most."""
 _VERSION = re.compile(r"adapters\.(\d+)\.(\d+)\.(\d+)(.*)")
 _FIXED = (1, 1, 0)
 """The first release that multiplied a LoRA by alpha over its rank; those before it did not."""
@@ -170,21 +172,19 @@ def find_clash(parts: Sequence[Part], *, num_layers: int) -> str | None:
         parts: The parts of one adapter.
         num_layers: How many layers the base has.
     """
-    for single in ONE_AN_ADAPTER:
-        if sum(isinstance(part, single) for part in parts) > 1:
-            return f"two parts of the kind {single.kind}"
-    for name, kinds in ONE_A_LAYER.items():
-        found: set[int] = set()
-        for part in parts:
-            if isinstance(part, kinds):
-                layers = set(list_layers(part, num_layers=num_layers))
-                if found & layers:
-                    return f"two of the architecture {name} in layer {min(found & layers)}"
-                found |= layers
+    for name, kinds in ONE_AN_ADAPTER.items():
+        if sum(isinstance(part, kinds) for part in parts) > 1:
+            return f"two parts of the kind {name}"
+    found: set[int] = set()
+    for part in parts:
+        if isinstance(part, ONE_A_LAYER):
+            layers = set(list_layers(part, num_layers=num_layers))
+            if found & layers:
+                return f"two bottlenecks or compacters in layer {min(found & layers)}"
+            found |= layers
     return None
 
 
-def list_layers(part: Part, *, num_layers: int) -> list[int]:
+def list_layers(part: Bottleneck | Compacter, *, num_layers: int) -> list[int]:
     """List the layers of a base that a part stands in."""
-    assert isinstance(part, Bottleneck | Compacter | Lora | IA3 | Prefix)
     return find_layers(part.kind, skip_layers=part.skip_layers, num_layers=num_layers)
