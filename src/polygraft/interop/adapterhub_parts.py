@@ -103,8 +103,8 @@ def read_pieces(base: Base, config: JsonValue, *, version: str | None, where: st
             raise outer.refuse(
                 "configs", members, why="a union has no unions in it", expected="other configurations"
             )
-        # That library corrects the alpha of old releases outside of unions only.
-        pieces += _read_one(base, member, where=inside, has_version=has_version, is_faulty=False)
+        # That library brings activations and alpha of old releases up to date outside of unions only.
+        pieces += _read_one(base, member, where=inside, has_version=True, is_faulty=False)
     _check_once(pieces, num_layers=base.sites.num_layers, where=where)
     return pieces
 

@@ -65,7 +65,11 @@ def read_prefix_options(options: Options, *, num_layers: int, has_version: bool)
         )
     is_flat = options.flag("flat", default=False)
     width = options.whole("bottleneck_size", 512)
-    activation = "tanh" if is_flat else read_activation(options, "non_linearity", has_version=has_version)
+    activation = (
+        "tanh"
+        if is_flat
+        else read_activation(options, "non_linearity", has_version=has_version, default="tanh")
+    )
     options.ignore("non_linearity")
     if not is_flat and width < 1:
         raise options.refuse("bottleneck_size", width, why="that is no network", expected="1 or more")
