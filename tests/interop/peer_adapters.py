@@ -3,6 +3,7 @@
 python peer_adapters.py make FOLDER       writes bases, adapters and what they gave
 python peer_adapters.py load FOLDER       loads exported folders and writes what they give
 python peer_adapters.py old FOLDER        loads folders in the form of older releases and writes what they give
+python peer_adapters.py padding FOLDER    writes how much a row with a prefix in a DistilBERT depends on padding
 python peer_adapters.py names FOLDER      writes what the names of configurations stand for
 """
 
@@ -187,6 +188,24 @@ def old(folder: Path) -> None:
         (place.parent / "old.json").write_text(json.dumps(report))
 
 
+def padding(folder: Path) -> None:
+    import adapters
+
+    found: dict[str, float] = {}
+    for kind in ("eager", "sdpa"):
+        torch.manual_seed(0)
+        config = AutoConfig.for_model("distilbert", **FAMILIES["distilbert"])
+        model = adapters.AutoAdapterModel.from_config(config, attn_implementation=kind).eval()
+        model.add_adapter("prefix", config=CONFIGS["prefix"])
+        shake(model)
+        rows = make_inputs()
+        # The second of the rows has six tokens, and the first nine.
+        alone = {name: tensor[1:2, :6] for name, tensor in rows.items()}
+        both = run(model, "prefix", rows)[1:2, :6]
+        found[kind] = float((run(model, "prefix", alone) - both).abs().max())
+    (folder / "padding.json").write_text(json.dumps(found))
+
+
 def names(folder: Path) -> None:
     from adapters.configuration.adapter_config import ADAPTER_CONFIG_MAP
 
@@ -195,4 +214,6 @@ def names(folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    {"make": make, "load": load, "old": old, "names": names}[sys.argv[1]](Path(sys.argv[2]))
+    {"make": make, "load": load, "old": old, "padding": padding, "names": names}[sys.argv[1]](
+        Path(sys.argv[2])
+    )

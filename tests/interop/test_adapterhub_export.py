@@ -264,8 +264,21 @@ def test_a_base_that_the_library_does_not_know_is_refused(tmp_path: Path):
     )
 
 
-@pytest.mark.parametrize("family", ["deberta-v2", "distilbert"])
-def test_prefixes_are_not_brought_over_where_they_do_something_else(tmp_path: Path, family: str):
+@pytest.mark.parametrize(
+    ("family", "reason"),
+    [
+        (
+            "deberta-v2",
+            "such a base computes its attention by itself, so that no prefix can be put into it here",
+        ),
+        (
+            "distilbert",
+            "there that library adds one to a prefix's scores in batches with padding, and nothing in others, unless "
+            "its attention is 'eager': no prefix here does both",
+        ),
+    ],
+)
+def test_prefixes_are_not_brought_over_where_they_do_something_else(tmp_path: Path, family: str, reason: str):
     base = make_base(family)
     graft = make_trained_graft(base, "x", [Prefix(length=3)])
     folder = HUB / "bert" / "adapters" / "prefix"
@@ -282,9 +295,19 @@ def test_prefixes_are_not_brought_over_where_they_do_something_else(tmp_path: Pa
         with pytest.raises(GraftError) as caught:
             bring()
         assert str(caught.value) == (
-            f"A prefix of AdapterHub for bases of the family '{family}' was to be brought over, and there it does not "
-            "do what it does here. Expected bert, roberta or electra. Take such a base, or another part, such as lora."
+            f"A prefix of AdapterHub for bases of the family '{family}' was to be brought over, and {reason}. "
+            "Expected bert, roberta or electra. Take such a base, or another part, such as lora."
         )
+
+
+@pytest.mark.peers
+@pytest.mark.timeout(300)
+def test_a_prefix_in_a_distilbert_depends_on_the_padding_there(tmp_path: Path):
+    run_peer("peer_adapters.py", "padding", tmp_path)
+    found = json.loads((tmp_path / "padding.json").read_text())
+    # The same row, alone and in a batch with a longer one.
+    assert found["eager"] < 1e-5
+    assert found["sdpa"] > 1e-2
 
 
 def load_peer_base(folder: Path) -> Base:

@@ -44,7 +44,7 @@ _DISTILBERT = Places(
     layers="transformer.layer",
     attention="attention_adapters",
     ffn="output_adapters",
-    # Its attention adds one to the scores of a prefix there, or does not, as torch computes it.
+    # Its attention adds one to the scores of a prefix where a batch has padding, and does not where it has none.
     prefix=None,
 )
 PLACES: Mapping[str, Places] = {

@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 TRAINING_ONLY = ("dropout", "init_weights_seed")
 SEVERAL_ONLY = ("cross_prefix", "shared_gating")
 """What means something in a base with a decoder, or with a gate, only."""
+REASONS: Mapping[str, str] = {
+    "distilbert": (
+        "there that library adds one to a prefix's scores in batches with padding, and nothing in others, unless its "
+        "attention is 'eager': no prefix here does both"
+    ),
+    "deberta-v2": "such a base computes its attention by itself, so that no prefix can be put into it here",
+}
+"""Why prefixes are not brought over, by the family."""
 _ONCE = "prefix_tuning."
 """Where the one network stands."""
 _COPY = re.compile(r"^.+\.prefix_tuning\.pool\.(prefix_tunings\..+)$")
@@ -34,8 +42,8 @@ def check_family(places: Places, *, family: str) -> str:
     """
     if places.prefix is None:
         raise GraftError(
-            f"A prefix of AdapterHub for bases of the family '{family}' was to be brought over, and there it does not "
-            "do what it does here. Expected bert, roberta or electra. Take such a base, or another part, such as lora."
+            f"A prefix of AdapterHub for bases of the family '{family}' was to be brought over, and {REASONS[family]}. "
+            "Expected bert, roberta or electra. Take such a base, or another part, such as lora."
         )
     return places.prefix
 
