@@ -59,7 +59,7 @@ COMMANDS = {
     "import peft": f"--labels {IMPORTED}",
     "import sft": f"--labels {IMPORTED}",
     "export": "",
-    "export adapterhub": f"--safetensors {EXPORTED}",
+    "export adapterhub": f"--safetensors --static-head --members {EXPORTED}",
     "export peft": EXPORTED,
     "export sft": EXPORTED,
     "report": "FOLDER --out",

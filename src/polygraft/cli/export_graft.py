@@ -28,6 +28,21 @@ SafetensorsOption = Annotated[
         help="Write safetensors, which that library reads with use_safetensors=True only.",
     ),
 ]
+StaticHeadOption = Annotated[
+    bool,
+    typer.Option(
+        "--static-head",
+        help="Write the head of a model of transformers, such as BertForTokenClassification.",
+    ),
+]
+MembersOption = Annotated[
+    str | None,
+    typer.Option(
+        "--members",
+        metavar="A,B,...",
+        help="Names of the adapters that a fusion mixes, in order; the plan it was trained under has them.",
+    ),
+]
 
 
 def export_adapterhub(
@@ -35,17 +50,26 @@ def export_adapterhub(
     name: NameArgument,
     folder: FolderArgument,
     safetensors: SafetensorsOption = False,
+    static_head: StaticHeadOption = False,
+    members: MembersOption = None,
     version: VersionOption = None,
     base: BaseOption,
     any_base: AnyBaseOption = False,
     store: StoreOption,
 ) -> None:
-    """Write a graft of one kind of adapter, with its invertible part and head, as a folder of AdapterHub."""
+    """Write a graft as a folder of AdapterHub: an adapter or a union of several, with its head, or a fusion."""
 
     def save(loaded: Base, graft: Graft) -> Sequence[Path]:
         from polygraft.interop.adapterhub_export import export_adapterhub
 
-        return export_adapterhub(loaded, graft, folder, safetensors=safetensors)
+        return export_adapterhub(
+            loaded,
+            graft,
+            folder,
+            safetensors=safetensors,
+            static_head=static_head,
+            members=None if members is None else [member.strip() for member in members.split(",")],
+        )
 
     _export(save, name=name, version=version, folder=folder, base=base, any_base=any_base, store=store)
 
