@@ -11,11 +11,8 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.interop.golden import FORMATS, load_golden_base, read_case
-from tests.interop.peers import run_peer
-from tests.tiny import make_base, make_tokenizer, make_trained_graft
-from transformers import AutoModel
+from tests.tiny import make_tokenizer, make_trained_graft
 
-from polygraft.attach.attach import attach
 from polygraft.attach.graft import Graft
 from polygraft.base.base import Base
 from polygraft.base.load import freeze_base
@@ -310,53 +307,6 @@ def test_what_the_library_would_misread_is_not_exported(
         export_peft(bert, graft, tmp_path / "out")
     assert str(caught.value) == message
     assert not (tmp_path / "out").exists()
-
-
-def test_maps_that_share_a_layer_are_not_exported(tmp_path: Path):
-    base = make_base("modernbert")
-    graft = make_trained_graft(base, "x", [Lora(rank=2)])
-    with pytest.raises(GraftError) as caught:
-        export_peft(base, graft, tmp_path / "out")
-    assert str(caught.value) == (
-        "The graft 'x' stands beside 'query' of layer 0, which is one of several maps in 'layers.0.attn.Wqkv'. "
-        "Expected maps that are layers of their own, as PEFT has. Export a graft of another base."
-    )
-
-
-@pytest.mark.peers
-@pytest.mark.slow
-@pytest.mark.timeout(400)
-def test_its_library_reads_what_we_write_and_we_what_it_writes(tmp_path: Path):
-    run_peer("peer_peft.py", "make", tmp_path)
-    model = AutoModel.from_pretrained(tmp_path / "base", add_pooling_layer=False)
-    base = freeze_base(name="base", model=model, tokenizer=make_tokenizer())
-    labels = LABELS[:4]
-    names = ("all", "dora", "ia3", "layers", "pattern", "ranks")
-    for name in names:
-        graft = import_peft(base, tmp_path / name, name=name, labels=labels).graft
-        expected = read_expected(tmp_path / "inputs.safetensors", tmp_path / f"expected-{name}.safetensors")
-        assert certify(base, graft, expected).largest_difference < 1e-5, name
-        export_peft(base, graft, tmp_path / "exported" / name)
-    head = Head(objective="tokens", labels=labels)
-    own = {
-        name: make_trained_graft(base, name, [*parts[:-1], head])
-        for name, parts in GRAFTS.items()
-        if len(parts) > 1
-    }
-    for name, graft in own.items():
-        export_peft(base, graft, tmp_path / "exported" / f"own-{name}")
-    run_peer("peer_peft.py", "load", tmp_path)
-    inputs = load_file(tmp_path / "inputs.safetensors")
-    mask = inputs["attention_mask"].bool()
-    for name in names:
-        wanted = load_file(tmp_path / f"expected-{name}.safetensors")["expected"]
-        given = load_file(tmp_path / f"given-{name}.safetensors")["given"]
-        assert (given - wanted)[mask].abs().max() < 1e-5, name
-    for name, graft in own.items():
-        given = load_file(tmp_path / f"given-own-{name}.safetensors")["given"]
-        with attach(base, name, grafts=[graft]) as attachment, torch.no_grad():
-            scores = attachment.score(inputs["input_ids"], inputs["attention_mask"])
-        assert (given - scores)[mask].abs().max() < 1e-5, name
 
 
 def load_prompt_base(name: str) -> Base:

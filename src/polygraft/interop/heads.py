@@ -41,6 +41,7 @@ _DENSE = {
     "classifier.out_proj.weight": "out.weight",
     "classifier.out_proj.bias": "out.bias",
 }
+_SCORE = {"score.weight": "out.weight", "score.bias": "out.bias"}
 _BERT_MLM = {
     "cls.predictions.transform.dense.weight": "dense.weight",
     "cls.predictions.transform.dense.bias": "dense.bias",
@@ -63,6 +64,14 @@ LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
     "bert": (
         Layout(objective="tokens", names=_OUT),
         Layout(
+            objective="sequence",
+            names={
+                "bert.pooler.dense.weight": "dense.weight",
+                "bert.pooler.dense.bias": "dense.bias",
+                **_OUT,
+            },
+        ),
+        Layout(
             objective="mlm",
             names=_BERT_MLM,
             optional=frozenset({"cls.predictions.decoder.weight", "cls.predictions.decoder.bias"}),
@@ -81,7 +90,16 @@ LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
         Layout(objective="tokens", names=_OUT),
         Layout(objective="sequence", names=_DENSE, activation="gelu"),
     ),
-    "deberta-v2": (Layout(objective="tokens", names=_OUT),),
+    "deberta-v2": (
+        Layout(objective="tokens", names=_OUT),
+        Layout(
+            objective="sequence",
+            names={"pooler.dense.weight": "dense.weight", "pooler.dense.bias": "dense.bias", **_OUT},
+            activation="gelu",
+        ),
+    ),
+    "gpt2": (Layout(objective="tokens", names=_OUT),),
+    "llama": (Layout(objective="tokens", names=_SCORE),),
     "distilbert": (
         Layout(objective="tokens", names=_OUT),
         Layout(
@@ -96,7 +114,7 @@ LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
         ),
     ),
 }
-"""By the name of a base's family. Heads that read a pooler are not there: a bare encoder has none."""
+"""By the name of a base's family. A pooler is a head's first layer, where a file has it: a bare encoder has none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import torch
 from torch import Tensor
 
-from polygraft.base.projections import find_projection
 from polygraft.errors import GraftError
 from polygraft.interop.heads import write_plain_head
 from polygraft.interop.named_tensors import write_safetensors
-from polygraft.interop.peft import CONFIG, OBJECTIVES, PREFIX, WEIGHTS, Map, list_maps
+from polygraft.interop.peft import CONFIG, OBJECTIVES, PREFIX, WEIGHTS
+from polygraft.interop.peft_linear import IA3_FACTORS
+from polygraft.interop.peft_maps import Map, list_maps
+from polygraft.interop.peft_slices import LoraSlice, Place, check_once, join_rows, merge_slices
 from polygraft.parts.head import Head
 from polygraft.parts.ia3 import IA3, IA3Layers
 from polygraft.parts.lora import Lora, LoraLayers
@@ -28,7 +30,6 @@ VERSION = "0.21.2"
 ABOUT: Mapping[str, object] = {
     "auto_mapping": None,
     "exclude_modules": None,
-    "fan_in_fan_out": False,
     "inference_mode": True,
     "peft_version": VERSION,
     "revision": None,
@@ -51,7 +52,7 @@ def export_peft(base: Base, graft: Graft, folder: Path) -> list[Path]:
     """
     kind = _check_parts(graft)
     maps = {(each.layer, each.role): each for each in list_maps(base)}
-    config, tensors = _write_lora(base, graft, maps) if kind == Lora.kind else _write_ia3(graft, maps)
+    config, tensors = _write_lora(graft, maps) if kind == Lora.kind else _write_ia3(graft, maps)
     head = write_plain_head(base, graft)
     head_part = next((part for part in graft.parts if isinstance(part, Head)), None)
     prefix = PREFIX if head_part is None else f"{PREFIX}{base.model.base_model_prefix}."
@@ -62,7 +63,8 @@ def export_peft(base: Base, graft: Graft, folder: Path) -> list[Path]:
         **ABOUT,
         **config,
         "base_model_name_or_path": base.name,
-        "modules_to_save": list(dict.fromkeys(name.partition(".")[0] for name in head)) or None,
+        "fan_in_fan_out": base.sites.family.has_transposed_weights,
+        "modules_to_save": _list_saved(base, head) or None,
         "task_type": task or "FEATURE_EXTRACTION",
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -73,6 +75,12 @@ def export_peft(base: Base, graft: Graft, folder: Path) -> list[Path]:
         folder / WEIGHTS[0], {**named, **{f"{PREFIX}{name}": tensor for name, tensor in head.items()}}
     )
     return [folder / CONFIG, folder / WEIGHTS[0]]
+
+
+def _list_saved(base: Base, head: Mapping[str, Tensor]) -> list[str]:
+    """List the layers of a head, each once: a pooler stands in the encoder."""
+    names = [name.removeprefix(f"{base.model.base_model_prefix}.").partition(".")[0] for name in head]
+    return list(dict.fromkeys(names))
 
 
 def _check_parts(graft: Graft) -> str:
@@ -94,38 +102,19 @@ def _check_parts(graft: Graft) -> str:
     return kinds[0]
 
 
-def _check_once(graft: Graft, names: Sequence[str]) -> None:
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if twice:
-        raise GraftError(
-            f"The graft '{graft.name}' has two parts beside '{twice[0]}'. Expected one beside each map, as PEFT has. "
-            "Export another graft."
-        )
-
-
-def _write_lora(
-    base: Base, graft: Graft, maps: Mapping[tuple[int, str], Map]
-) -> tuple[dict[str, object], dict[str, Tensor]]:
-    tensors: dict[str, Tensor] = {}
-    ranks: dict[str, int] = {}
-    alphas: dict[str, float] = {}
-    names: list[str] = []
-    for layers in graft.layers.children():
-        if not isinstance(layers, LoraLayers):
-            continue
-        for layer, role in layers.list_outputs():
-            name, own = _find_name(graft, maps[layer, role]), layers.find_layer((layer, role))
-            names.append(name)
-            ranks[name], alphas[name] = layers.options.rank, layers.options.alpha
-            tensors[f"{name}.lora_A.weight"] = own.A.detach()
-            tensors[f"{name}.lora_B.weight"] = own.B.detach()
-            if own.magnitude is not None:
-                weight = find_projection(base.sites, layer=layer, role=role).weight.detach().float()
-                tensors[f"{name}.lora_magnitude_vector"] = own.magnitude.detach() + weight.norm(dim=1)
-    _check_once(graft, names)
-    first = next(part for part in graft.parts if isinstance(part, Lora))
+def _write_lora(graft: Graft, maps: Mapping[Place, Map]) -> tuple[dict[str, object], dict[str, Tensor]]:
+    found = [
+        LoraSlice(place=maps[place], layer=layers.find_layer(place), options=layers.options)
+        for layers in graft.list_layers(LoraLayers)
+        for place in layers.list_outputs()
+    ]
+    merged = merge_slices(graft, found, maps)
+    first = next(iter(merged.values()))
+    tensors = {
+        f"{name}.{end}": tensor for name, each in merged.items() for end, tensor in each.tensors.items()
+    }
     config: dict[str, object] = {
-        "alpha_pattern": {name: alpha for name, alpha in alphas.items() if alpha != first.alpha},
+        "alpha_pattern": {name: each.alpha for name, each in merged.items() if each.alpha != first.alpha},
         "bias": "none",
         "init_lora_weights": True,
         "lora_alpha": first.alpha,
@@ -133,35 +122,37 @@ def _write_lora(
         "lora_dropout": 0.0,
         "peft_type": "LORA",
         "r": first.rank,
-        "rank_pattern": {name: rank for name, rank in ranks.items() if rank != first.rank},
-        "target_modules": names,
-        "use_dora": first.dora,
-        "use_rslora": first.rslora,
+        "rank_pattern": {name: each.rank for name, each in merged.items() if each.rank != first.rank},
+        "target_modules": list(merged),
+        "use_dora": found[0].options.dora,
+        "use_rslora": found[0].options.rslora,
     }
     return config, tensors
 
 
-def _write_ia3(
-    graft: Graft, maps: Mapping[tuple[int, str], Map]
-) -> tuple[dict[str, object], dict[str, Tensor]]:
-    tensors: dict[str, Tensor] = {}
-    outputs: list[str] = []
-    inputs: list[str] = []
-    for layers in graft.layers.children():
-        if not isinstance(layers, IA3Layers):
-            continue
-        for places, rows, names in (
-            (layers.list_outputs(), layers.outputs, outputs),
-            (layers.list_inputs(), layers.inputs, inputs),
-        ):
-            for layer, role in places:
-                name = _find_name(graft, maps[layer, role])
-                factors = rows[str(layer)].get_parameter(role).detach()
-                names.append(name)
-                tensors[f"{name}.ia3_l"] = factors[:, None] if names is outputs else factors[None]
-    _check_once(graft, [*outputs, *inputs])
+def _write_ia3(graft: Graft, maps: Mapping[Place, Map]) -> tuple[dict[str, object], dict[str, Tensor]]:
+    outputs: dict[str, dict[Place, Tensor]] = {}
+    inputs: dict[str, Tensor] = {}
+    places: list[Place] = []
+    for layers in graft.list_layers(IA3Layers):
+        places += [*layers.list_outputs(), *layers.list_inputs()]
+        for layer, role in layers.list_outputs():
+            factors = layers.outputs[str(layer)].get_parameter(role).detach()
+            outputs.setdefault(maps[layer, role].name, {})[layer, role] = factors
+        for layer, role in layers.list_inputs():
+            inputs[_find_own_input(graft, maps[layer, role])] = (
+                layers.inputs[str(layer)].get_parameter(role).detach()
+            )
+    check_once(graft, [maps[place] for place in places])
+    tensors = {f"{name}.{IA3_FACTORS}": factors[None] for name, factors in inputs.items()}
+    for name, found in outputs.items():
+        rows = {place: factors[:, None] for place, factors in found.items()}
+        # A factor of one leaves what it multiplies as it is.
+        tensors[f"{name}.{IA3_FACTORS}"] = join_rows(
+            rows, maps, missing=lambda _, like: torch.ones_like(like)
+        )
     config: dict[str, object] = {
-        "feedforward_modules": inputs,
+        "feedforward_modules": list(inputs),
         "init_ia3_weights": True,
         "peft_type": "IA3",
         "target_modules": [*outputs, *inputs],
@@ -169,11 +160,11 @@ def _write_ia3(
     return config, tensors
 
 
-def _find_name(graft: Graft, found: Map) -> str:
+def _find_own_input(graft: Graft, found: Map) -> str:
     if not found.is_whole:
         raise GraftError(
-            f"The graft '{graft.name}' stands beside '{found.role}' of layer {found.layer}, which is one of several "
-            f"maps in '{found.name}'. Expected maps that are layers of their own, as PEFT has. Export a graft of "
-            "another base."
+            f"The graft '{graft.name}' multiplies what '{found.role}' of layer {found.layer} reads, which is one of "
+            f"several maps in '{found.name}'. Expected a map that is a layer of its own, as PEFT has. Export another "
+            "graft."
         )
     return found.name
