@@ -76,7 +76,7 @@ def predict_tags(
         tagged,
         attachment.base.tokenizer,
         labels=names,
-        max_length=find_max_length(attachment.base, num_added=attachment.num_added),
+        max_length=find_max_length(attachment.base, num_taken=attachment.num_taken),
     )
     first = encoded.first_pieces
     best, num_tokens = _score_rows(attachment, encoded, batch_tokens=batch_tokens)
@@ -116,7 +116,7 @@ def predict_texts(
         examples,
         attachment.base.tokenizer,
         labels=names,
-        max_length=find_max_length(attachment.base, num_added=attachment.num_added),
+        max_length=find_max_length(attachment.base, num_taken=attachment.num_taken),
     )
     best: list[tuple[str, ...]] = [() for _ in texts]
     num_tokens = 0
@@ -155,15 +155,15 @@ def _score_rows(attachment: Attachment, encoded: EncodedTags, *, batch_tokens: i
     return best, num_tokens
 
 
-def find_max_length(base: Base, *, num_added: int = 0) -> int:
+def find_max_length(base: Base, *, num_taken: int = 0) -> int:
     """Give the most tokens that a row may have on a base: 512, or fewer where its positions or tokenizer end before.
 
     Args:
         base: The base.
-        num_added: Size of the prompt that is put before the row.
+        num_taken: How many positions are taken before those of the row, as by a prompt.
     """
     positions = MAX_LENGTH if base.num_positions is None else base.num_positions
-    return min(MAX_LENGTH, positions - num_added, int(base.tokenizer.model_max_length))
+    return min(MAX_LENGTH, positions - num_taken, int(base.tokenizer.model_max_length))
 
 
 def is_span_labelling(labels: Sequence[str]) -> bool:

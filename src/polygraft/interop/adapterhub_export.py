@@ -246,7 +246,7 @@ def _write_options(base: Base, graft: Graft) -> dict[str, object]:
         if isinstance(part, Lora | IA3):
             return write_linear_options(part, name=graft.name, num_layers=num_layers)
         if isinstance(part, Prefix):
-            return write_prefix_options(part, num_layers=num_layers)
+            return write_prefix_options(part, name=graft.name, num_layers=num_layers)
         if isinstance(part, Compacter):
             return _write_compacter(part, num_layers=num_layers)
     return _write_bottlenecks(base, graft)

@@ -137,7 +137,7 @@ class Options:
     def pass_over_empty(self) -> None:
         """Accept keys that nobody took and that ask for nothing: null, false, an empty list or object.
 
-        A newer release of a library adds keys for what it has learned to do, and writes them where it was not asked for.
+        A newer release of a library adds keys for what it has learned to do, and writes them where nobody asked for it.
         """
         self.taken.update(
             key for key, value in self.values.items() if value is None or value is False or value in ([], {})
