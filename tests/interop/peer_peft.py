@@ -119,6 +119,8 @@ def list_linear_configs() -> dict[str, dict[str, Any]]:
                 layers_to_transform=[2],
                 layers_pattern=["block", "lay.r"],
             ),
+            "biases": LoraConfig(r=2, bias="all", target_modules=["query"]),
+            "own-biases": LoraConfig(r=2, bias="lora_only", use_dora=True, target_modules=["query", "dense"]),
             "all": LoraConfig(r=2, target_modules="all-linear", exclude_modules=["classifier"]),
             "pattern": LoraConfig(r=2, target_modules=r".*layer\.[12]\..*(key|value)"),
             "excluded": LoraConfig(
@@ -153,7 +155,24 @@ def list_linear_configs() -> dict[str, dict[str, Any]]:
                 fan_in_fan_out=True,
             ),
         },
-        "gpt2-tokens": {"lora": LoraConfig(r=3, fan_in_fan_out=True, target_modules=["c_attn"])},
+        "gpt2-tokens": {
+            "lora": LoraConfig(r=3, fan_in_fan_out=True, target_modules=["c_attn"]),
+            "biases": LoraConfig(r=3, bias="all", fan_in_fan_out=True, target_modules=["c_attn"]),
+            "own-biases": LoraConfig(r=3, bias="lora_only", fan_in_fan_out=True, target_modules=["c_attn"]),
+        },
+        "llama-tokens": {"lora": LoraConfig(r=2, target_modules=["q_proj", "down_proj"])},
+        "bert-sequence": {
+            "lora": LoraConfig(r=2, modules_to_save=["classifier", "pooler"], target_modules=["query"])
+        },
+        "deberta-v2-sequence": {
+            "lora": LoraConfig(r=2, modules_to_save=["classifier", "pooler"], target_modules=["query_proj"])
+        },
+        "roberta-sequence": {"lora": LoraConfig(r=2, target_modules=["query"])},
+        "distilbert-sequence": {
+            "lora": LoraConfig(
+                r=2, modules_to_save=["classifier", "pre_classifier"], target_modules=["q_lin"]
+            )
+        },
         "modernbert-hidden": {
             "lora": LoraConfig(r=3, lora_alpha=5, target_modules=["Wqkv", "Wi", "Wo"]),
             "dora": LoraConfig(r=3, lora_alpha=5, use_dora=True, target_modules=["Wqkv", "Wi", "mlp.Wo"]),
@@ -162,8 +181,30 @@ def list_linear_configs() -> dict[str, dict[str, Any]]:
     }
 
 
+def list_prompt_configs() -> dict[str, dict[str, Any]]:
+    """By base, then by case."""
+    from peft import PrefixTuningConfig, PromptTuningConfig
+
+    both = ["bert-hidden", "bert-tokens", "roberta-tokens", "electra-hidden", "gpt2-hidden", "llama-tokens"]
+    prompts = ["modernbert-hidden", "deberta-v2-hidden"]
+    found: dict[str, dict[str, Any]] = {
+        base: {"prompt": PromptTuningConfig(num_virtual_tokens=3)} for base in [*both, *prompts]
+    }
+    for base in [*both, "qwen3-hidden"]:
+        found.setdefault(base, {})["prefix"] = PrefixTuningConfig(num_virtual_tokens=3)
+    found["gpt2-hidden"]["projected"] = PrefixTuningConfig(
+        num_virtual_tokens=3, prefix_projection=True, encoder_hidden_size=5
+    )
+    found["bert-sequence"] = {
+        "prefix": PrefixTuningConfig(num_virtual_tokens=3, modules_to_save=["classifier", "pooler"])
+    }
+    return found
+
+
 def list_configs() -> dict[str, dict[str, Any]]:
     configs = list_linear_configs()
+    for base, cases in list_prompt_configs().items():
+        configs.setdefault(base, {}).update(cases)
     for base, cases in configs.items():
         for config in cases.values():
             config.task_type = TASKS[base.rpartition("-")[2]]

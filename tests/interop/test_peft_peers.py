@@ -20,12 +20,17 @@ from polygraft.base.load import freeze_base
 from polygraft.interop.certificate import certify, read_expected
 from polygraft.interop.peft import import_peft
 from polygraft.interop.peft_export import export_peft
+from polygraft.parts.bitfit import BitFit
 from polygraft.parts.head import Head
 from polygraft.parts.ia3 import IA3
 from polygraft.parts.lora import Lora
 from polygraft.parts.part import Part
+from polygraft.parts.prefix import Prefix
+from polygraft.parts.prompt import Prompt
 
 LABELS = ("O", "B", "I", "X")
+PREFIX = Prefix(length=4, reparameterization=5, moves_positions=True)
+SEQUENCE = Head(objective="sequence", labels=LABELS)
 TOKENS = Head(objective="tokens", labels=LABELS)
 OWN: Mapping[str, Mapping[str, list[Part]]] = {
     "bert-tokens": {
@@ -37,7 +42,21 @@ OWN: Mapping[str, Mapping[str, list[Part]]] = {
             TOKENS,
         ],
         "ia3": [IA3(), TOKENS],
+        "biases": [Lora(rank=2), BitFit(), TOKENS],
+        "prompt": [Prompt(length=4), TOKENS],
+        "prefix": [PREFIX, TOKENS],
     },
+    "bert-sequence": {"lora": [Lora(rank=2), SEQUENCE], "prefix": [PREFIX, SEQUENCE]},
+    "roberta-sequence": {"lora": [Lora(rank=2), SEQUENCE]},
+    "deberta-v2-sequence": {
+        "lora": [Lora(rank=2), Head(objective="sequence", labels=LABELS, activation="gelu")]
+    },
+    "distilbert-sequence": {
+        "lora": [Lora(rank=2), Head(objective="sequence", labels=LABELS, activation="relu")]
+    },
+    "llama-tokens": {"prompt": [Prompt(length=4), TOKENS], "prefix": [PREFIX, TOKENS]},
+    "roberta-tokens": {"prompt": [Prompt(length=4), TOKENS], "prefix": [PREFIX, TOKENS]},
+    "qwen3-hidden": {"prefix": [PREFIX]},
     "gpt2-hidden": {
         "all": [Lora(rank=2, alpha=3, roles=("query", "key", "value", "output", "up", "down"))],
         "one": [Lora(rank=2, alpha=3, roles=("key",), skip_layers=(0,))],
@@ -47,6 +66,7 @@ OWN: Mapping[str, Mapping[str, list[Part]]] = {
         ],
         "dora": [Lora(rank=2, roles=("query", "value", "down"), dora=True)],
         "ia3": [IA3(outputs=("key", "up"), inputs=("down", "output"))],
+        "prefix": [Prefix(length=4, reparameterization=None, moves_positions=True)],
     },
     "gpt2-tokens": {"lora": [Lora(rank=2), TOKENS]},
     "modernbert-hidden": {

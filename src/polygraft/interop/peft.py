@@ -1,4 +1,4 @@
-"""LoRA, (IA)3 and prompts of PEFT as grafts.
+"""LoRA, (IA)3, prompts and prefixes of PEFT as grafts.
 
 A folder has adapter_config.json beside adapter_model.safetensors or adapter_model.bin. Its tensors are named after
 the layers of the model that was trained: `base_model.model.`, the layer, and `lora_A.weight` or the like.
@@ -7,6 +7,7 @@ the layers of the model that was trained: `base_model.model.`, the layer, and `l
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,15 +16,19 @@ from torch import Tensor
 from polygraft.attach.graft import copy_tensors, make_graft
 from polygraft.errors import DataError
 from polygraft.interop.adapterhub_names import check_names
-from polygraft.interop.heads import HeadTensors, read_plain_head
+from polygraft.interop.heads import HeadTensors
 from polygraft.interop.imported import Imported, Origin
 from polygraft.interop.named_tensors import read_tensors
 from polygraft.interop.options import show
+from polygraft.interop.peft_bias import COPIES, NONE, list_biases, rename_biases, subtract_biases
+from polygraft.interop.peft_heads import read_saved_head
 from polygraft.interop.peft_linear import read_ia3, read_lora
-from polygraft.interop.peft_maps import list_maps
+from polygraft.interop.peft_maps import find_targets, list_maps
 from polygraft.interop.peft_options import read_ia3_options, read_lora_options
-from polygraft.interop.peft_prompt import VALUES, read_prompt_options, refuse_prefix
+from polygraft.interop.peft_prompt import PREFIXES, PROMPT, read_prompt, read_prompt_options
 from polygraft.interop.source import Source, open_source
+from polygraft.parts.bitfit import BitFit
+from polygraft.parts.part import Part
 from polygraft.store.fields import JsonValue
 
 if TYPE_CHECKING:
@@ -33,14 +38,21 @@ LIBRARY = "peft"
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
 PREFIX = "base_model.model."
-PROMPT, PREFIXES = "PROMPT_TUNING", "PREFIX_TUNING"
-KINDS = ("LORA", "IA3", PROMPT)
-OBJECTIVES: Mapping[str, str] = {"TOKEN_CLS": "tokens", "SEQ_CLS": "sequence"}
-"""What a model of a task type scores."""
+KINDS = ("LORA", "IA3", PROMPT, PREFIXES)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """What a folder holds."""
+
+    parts: list[Part]
+    tensors: dict[str, Tensor]
+    """By the names that the graft gives them."""
+    head: HeadTensors | None
 
 
 def import_peft(base: Base, path: Path, *, name: str, labels: Sequence[str] | None = None) -> Imported:
-    """Read a LoRA or (IA)3 as a graft, with a head where the folder has one, or a prompt.
+    """Read a LoRA, an (IA)3, a prompt or a prefix as a graft, with a head where the folder has one.
 
     Args:
         base: The base that it was trained on.
@@ -56,34 +68,71 @@ def import_peft(base: Base, path: Path, *, name: str, labels: Sequence[str] | No
     config = source.read_json(CONFIG)
     where = f"{source.where}/{CONFIG}"
     kind = config.get("peft_type")
-    if kind == PREFIXES:
-        raise refuse_prefix(where=where)
-    if kind not in KINDS:
+    if not isinstance(kind, str) or kind not in KINDS:
         raise DataError(
             f"{where} has peft_type = {show(kind)}, which polygraft cannot import. Expected one of {', '.join(KINDS)}. "
             "What was trained with that cannot be brought over; nothing was written."
         )
-    if kind == PROMPT:
-        return _import_prompt(base, source, config, name=name, labels=labels)
-    stored = read_tensors(source, names=WEIGHTS)
+    if kind in (PROMPT, PREFIXES):
+        # What a configuration asks for is refused before any tensor is read.
+        options = read_prompt_options(base, config, kind=kind, where=where)
+        stored = read_tensors(source, names=WEIGHTS)
+        tensors, head = read_prompt(base, options, stored, labels=labels, where=source.where)
+        read = _Read(parts=[options.part], tensors=tensors, head=head)
+    else:
+        stored = read_tensors(source, names=WEIGHTS)
+        read = _read_linear(base, config, stored, kind=kind, labels=labels, where=source.where)
+    head = read.head
+    graft = make_graft(base, name, [*read.parts, *([] if head is None else [head.part])])
+    copy_tensors(graft, {**read.tensors, **({} if head is None else head.named())})
+    graft.layers.requires_grad_(False)
+    return Imported(graft=graft, origin=_tell_origin(source, config, stored, head, labels))
+
+
+def _read_linear(
+    base: Base,
+    config: Mapping[str, JsonValue],
+    stored: Mapping[str, Tensor],
+    *,
+    kind: str,
+    labels: Sequence[str] | None,
+    where: str,
+) -> _Read:
+    """Read a LoRA or an (IA)3."""
     prefix = f"{PREFIX}{base.model.base_model_prefix}."
     # Without one, a bare encoder was trained, and no head around it.
     is_bare = not any(key.startswith(prefix) for key in stored)
-    maps = list_maps(base, is_bare=is_bare)
-    num_layers = base.sites.num_layers
+    maps, num_layers = list_maps(base, is_bare=is_bare), base.sites.num_layers
+    names: tuple[str, ...] = ()
     if kind == "LORA":
-        options = read_lora_options(config, where=where, num_layers=num_layers)
-        read = read_lora(maps, options, where=where)
+        options = read_lora_options(config, where=f"{where}/{CONFIG}", num_layers=num_layers)
+        read = read_lora(maps, options, where=f"{where}/{CONFIG}")
+        targets = find_targets(maps, options.target, where=f"{where}/{CONFIG}")
+        names = list_biases(base, options.bias, targets)
+        if options.bias != NONE:
+            stored = {
+                key: tensor for key, tensor in stored.items() if not any(copy in key for copy in COPIES)
+            }
     else:
-        options = read_ia3_options(config, where=where, num_layers=num_layers)
-        read = read_ia3(maps, options, where=where)
+        options = read_ia3_options(config, where=f"{where}/{CONFIG}", num_layers=num_layers)
+        read = read_ia3(maps, options, where=f"{where}/{CONFIG}")
     encoder, rest = _split(stored, prefix=PREFIX if is_bare else prefix, saved=options.saved)
-    check_names(encoder, {share.name for share in read.shares.values()}, where=source.where)
-    head = _read_head(base, rest, saved=options.saved, task=options.task, labels=labels, where=source.where)
-    graft = make_graft(base, name, [*read.parts, *([] if head is None else [head.part])])
-    copy_tensors(graft, {**read.gather(encoder), **({} if head is None else head.named())})
-    graft.layers.requires_grad_(False)
-    return Imported(graft=graft, origin=_tell_origin(source, config, stored, head, labels))
+    encoder = rename_biases(encoder) if names else encoder
+    check_names(encoder, {*(share.name for share in read.shares.values()), *names}, where=where)
+    head = read_saved_head(
+        base,
+        rest,
+        saved=options.saved,
+        task=options.task,
+        labels=labels,
+        where=where,
+        expected=f"tensors of the encoder under '{prefix}'",
+    )
+    parts, tensors = list(read.parts), read.gather(encoder)
+    if names:
+        parts.append(BitFit(weights=names))
+        tensors[f"{BitFit.kind}.values"] = subtract_biases(base, names, encoder)
+    return _Read(parts=parts, tensors=tensors, head=head)
 
 
 def _split(
@@ -100,24 +149,6 @@ def _split(
         else:
             rest[key.removeprefix(PREFIX)] = tensor
     return encoder, rest
-
-
-def _import_prompt(
-    base: Base, source: Source, config: Mapping[str, JsonValue], *, name: str, labels: Sequence[str] | None
-) -> Imported:
-    where = f"{source.where}/{CONFIG}"
-    part = read_prompt_options(config, where=where, embedding=base.sites.embedding)
-    if labels is not None:
-        raise DataError(
-            f"{source.where} holds a prompt and no head, and {len(labels)} labels were named. Expected none. Leave "
-            "--labels out."
-        )
-    stored = read_tensors(source, names=WEIGHTS)
-    check_names(stored, [VALUES], where=source.where)
-    graft = make_graft(base, name, [part])
-    copy_tensors(graft, {f"{part.kind}.values": stored[VALUES]})
-    graft.layers.requires_grad_(False)
-    return Imported(graft=graft, origin=_tell_origin(source, config, stored, None, None))
 
 
 def _tell_origin(
@@ -140,37 +171,3 @@ def _tell_origin(
         digests=dict(source.digests),
         notes=tuple(notes),
     )
-
-
-def _read_head(
-    base: Base,
-    rest: Mapping[str, Tensor],
-    *,
-    saved: Sequence[str],
-    task: str | None,
-    labels: Sequence[str] | None,
-    where: str,
-) -> HeadTensors | None:
-    unasked = [key for key in rest if not set(key.split(".")[:2]) & set(saved)]
-    if unasked:
-        raise DataError(
-            f"{where} has a tensor '{unasked[0]}' that its configuration does not name. Expected tensors of the "
-            f"encoder under '{PREFIX}{base.model.base_model_prefix}.', and those of modules_to_save: "
-            f"{', '.join(saved) or 'none'}. Import it on the base that it was trained on."
-        )
-    if not rest:
-        if labels is not None:
-            raise DataError(
-                f"{where} has no head, and the {len(labels)} labels {', '.join(labels)} were given. Expected labels "
-                "for a folder with a head only. Leave the labels out."
-            )
-        return None
-    head = read_plain_head(base, rest, labels=labels, where=where)
-    wanted = OBJECTIVES.get(task or "", head.part.objective)
-    if head.part.objective != wanted:
-        raise DataError(
-            f"{where} was trained as {task} and has a head for '{head.part.objective}', {', '.join(rest)}. Expected "
-            f"one for '{wanted}' that is whole: a layer in front of it, or the pooler, was not saved with it. Import "
-            "it from a folder with all layers of its head."
-        )
-    return head

@@ -1,4 +1,4 @@
-"""Grafts of LoRA or (IA)3 as folders that PEFT reads."""
+"""Grafts as folders that PEFT reads."""
 
 from __future__ import annotations
 
@@ -13,13 +13,21 @@ from torch import Tensor
 from polygraft.errors import GraftError
 from polygraft.interop.heads import write_plain_head
 from polygraft.interop.named_tensors import write_safetensors
-from polygraft.interop.peft import CONFIG, OBJECTIVES, PREFIX, WEIGHTS
+from polygraft.interop.peft import CONFIG, PREFIX, WEIGHTS
+from polygraft.interop.peft_bias import write_biases
+from polygraft.interop.peft_heads import list_saved, name_task
 from polygraft.interop.peft_linear import IA3_FACTORS
 from polygraft.interop.peft_maps import Map, list_maps
+from polygraft.interop.peft_prompt import MODEL, VALUES
+from polygraft.interop.peft_prompt_export import write_prefix, write_prompt
 from polygraft.interop.peft_slices import LoraSlice, Place, check_once, join_rows, merge_slices
+from polygraft.parts.bitfit import BitFit
 from polygraft.parts.head import Head
 from polygraft.parts.ia3 import IA3, IA3Layers
 from polygraft.parts.lora import Lora, LoraLayers
+from polygraft.parts.prefix import Prefix
+from polygraft.parts.prompt import Prompt
+from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from polygraft.attach.graft import Graft
@@ -29,15 +37,24 @@ VERSION = "0.21.2"
 """The release whose keys and meanings the files have."""
 ABOUT: Mapping[str, object] = {
     "auto_mapping": None,
-    "exclude_modules": None,
     "inference_mode": True,
     "peft_version": VERSION,
     "revision": None,
 }
+ABOUT_LAYERS: Mapping[str, object] = {"exclude_modules": None}
+KINDS = (
+    [Lora.kind],
+    [Lora.kind, BitFit.kind],
+    [BitFit.kind, Lora.kind],
+    [IA3.kind],
+    [Prompt.kind],
+    [Prefix.kind],
+)
+"""What parts a graft may have beside a head."""
 
 
 def export_peft(base: Base, graft: Graft, folder: Path) -> list[Path]:
-    """Write a graft of LoRA parts or of (IA)3 parts, with a head for labels if it has one, as PEFT does.
+    """Write a graft as PEFT does, with a head for labels if it has one: of LoRA, of (IA)3, a prompt or a prefix.
 
     Args:
         base: The base that it is for.
@@ -51,47 +68,43 @@ def export_peft(base: Base, graft: Graft, folder: Path) -> list[Path]:
         GraftError: The graft has parts or options that PEFT does not know in one folder.
     """
     kind = _check_parts(graft)
-    maps = {(each.layer, each.role): each for each in list_maps(base)}
-    config, tensors = _write_lora(graft, maps) if kind == Lora.kind else _write_ia3(graft, maps)
     head = write_plain_head(base, graft)
-    head_part = next((part for part in graft.parts if isinstance(part, Head)), None)
-    prefix = PREFIX if head_part is None else f"{PREFIX}{base.model.base_model_prefix}."
-    task = next(
-        (task for task, scored in OBJECTIVES.items() if head_part and scored == head_part.objective), None
-    )
+    if kind in (Prompt.kind, Prefix.kind):
+        config, values = (write_prompt if kind == Prompt.kind else write_prefix)(base, graft)
+        tensors = {VALUES: values, **{f"{MODEL}{name}": tensor for name, tensor in head.items()}}
+    else:
+        config, linear = _write_linear(base, graft, kind)
+        prefix = f"{PREFIX}{base.model.base_model_prefix}." if head else PREFIX
+        tensors = {
+            **{f"{prefix}{name}": tensor for name, tensor in linear.items()},
+            **{f"{PREFIX}{name}": tensor for name, tensor in head.items()},
+        }
     document = {
         **ABOUT,
         **config,
         "base_model_name_or_path": base.name,
-        "fan_in_fan_out": base.sites.family.has_transposed_weights,
-        "modules_to_save": _list_saved(base, head) or None,
-        "task_type": task or "FEATURE_EXTRACTION",
+        "modules_to_save": list_saved(base, head) or None,
+        "task_type": name_task(graft),
     }
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(document, indent=2, sort_keys=True, ensure_ascii=False)
     (folder / CONFIG).write_text(text, encoding="utf-8")
-    named = {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
-    write_safetensors(
-        folder / WEIGHTS[0], {**named, **{f"{PREFIX}{name}": tensor for name, tensor in head.items()}}
-    )
+    write_safetensors(folder / WEIGHTS[0], tensors)
     return [folder / CONFIG, folder / WEIGHTS[0]]
-
-
-def _list_saved(base: Base, head: Mapping[str, Tensor]) -> list[str]:
-    """List the layers of a head, each once: a pooler stands in the encoder."""
-    names = [name.removeprefix(f"{base.model.base_model_prefix}.").partition(".")[0] for name in head]
-    return list(dict.fromkeys(names))
 
 
 def _check_parts(graft: Graft) -> str:
     """Give the kind of part that a graft is made of, or refuse what PEFT would read as something else."""
     kinds = list(dict.fromkeys(part.kind for part in graft.parts if not isinstance(part, Head)))
-    masked = any(isinstance(part, Head) and part.objective == "mlm" for part in graft.parts)
-    if kinds not in ([Lora.kind], [IA3.kind]) or masked:
-        listed = ", ".join([*kinds, *(["head for masked-LM"] if masked else [])]) or "head"
+    pieces = [
+        part.objective for part in graft.parts if isinstance(part, Head) and part.objective in TEXT_OBJECTIVES
+    ]
+    if kinds not in KINDS or pieces:
+        listed = ", ".join([*kinds, *(f"head for {TEXT_OBJECTIVES[each]}" for each in pieces)]) or "head"
         raise GraftError(
-            f"The graft '{graft.name}' has the parts {listed}, which are not written for PEFT. Expected parts 'lora' "
-            "or parts 'ia3', with a head for labels or without. Export another graft."
+            f"The graft '{graft.name}' has the parts {listed}, which are not written for PEFT. Expected parts 'lora', "
+            "with 'bitfit' or without, or parts 'ia3', or a 'prompt', or a 'prefix', and a head for labels or none. "
+            "Export another graft."
         )
     shared = {(part.rslora, part.dora) for part in graft.parts if isinstance(part, Lora)}
     if len(shared) > 1:
@@ -99,10 +112,19 @@ def _check_parts(graft: Graft) -> str:
             f"The graft '{graft.name}' has LoRA parts that differ in rslora or dora. Expected these alike in all, as "
             "PEFT has them. Export another graft."
         )
-    return kinds[0]
+    return next(kind for kind in kinds if kind != BitFit.kind)
 
 
-def _write_lora(graft: Graft, maps: Mapping[Place, Map]) -> tuple[dict[str, object], dict[str, Tensor]]:
+def _write_linear(base: Base, graft: Graft, kind: str) -> tuple[dict[str, object], dict[str, Tensor]]:
+    maps: dict[Place, Map] = {(each.layer, each.role): each for each in list_maps(base)}
+    config, tensors = _write_ia3(graft, maps) if kind == IA3.kind else _write_lora(base, graft, maps)
+    # The files of such bases hold transposed weights; PEFT says so, and looks for itself.
+    return {**ABOUT_LAYERS, **config, "fan_in_fan_out": base.sites.family.has_transposed_weights}, tensors
+
+
+def _write_lora(
+    base: Base, graft: Graft, maps: Mapping[Place, Map]
+) -> tuple[dict[str, object], dict[str, Tensor]]:
     found = [
         LoraSlice(place=maps[place], layer=layers.find_layer(place), options=layers.options)
         for layers in graft.list_layers(LoraLayers)
@@ -113,9 +135,11 @@ def _write_lora(graft: Graft, maps: Mapping[Place, Map]) -> tuple[dict[str, obje
     tensors = {
         f"{name}.{end}": tensor for name, each in merged.items() for end, tensor in each.tensors.items()
     }
+    targets = [each for each in maps.values() if each.name in merged]
+    bias, biases = write_biases(base, graft, targets)
     config: dict[str, object] = {
         "alpha_pattern": {name: each.alpha for name, each in merged.items() if each.alpha != first.alpha},
-        "bias": "none",
+        "bias": bias,
         "init_lora_weights": True,
         "lora_alpha": first.alpha,
         "lora_bias": False,
@@ -127,7 +151,7 @@ def _write_lora(graft: Graft, maps: Mapping[Place, Map]) -> tuple[dict[str, obje
         "use_dora": found[0].options.dora,
         "use_rslora": found[0].options.rslora,
     }
-    return config, tensors
+    return config, {**tensors, **biases}
 
 
 def _write_ia3(graft: Graft, maps: Mapping[Place, Map]) -> tuple[dict[str, object], dict[str, Tensor]]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from polygraft.interop.options import Options
+from polygraft.interop.peft_bias import ALL, NONE, TARGETS
 from polygraft.interop.peft_patterns import compile_end, compile_pattern
 from polygraft.interop.peft_target import Target, read_target
 from polygraft.store.fields import JsonValue
@@ -57,6 +58,8 @@ class LoraOptions:
     """What a LoRA of PEFT is."""
 
     target: Target
+    bias: str
+    """Which biases of the base were trained with it."""
     rslora: bool
     dora: bool
     rank: int
@@ -113,10 +116,13 @@ def read_lora_options(values: Mapping[str, JsonValue], *, where: str, num_layers
         options.expect(key, False, why=why)
     options.expect("loftq_config", {}, why="its start changes the base's own weights")
     options.expect("init_lora_weights", *LORA_STARTS, why="its start changes the base's own weights")
-    options.expect("bias", "none", why="the base's biases are trained with it, which is another part")
+    options.expect(
+        "bias", NONE, ALL, TARGETS, why="it is not known which biases of the base are trained with it"
+    )
     saved = options.texts("modules_to_save")
     found = LoraOptions(
         target=read_target(options, num_layers=num_layers, saved=saved),
+        bias=options.text("bias") or NONE,
         rslora=options.flag("use_rslora", default=False),
         dora=options.flag("use_dora", default=False),
         rank=_read_rank(options, "r"),

@@ -116,8 +116,11 @@ def read_target(options: Options, *, num_layers: int, saved: Sequence[str]) -> T
 
 def _read_layers(options: Options, *, num_layers: int) -> tuple[int, ...] | None:
     value = options.take("layers_to_transform")
-    is_one = isinstance(value, int) and not isinstance(value, bool)
-    layers = (value,) if is_one else options.wholes("layers_to_transform")
+    layers = (
+        (value,)
+        if isinstance(value, int) and not isinstance(value, bool)
+        else options.wholes("layers_to_transform")
+    )
     for layer in layers:
         if not 0 <= layer < num_layers:
             raise DataError(
