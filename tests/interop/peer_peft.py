@@ -120,7 +120,9 @@ def list_linear_configs() -> dict[str, dict[str, Any]]:
                 layers_pattern=["block", "lay.r"],
             ),
             "biases": LoraConfig(r=2, bias="all", target_modules=["query"]),
-            "own-biases": LoraConfig(r=2, bias="lora_only", use_dora=True, target_modules=["query", "dense"]),
+            "target-biases": LoraConfig(
+                r=2, bias="lora_only", use_dora=True, target_modules=["query", "dense"]
+            ),
             "all": LoraConfig(r=2, target_modules="all-linear", exclude_modules=["classifier"]),
             "pattern": LoraConfig(r=2, target_modules=r".*layer\.[12]\..*(key|value)"),
             "excluded": LoraConfig(
@@ -158,7 +160,9 @@ def list_linear_configs() -> dict[str, dict[str, Any]]:
         "gpt2-tokens": {
             "lora": LoraConfig(r=3, fan_in_fan_out=True, target_modules=["c_attn"]),
             "biases": LoraConfig(r=3, bias="all", fan_in_fan_out=True, target_modules=["c_attn"]),
-            "own-biases": LoraConfig(r=3, bias="lora_only", fan_in_fan_out=True, target_modules=["c_attn"]),
+            "target-biases": LoraConfig(
+                r=3, bias="lora_only", fan_in_fan_out=True, target_modules=["c_attn"]
+            ),
         },
         "llama-tokens": {"lora": LoraConfig(r=2, target_modules=["q_proj", "down_proj"])},
         "bert-sequence": {
