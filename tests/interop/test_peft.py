@@ -413,9 +413,9 @@ def test_a_head_that_reads_a_pooler_is_not_taken_for_one_of_tokens(bert: Base, l
         ),
         (
             [Lora(rank=2), Head(objective="causal")],
-            "The graft 'x' has the parts lora, head for causal-LM, which are not written for PEFT. Expected parts 'lora', "
-            "with 'bitfit' or without, or parts 'ia3', or a 'prompt', or a 'prefix', and a head for labels or none. "
-            "Export another graft.",
+            "The graft 'x' has the parts lora, head for causal-LM, which are not written for PEFT. Expected parts "
+            "'lora', with 'bitfit' or without, or parts 'ia3', or a 'prompt', or a 'prefix', and a head for labels or "
+            "none. Export another graft.",
         ),
         (
             [Lora(rank=2), BitFit(weights=("*.query.bias",))],
