@@ -310,6 +310,18 @@ def test_a_prefix_in_a_distilbert_depends_on_the_padding_there(tmp_path: Path):
     assert found["sdpa"] > 1e-2
 
 
+def test_a_prefix_that_moves_positions_is_not_exported(tmp_path: Path):
+    base = make_base("bert")
+    graft = make_trained_graft(base, "x", [Prefix(length=3, moves_positions=True)])
+    with pytest.raises(GraftError) as caught:
+        export_adapterhub(base, graft, tmp_path / "out")
+    assert str(caught.value) == (
+        "The graft 'x' has a prefix with moves_positions=True, and in that library the positions of a text begin where "
+        "they always do. Expected False. Export it for PEFT."
+    )
+    assert not (tmp_path / "out").exists()
+
+
 def load_peer_base(folder: Path) -> Base:
     model = AutoModel.from_config(AutoConfig.from_pretrained(folder))
     tensors = load_file(folder / "model.safetensors")

@@ -139,7 +139,7 @@ def score_text(attachment: Attachment, file: Path, *, objective: str, task: str,
 
     lines = read_text(file)
     base = attachment.base
-    max_length = min(TEXT_LENGTH, find_max_length(base, num_added=attachment.num_added))
+    max_length = min(TEXT_LENGTH, find_max_length(base, num_taken=attachment.num_taken))
     encoded = encode_text(lines, base.tokenizer, max_length=max_length, source=str(file))
     started = time.perf_counter()
     if objective == "causal":

@@ -102,7 +102,7 @@ def export_peft(
     any_base: AnyBaseOption = False,
     store: StoreOption,
 ) -> None:
-    """Write a graft of LoRA or (IA)3, with its head, as a folder of PEFT."""
+    """Write a graft of LoRA or (IA)3, a prompt or a prefix, with its head, as a folder of PEFT."""
 
     def save(loaded: Base, graft: Graft) -> Sequence[Path]:
         from polygraft.interop.peft_export import export_peft
@@ -149,4 +149,10 @@ def _export(
         written = save(loaded, rebuild_graft(loaded, manifest, tensors, any_base=any_base))
     for path in written:
         write(f"{path}\n")
+    if manifest.base.fingerprint != loaded.fingerprint:
+        say(
+            f"'{manifest.name}' was trained on '{manifest.base.name}' and is written for '{loaded.name}', which has "
+            "other weights: what is stored as a difference to these (rows' lengths of DoRA, biases) is one to those of "
+            "the new base. Load the files on that base, and compare what they give before you use them."
+        )
     say(f"'{manifest.name}', version {manifest.version}, is written.", style="")

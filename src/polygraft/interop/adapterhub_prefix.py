@@ -137,8 +137,22 @@ def add_copies(tensors: Mapping[str, Tensor], *, base: Base, places: Places) -> 
     return {**copies, **tensors}
 
 
-def write_prefix_options(part: Prefix, *, num_layers: int) -> dict[str, object]:
-    """Give the configuration of a part."""
+def write_prefix_options(part: Prefix, *, name: str, num_layers: int) -> dict[str, object]:
+    """Give the configuration of a part.
+
+    Args:
+        part: The part.
+        name: The graft's name.
+        num_layers: Layers of the base.
+
+    Raises:
+        GraftError: That library would compute something else.
+    """
+    if part.moves_positions:
+        raise GraftError(
+            f"The graft '{name}' has a prefix with moves_positions=True, and in that library the positions of a text "
+            "begin where they always do. Expected False. Export it for PEFT."
+        )
     return {
         "architecture": "prefix_tuning",
         "bottleneck_size": 512 if part.reparameterization is None else part.reparameterization,

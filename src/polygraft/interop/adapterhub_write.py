@@ -128,7 +128,7 @@ def write_configuration(base: Base, graft: Graft) -> dict[str, object]:
         if isinstance(part, Lora | IA3):
             configs.append(write_linear_options(part, name=graft.name, num_layers=num_layers))
         elif isinstance(part, Prefix):
-            configs.append(write_prefix_options(part, num_layers=num_layers))
+            configs.append(write_prefix_options(part, name=graft.name, num_layers=num_layers))
         elif isinstance(part, Bottleneck | Compacter):
             if isinstance(part, Bottleneck):
                 alike = _find_alike(part, graft.parts)

@@ -45,6 +45,7 @@ _DENSE = {
     "classifier.out_proj.weight": "out.weight",
     "classifier.out_proj.bias": "out.bias",
 }
+_SCORE = {"score.weight": "out.weight", "score.bias": "out.bias"}
 _BERT_MLM = {
     "cls.predictions.transform.dense.weight": "dense.weight",
     "cls.predictions.transform.dense.bias": "dense.bias",
@@ -93,7 +94,18 @@ _BERT_PIECES = Layout(
     activation_key="hidden_act",
 )
 LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
-    "bert": (Layout(objective="tokens", names=_OUT), _BERT_PIECES),
+    "bert": (
+        Layout(objective="tokens", names=_OUT),
+        Layout(
+            objective="sequence",
+            names={
+                "bert.pooler.dense.weight": "dense.weight",
+                "bert.pooler.dense.bias": "dense.bias",
+                **_OUT,
+            },
+        ),
+        _BERT_PIECES,
+    ),
     "roberta": (
         Layout(objective="tokens", names=_OUT),
         Layout(objective="sequence", names=_DENSE),
@@ -124,6 +136,8 @@ LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
         _BERT_PIECES,
         Layout(objective="mlm", names=_DEBERTA_MLM, activation_key="hidden_act", legacy=False),
     ),
+    "gpt2": (Layout(objective="tokens", names=_OUT),),
+    "llama": (Layout(objective="tokens", names=_SCORE),),
     "distilbert": (
         Layout(objective="tokens", names=_OUT),
         Layout(
@@ -144,7 +158,7 @@ LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
         ),
     ),
 }
-"""By the name of a base's family. Heads that read a pooler are not there: a bare encoder has none."""
+"""By the name of a base's family. A pooler is a head's first layer, where a file has it: a bare encoder has none."""
 
 
 @dataclass(frozen=True, kw_only=True)

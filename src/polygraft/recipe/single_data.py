@@ -21,7 +21,7 @@ from polygraft.recipe.objectives import (
     make_text_objective,
     score_examples,
 )
-from polygraft.recipe.single_parts import count_added, list_skipped_layers
+from polygraft.recipe.single_parts import count_taken_by, list_skipped_layers
 from polygraft.store.manifest import DataRecord
 from polygraft.types import TEXT_OBJECTIVES
 
@@ -83,7 +83,7 @@ def _prepare_text(
         from_layer=order.from_layer if order.reduction or order.part != BOTTLENECK else None,
     )
     head = None if order.head_layer is None else Head(objective=base.guesses, layer=order.head_layer)
-    longest = min(TEXT_LENGTH, find_max_length(base, num_added=count_added(order, below)))
+    longest = min(TEXT_LENGTH, find_max_length(base, num_taken=count_taken_by(order, below)))
     text, held_out, num_examples = _read_texts(base, order, longest, notify)
     objective = make_text_objective(
         base,
@@ -129,7 +129,7 @@ def _prepare_labels(base: Base, order: Order, below: Mapping[str, Graft], *, fol
     )
     cache = open_cache(order.cache, gib=order.cache_gib, folder=folder)
     objective, sentence = make_labelling(
-        base, examples, labels=labels, source=order.train, cache=cache, num_added=count_added(order, below)
+        base, examples, labels=labels, source=order.train, cache=cache, num_taken=count_taken_by(order, below)
     )
 
     def evaluate(attachment: Attachment) -> float:
