@@ -16,8 +16,9 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 import pytest
 
 import polygraft
+from polygraft.recipe.data import LanguageData, TaskData
 from polygraft.recipe.read import load_recipe
-from polygraft.recipe.schema import LanguageData, Recipe, TaskData, TrainTables
+from polygraft.recipe.schema import Recipe, TrainTables
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "src" / "polygraft" / "sample"

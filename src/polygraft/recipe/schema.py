@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from polygraft.errors import OptionError, RecipeError
+from polygraft.recipe.data import LanguageData, TaskData
 from polygraft.recipe.learned import LearnedPart
 from polygraft.recipe.methods import BOTTLENECK, Method, PackNet, read_method
 from polygraft.recipe.names import check_names, list_grafts
@@ -19,34 +20,6 @@ OBJECTIVES = ("tokens", "sequence")
 DEFAULT_EPOCHS = 5
 OF_BOTTLENECKS = ("reduction", "placement", "activation", "semantics")
 """Keys of `[train.task]` that mean nothing for other parts."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class LanguageData:
-    """`[language.xx]`: plain text of a language."""
-
-    text: Path
-    """One sentence or paragraph a line, UTF-8."""
-    max_lines: int | None = None
-    """Read no more lines than this; None reads all."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskData:
-    """`[task.name]`: labelled data of a task."""
-
-    objective: Literal["tokens", "sequence"] = "tokens"
-    """`tokens` reads CoNLL files, `sequence` files of label, tab, text."""
-    source: str
-    """The language of the training labels."""
-    train: Path
-    dev: Path
-    test: Mapping[str, Path]
-    """A test file for each language that is scored."""
-    token_column: int = 0
-    """Column of the words in CoNLL files, counted from 0; negative ones count from the end."""
-    tag_column: int = -1
-    """Column of the tags in CoNLL files."""
 
 
 @dataclass(frozen=True, kw_only=True)

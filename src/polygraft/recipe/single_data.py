@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polygraft.data.masking import Masking
-from polygraft.data.open import file_digest
+from polygraft.data.read import digest_source
 from polygraft.evaluate.run import find_max_length
 from polygraft.parts.head import Head
 from polygraft.recipe.caching import open_cache
@@ -109,6 +109,7 @@ def _read_texts(
     load = partial(
         load_texts,
         max_length=min(TEXT_LENGTH, find_max_length(base)),
+        reading=order.reading,
         notify=notify,
         tokenizer=base.tokenizer,
     )
@@ -149,15 +150,13 @@ def _prepare_labels(base: Base, order: Order, *, folder: Path) -> Work:
 
 
 def _read_examples(order: Order, path: Path) -> Examples:
-    return read_examples(
-        path, objective=order.objective, token_column=order.token_column, tag_column=order.tag_column
-    )
+    return read_examples(path, objective=order.objective, reading=order.reading)
 
 
 def list_data(order: Order, work: Work) -> list[DataRecord]:
     """List the files of an order for a manifest."""
     files = {"train": order.train, **({} if order.dev is None else {"dev": order.dev})}
     return [
-        DataRecord(name=f"{use} {path.name}", sha256=file_digest(path), num_examples=work.num_examples[use])
+        DataRecord(name=f"{use} {path.name}", sha256=digest_source(path), num_examples=work.num_examples[use])
         for use, path in files.items()
     ]

@@ -61,7 +61,9 @@ def read_value(hint: Any, value: object, *, where: str) -> Any:
         return value
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
-        return read_value(next(kind for kind in arguments if kind is not type(None)), value, where=where)
+        kinds = [kind for kind in arguments if kind is not type(None)]
+        # Of a number or a text, what is no text is read as a number.
+        return read_value(str if str in kinds and isinstance(value, str) else kinds[0], value, where=where)
     if origin is Literal:
         if value not in arguments:
             raise _wrong(where, value, "one of " + ", ".join(repr(choice) for choice in arguments))
