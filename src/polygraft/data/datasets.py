@@ -103,6 +103,12 @@ def _load(address: Address) -> Dataset:
             f"{address} cannot be loaded: {reason}. A folder, or a dataset on the hub that may be read, was expected "
             "as hf:PLACE:SPLIT or hf:PLACE:CONFIG:SPLIT. Check each part, and the connection if it is on the hub."
         ) from None
+    except IndexError:
+        # That is how the library fails on a saved dataset without rows.
+        raise DataError(
+            f"{address} has no rows. A dataset with rows was expected. Check that it is complete and is the one you "
+            "meant."
+        ) from None
     if isinstance(loaded, DatasetDict):
         return _choose_split(loaded, address)
     assert isinstance(loaded, Dataset)

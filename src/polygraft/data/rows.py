@@ -13,7 +13,7 @@ from polygraft.data.reading import Reading
 from polygraft.data.table import Table, find_columns
 from polygraft.errors import DataError
 
-_IN_WORDS = re.compile("[\x00-\x08\x0a-\x1f\x7f\ud800-\udfff]")
+_IN_WORDS = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
 _IN_LABELLED = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff]")
 """A text may have several lines."""
 _IN_TEXT = re.compile("[\x00\ud800-\udfff]")
