@@ -12,6 +12,14 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 from polygraft.errors import RecipeError, nearest
 
 T = TypeVar("T")
+NAMES: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    Path: "a path in quotes",
+}
+"""What messages call a value of a type."""
 
 
 def read_table(kind: type[T], table: object, *, where: str) -> T:
@@ -62,8 +70,12 @@ def read_value(hint: Any, value: object, *, where: str) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         kinds = [kind for kind in arguments if kind is not type(None)]
-        # Of a number or a text, what is no text is read as a number.
-        return read_value(str if str in kinds and isinstance(value, str) else kinds[0], value, where=where)
+        if len(kinds) == 1:
+            return read_value(kinds[0], value, where=where)
+        # The one of several that the value is already; true is no number.
+        if isinstance(value, bool) or not isinstance(value, tuple(kinds)):
+            raise _wrong(where, value, " or ".join(NAMES[kind] for kind in kinds))
+        return value
     if origin is Literal:
         if value not in arguments:
             raise _wrong(where, value, "one of " + ", ".join(repr(choice) for choice in arguments))
@@ -92,14 +104,7 @@ def _read_plain(hint: type, value: object, *, where: str) -> Any:
         return float(value)
     if hint in (str, Path) and isinstance(value, str):
         return hint(value)
-    names = {
-        bool: "true or false",
-        int: "a whole number",
-        float: "a number",
-        str: "text",
-        Path: "a path in quotes",
-    }
-    raise _wrong(where, value, names[hint])
+    raise _wrong(where, value, NAMES[hint])
 
 
 def _wrong(where: str, value: object, expected: str) -> RecipeError:
