@@ -70,12 +70,7 @@ def read_value(hint: Any, value: object, *, where: str) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         kinds = [kind for kind in arguments if kind is not type(None)]
-        if len(kinds) == 1:
-            return read_value(kinds[0], value, where=where)
-        # The one of several that the value is already; true is no number.
-        if isinstance(value, bool) or not isinstance(value, tuple(kinds)):
-            raise _wrong(where, value, " or ".join(NAMES[kind] for kind in kinds))
-        return value
+        return _read_one_of(kinds, value, where=where)
     if origin is Literal:
         if value not in arguments:
             raise _wrong(where, value, "one of " + ", ".join(repr(choice) for choice in arguments))
@@ -93,6 +88,15 @@ def read_value(hint: Any, value: object, *, where: str) -> Any:
     if dataclasses.is_dataclass(hint):
         return read_table(typing.cast("type[Any]", hint), value, where=where)
     return _read_plain(hint, value, where=where)
+
+
+def _read_one_of(kinds: list[Any], value: object, *, where: str) -> Any:
+    if len(kinds) == 1:
+        return read_value(kinds[0], value, where=where)
+    # The value is of one of the types already, and true is no number.
+    if isinstance(value, bool) or not isinstance(value, tuple(kinds)):
+        raise _wrong(where, value, " or ".join(NAMES[kind] for kind in kinds))
+    return value
 
 
 def _read_plain(hint: type, value: object, *, where: str) -> Any:
