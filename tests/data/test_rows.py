@@ -240,6 +240,13 @@ def test_plain_text_holds_no_nul_character():
     )
 
 
+def test_true_is_no_label_where_one_is():
+    rows = [tag(["ana", "went"], [1, 0]), tag(["ana"], [True])]
+    assert refuse("tokens", *rows, reading=Reading(label_names=("O", "B-PER"))).startswith(
+        "some.jsonl, line 2, item 1: 'ner_tags' has true where a label was expected"
+    )
+
+
 @pytest.mark.parametrize("rows", [(), (tag([], []),)])
 def test_no_sentence_is_refused(rows: tuple[dict[str, Any], ...]):
     assert refuse("tokens", *rows) == (

@@ -41,19 +41,34 @@ def open_jsonl(path: Path) -> Table:
     return Table(source=str(path), columns=None if first is None else tuple(first[1]), read_rows=read_rows)
 
 
+class _TwiceError(Exception):
+    """An object has a key twice; holds all its keys."""
+
+    def __init__(self, keys: list[str]) -> None:
+        super().__init__()
+        self.keys = keys
+
+
+def _collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise _TwiceError([key for key, _ in pairs])
+    return found
+
+
 def _read_objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    decoder = json.JSONDecoder(object_pairs_hook=_collect)
     for number, line in enumerate(stream_lines(path), start=1):
         if line.strip():
-            yield number, _read_object(line, place=f"{path}, line {number}")
+            yield number, _read_object(line, decoder, place=f"{path}, line {number}")
 
 
-def _read_object(line: str, *, place: str) -> dict[str, Any]:
-    def collect(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        check_names([key for key, _ in pairs], place=place)
-        return dict(pairs)
-
+def _read_object(line: str, decoder: json.JSONDecoder, *, place: str) -> dict[str, Any]:
     try:
-        found: object = json.loads(line, object_pairs_hook=collect)
+        found: object = decoder.decode(line)
+    except _TwiceError as error:
+        check_names(error.keys, place=place)
+        raise
     except json.JSONDecodeError as error:
         raise DataError(
             f"{place}: this is not JSON: {error.msg} at character {error.pos + 1} ({show(line)}). {_ADVICE}"

@@ -49,11 +49,8 @@ def read_tagged_rows(table: Table, reading: Reading) -> list[TaggedSentence]:
             if tokens:
                 sentences.append(
                     TaggedSentence(
-                        tuple(_read_words(tokens, column=names[0], place=place)),
-                        tuple(
-                            labels.read(tag, place=f"{place}, item {count}")
-                            for count, tag in enumerate(tags, start=1)
-                        ),
+                        _read_words(tokens, column=names[0], place=place),
+                        labels.read_all(tags, place=place),
                         number,
                     )
                 )
@@ -122,6 +119,18 @@ class _Labels:
         self._names = reading.label_names or table.class_names.get(column, ())
         self._reads_digits = table.is_written and bool(reading.label_names)
         self._first: tuple[bool, str, str] | None = None
+        self._known: dict[str | int, str] = {}
+
+    def read_all(self, values: Sequence[object], *, place: str) -> tuple[str, ...]:
+        """Give the labels of the values of a list."""
+        # Most values were seen before; of an equal value of another type, such as true, nothing was seen.
+        if all((type(value) is str or type(value) is int) and value in self._known for value in values):
+            return tuple(self._known[cast("str | int", value)] for value in values)
+        found: list[str] = []
+        for count, value in enumerate(values, start=1):
+            found.append(self.read(value, place=f"{place}, item {count}"))
+            self._known[cast("str | int", value)] = found[-1]
+        return tuple(found)
 
     def read(self, value: object, *, place: str) -> str:
         """Give the label of a value."""
@@ -194,9 +203,15 @@ def _read_list(value: object, table: Table, *, column: str, place: str) -> Seque
     )
 
 
-def _read_words(values: Sequence[object], *, column: str, place: str) -> Iterator[str]:
-    for count, value in enumerate(values, start=1):
-        yield _read_word(value, column=show(column), place=f"{place}, item {count}")
+def _read_words(values: Sequence[object], *, column: str, place: str) -> tuple[str, ...]:
+    words = [value for value in values if isinstance(value, str) and value.strip()]
+    if len(words) == len(values) and not _IN_WORDS.search("".join(words)):
+        return tuple(words)
+    # One of them is wrong: it is found and told.
+    return tuple(
+        _read_word(value, column=show(column), place=f"{place}, item {count}")
+        for count, value in enumerate(values, start=1)
+    )
 
 
 def _read_word(value: object, *, column: str, place: str) -> str:
