@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from polygraft.base.base import Base
     from polygraft.parts.part import Part
     from polygraft.recipe.corpus import Corpus
-    from polygraft.recipe.schema import Recipe, TaskData
+    from polygraft.recipe.data import TaskData
+    from polygraft.recipe.schema import Recipe
     from polygraft.recipe.steps import Job
     from polygraft.recipe.workshop import Workshop
 

@@ -5,42 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from polygraft.errors import OptionError, RecipeError
+from polygraft.recipe.data import LanguageData, TaskData
 from polygraft.recipe.names import check_names, list_grafts
 from polygraft.recipe.tables import check_value
 from polygraft.recipe.train_tables import TrainTables
 from polygraft.store.manifest import check_name
 from polygraft.train.settings import NUM_SEEDS
-
-
-@dataclass(frozen=True, kw_only=True)
-class LanguageData:
-    """`[language.xx]`: plain text of a language."""
-
-    text: Path
-    """One sentence or paragraph a line, UTF-8."""
-    max_lines: int | None = None
-    """Read no more lines than this; None reads all."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskData:
-    """`[task.name]`: labelled data of a task."""
-
-    objective: Literal["tokens", "sequence"] = "tokens"
-    """`tokens` reads CoNLL files, `sequence` files of label, tab, text."""
-    source: str
-    """The language of the training labels."""
-    train: Path
-    dev: Path
-    test: Mapping[str, Path]
-    """A test file for each language that is scored."""
-    token_column: int = 0
-    """Column of the words in CoNLL files, counted from 0; negative ones count from the end."""
-    tag_column: int = -1
-    """Column of the tags in CoNLL files."""
 
 
 @dataclass(frozen=True, kw_only=True)
