@@ -16,8 +16,9 @@ from typing import Any, Literal, NamedTuple, get_args, get_origin, get_type_hint
 import pytest
 
 import polygraft
+from polygraft.recipe.data import LanguageData, TaskData
 from polygraft.recipe.read import load_recipe
-from polygraft.recipe.schema import LanguageData, Recipe, TaskData
+from polygraft.recipe.schema import Recipe
 from polygraft.recipe.train_tables import TrainTables
 
 ROOT = Path(__file__).parent.parent
@@ -102,6 +103,9 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("sports\tThe match ended late.\n", encoding="utf-8")
     shutil.copytree(tmp_path / "data" / "ner" / "en", tmp_path / "data" / "pos" / "en")
+    for name in ("train", "dev", "test"):
+        row = '{"tokens": ["Late"], "upos": ["ADV"]}\n'
+        (tmp_path / "data" / "pos" / "en" / f"{name}.jsonl").write_text(row, encoding="utf-8")
     own = next(block for block in blocks("toml") if block.page.name == "README.md")
     (tmp_path / "recipe.toml").write_text(own.body, encoding="utf-8")
     monkeypatch.chdir(tmp_path)

@@ -47,6 +47,7 @@ def make_grafts(base: Base) -> list[Graft]:
         "long": [Prefix(length=5, reparameterization=4)],
         "short": [Prefix(length=2, reparameterization=None), Bottleneck(reduction=4)],
         "upper": [Prefix(length=3, reparameterization=None, skip_layers=(0, -1))],
+        "moving": [Prefix(length=4, reparameterization=None, moves_positions=True)],
         "plain": [Bottleneck(reduction=2)],
         "prompt": [Prompt(length=3)],
     }
@@ -69,11 +70,19 @@ def run_alone(base: Base, plan: str | None, grafts: list[Graft], batch: TinyBatc
 def test_a_row_of_a_routed_batch_is_the_row_alone(family: str, attention: str, lengths: tuple[int, ...]):
     base = make_computing(family, attention)
     grafts, batch = make_grafts(base), make_batch(lengths=lengths)
-    plans = ["stack(long, short)", "upper", None, "plain", "short", "prompt"]
+    plans = [
+        "stack(long, short)",
+        "upper",
+        None,
+        "plain",
+        "stack(moving, short)",
+        "prompt",
+        "stack(moving, prompt)",
+    ]
     rows = [4, 0, 2, 1, 3]
     with attach(base, f"route({', '.join(plan or 'none' for plan in plans)})", grafts=grafts) as attachment:
         routed = attachment.run(*batch, rows=rows)
-        bare_rows = [5, 5, 2, 2, 0]
+        bare_rows = [5, 6, 2, 6, 0]
         prompted = attachment.run(*batch, rows=bare_rows)
     for hidden, owners in ((routed, rows), (prompted, bare_rows)):
         for row, owner in enumerate(owners):

@@ -25,6 +25,8 @@ LABELLED = f"{TRAINED} --fuse --head-lr-factor --head-layer --seeds --accumulate
 PRUNED = " ".join(
     option for option in TRAINED.split() if option not in ("--reduction", "--compile", "--part", "--option")
 )
+TEXT = "--format --text-column"
+READ = f"{TEXT} --token-column --tag-column --label-column --label-names"
 IMPORTED = "FOLDER --name --check --tolerance --base --store --json"
 EXPORTED = "NAME FOLDER --version --base --any-base --store"
 COMMANDS = {
@@ -32,18 +34,18 @@ COMMANDS = {
     "quickstart": "--folder --json",
     "run": "RECIPE --set --dry-run --only --seed --log-json --tracker --json",
     "train": "",
-    "train mlm": f"{TRAINED} --from-layer --invertible --negatives --vocabulary --head-layer",
-    "train causal": f"{TRAINED} --from-layer --invertible --negatives --vocabulary --head-layer",
-    "train tokens": f"{LABELLED} --token-column --tag-column",
-    "train sequence": LABELLED,
+    "train mlm": f"{TRAINED} --from-layer --invertible --negatives --vocabulary --head-layer {TEXT}",
+    "train causal": f"{TRAINED} --from-layer --invertible --negatives --vocabulary --head-layer {TEXT}",
+    "train tokens": f"{LABELLED} --format --token-column --tag-column --label-names",
+    "train sequence": f"{LABELLED} {TEXT} --label-column --label-names",
     "prune": (
         "METHOD --objective --weights --values --weight-decay --sparsity --scope --levels --schedule --sparsities "
         "--criterion --score-batches --rewind --retrain --density --l1 --choice --units --compact --init --threshold "
         "--score-lr-factor --penalty "
-        f"{PRUNED} --head-lr-factor --head-layer --accumulate --negatives --vocabulary --token-column --tag-column"
+        f"{PRUNED} --head-lr-factor --head-layer --accumulate --negatives --vocabulary {READ}"
     ),
-    "evaluate": f"FILE --plan --objective --language --task --token-column --tag-column --merge --json {LOADED}",
-    "predict": f"[FILE] --plan --text --routed --merge --json {LOADED}",
+    "evaluate": f"FILE --plan --objective --language --task --merge --json {READ} {LOADED}",
+    "predict": f"[FILE] --plan --text --routed --merge --json {TEXT} {LOADED}",
     "grafts": "",
     "grafts list": "--store --json",
     "grafts show": "NAME --version --densities --base --any-base --store --json",
@@ -59,7 +61,7 @@ COMMANDS = {
     "import peft": f"--labels {IMPORTED}",
     "import sft": f"--labels {IMPORTED}",
     "export": "",
-    "export adapterhub": f"--safetensors {EXPORTED}",
+    "export adapterhub": f"--safetensors --static-head --members {EXPORTED}",
     "export peft": EXPORTED,
     "export sft": EXPORTED,
     "report": "FOLDER --out",

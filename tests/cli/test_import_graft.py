@@ -123,6 +123,22 @@ def test_a_folder_of_peft_is_imported_and_exported_again(polygraft: Command, gol
     assert all(torch.equal(old[key], new[key]) for key in old)
 
 
+def test_a_graft_that_is_written_for_another_base_comes_with_a_warning(polygraft: Command, golden: Path):
+    words = ("import", "peft", str(PEFT / "dora"), "--name", "ner2", "--base", "peft")
+    assert polygraft(*words).exit_code == 0
+    done = polygraft("export", "peft", "ner2", "out", "--base", "sft")
+    assert done.exit_code == 1
+    assert "Graft 'ner2' was trained on another base: it carries fingerprint " in done.stderr
+    assert "or pass --any-base to try it all the same." in done.stderr
+    done = polygraft("export", "peft", "ner2", "out", "--base", "sft", "--any-base")
+    assert done.exit_code == 0, done.stderr
+    assert done.stderr == (
+        "'ner2' was trained on 'peft' and is written for 'sft', which has other weights: what is stored as a "
+        "difference to these (rows' lengths of DoRA, biases) is one to those of the new base. Load the files on that "
+        "base, and compare what they give before you use them.\n'ner2', version 1, is written.\n"
+    )
+
+
 def test_nothing_is_stored_where_the_outputs_differ(polygraft: Command, golden: Path):
     done = polygraft(
         *("import", "adapterhub", str(HUB / "adapters" / "qu"), "--name", "quz", "--base", "hub"),

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from polygraft.data.open import file_digest, read_lines, show
+from polygraft.data.open import check_readable, file_digest, read_lines, show, stream_lines
 from polygraft.errors import DataError
 
 
@@ -80,3 +80,41 @@ def test_a_digest_is_that_of_the_bytes(tmp_path: Path):
 
 def test_long_pieces_are_cut_in_messages():
     assert show("a" * 100) == f"'{'a' * 60}...'"
+
+
+def test_lines_come_one_by_one_as_they_are_read_at_once(tmp_path: Path):
+    path = tmp_path / "some.txt"
+    for content in (
+        "",
+        "\n",
+        "a\r\nb\u2028c\rd\n\r\n\ufeffe",
+        "\ufeff",
+        "\ufeff\n\ufeff\r\r\n",
+        "a\r",
+        "\x85\x0b\n",
+    ):
+        path.write_bytes(content.encode())
+        expected = read_lines(path)
+        assert list(stream_lines(path)) == (expected if content != "\ufeff" else [""]), content
+
+
+def test_a_bad_byte_is_told_alike_whichever_way_lines_are_read(tmp_path: Path):
+    path = tmp_path / "some.txt"
+    path.write_bytes(b"\xef\xbb\xbfa\nb\xffc\n")
+    said = []
+    for read in (read_lines, lambda path: list(stream_lines(path))):
+        with pytest.raises(DataError) as caught:
+            read(path)
+        said.append(str(caught.value))
+    assert said[0] == said[1]
+    assert said[0].startswith(f"{path}, line 2: byte 2 of the line (offset 6 in the file) is 0xFF, ")
+
+
+@pytest.mark.parametrize("name", ["none.txt", "."])
+def test_a_file_that_cannot_be_opened_is_told_alike(tmp_path: Path, name: str):
+    said = []
+    for read in (read_lines, check_readable, lambda path: list(stream_lines(path))):
+        with pytest.raises(DataError) as caught:
+            read(tmp_path / name)
+        said.append(str(caught.value))
+    assert said[0] == said[1] == said[2]

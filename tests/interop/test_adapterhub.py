@@ -423,8 +423,24 @@ def test_widths_that_differ_by_layer_become_bottlenecks_of_their_own(bert: Base,
         ),
         (
             {"architecture": "reft"},
-            'has architecture = "reft": no adapters of that architecture are brought over. Expected null or "lora" or '
-            '"prefix_tuning"',
+            'has architecture = "reft": that is ReFT (LoReFT, NoReFT, DiReFT), which changes single hidden states, and '
+            "no part does. Expected null or one of lora, prefix_tuning, union",
+        ),
+        (
+            {"architecture": "mtl_lora"},
+            'has architecture = "mtl_lora": that is MTL-LoRA, which has matrices of its own for each task, and no part '
+            "has. Expected null or one of lora, prefix_tuning, union",
+        ),
+        (
+            {"architecture": "prompt_tuning"},
+            'has architecture = "prompt_tuning": that library puts a prompt behind the embeddings, without positions, '
+            "and there a classification reads its first place; the part 'prompt' stands before them, with positions, "
+            "and is not read. Expected null or one of lora, prefix_tuning, union",
+        ),
+        (
+            {"architecture": "new"},
+            'has architecture = "new": no adapters of that architecture are brought over. Expected "lora" or '
+            '"prefix_tuning" or "union"',
         ),
         (
             {"mh_adapter": "yes"},
@@ -455,14 +471,15 @@ def test_what_no_part_does_is_refused_by_key_and_value(
     [
         ("lora", {"use_gating": True}, "has use_gating = true: no part has a gate. Expected false"),
         (
-            "lora",
+            "ia3",
             {"use_dora": True},
-            "has use_dora = true: its rows' lengths are not read from that library's files. Expected false",
+            "has use_dora = true: factors have no direction. Expected false",
         ),
         (
             "lora",
             {"vera_d": 0.1},
-            "has vera_d = 0.1: no part has vectors between matrices that all layers share. Expected null",
+            "has vera_d = 0.1: that is VeRA, and no part has vectors between matrices that all layers share. Expected "
+            "null",
         ),
         (
             "lora",

@@ -231,7 +231,8 @@ def test_a_head_that_is_not_known_is_refused(base: Base, tmp_path: Path):
         import_composable_sft(base, folder, name="x")
     assert str(caught.value) == (
         f"{folder}/{FILE} has the tensors qa_outputs.weight, which are no head that polygraft knows for a base "
-        "of the family 'bert'. Expected those of one of these: tokens: classifier.weight, classifier.bias; mlm: "
+        "of the family 'bert'. Expected those of one of these: tokens: classifier.weight, classifier.bias; "
+        "sequence: bert.pooler.dense.weight, bert.pooler.dense.bias, classifier.weight, classifier.bias; mlm: "
         "cls.predictions.transform.dense.weight, cls.predictions.transform.dense.bias, "
         "cls.predictions.transform.LayerNorm.weight, cls.predictions.transform.LayerNorm.bias. Import the file "
         "without its head, or train a head anew."

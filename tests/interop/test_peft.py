@@ -11,24 +11,20 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 from tests.interop.golden import FORMATS, load_golden_base, read_case
-from tests.interop.peers import run_peer
-from tests.tiny import make_base, make_tokenizer, make_trained_graft
-from transformers import AutoModel
+from tests.tiny import make_trained_graft
 
-from polygraft.attach.attach import attach
 from polygraft.attach.graft import Graft
 from polygraft.base.base import Base
-from polygraft.base.load import freeze_base
 from polygraft.errors import DataError, GraftError
-from polygraft.interop.certificate import certify, read_expected
+from polygraft.interop.certificate import certify
 from polygraft.interop.peft import import_peft
 from polygraft.interop.peft_export import export_peft
+from polygraft.parts.bitfit import BitFit, BitFitLayers
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.parts.ia3 import IA3
 from polygraft.parts.lora import Lora
 from polygraft.parts.part import Part
-from polygraft.parts.prompt import Prompt
 
 FOLDER = FORMATS / "peft"
 LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
@@ -91,6 +87,8 @@ GRAFTS: dict[str, list[Part]] = {
         HEAD,
     ],
     "ia3": [IA3(), HEAD],
+    "pooled": [Lora(rank=2), Head(objective="sequence", labels=LABELS)],
+    "biases": [Lora(rank=2), BitFit(weights=("*.query.bias", "*.value.bias")), HEAD],
     "bare": [Lora(rank=2)],
 }
 
@@ -100,8 +98,13 @@ def test_there_and_back_a_graft_is_the_same(bert: Base, tmp_path: Path, name: st
     graft = make_trained_graft(bert, name, GRAFTS[name])
     written = export_peft(bert, graft, tmp_path / "out")
     assert [path.name for path in written] == ["adapter_config.json", "adapter_model.safetensors"]
-    labels = LABELS if HEAD in GRAFTS[name] else None
-    assert same(import_peft(bert, tmp_path / "out", name=name, labels=labels).graft, graft)
+    labels = None if name == "bare" else LABELS
+    back = import_peft(bert, tmp_path / "out", name=name, labels=labels).graft
+    if name == "biases":
+        # Names come back in the place of patterns.
+        names = graft.list_layers(BitFitLayers)[0].names
+        graft.parts = (graft.parts[0], BitFit(weights=tuple(names)), HEAD)
+    assert same(back, graft)
 
 
 @pytest.mark.parametrize("name", ["lora", "lora-rs", "ia3", "dora", "ia3-inputs"])
@@ -150,8 +153,9 @@ def test_an_older_bin_is_read(bert: Base, lora: Folder):
     ("changes", "reason"),
     [
         (
-            {"bias": "all"},
-            'has bias = "all": the base\'s biases are trained with it, which is another part. Expected "none"',
+            {"bias": "some"},
+            'has bias = "some": it is not known which biases of the base are trained with it. Expected "none" or "all" '
+            'or "lora_only"',
         ),
         (
             {"init_lora_weights": "pissa"},
@@ -175,17 +179,61 @@ def test_an_older_bin_is_read(bert: Base, lora: Folder):
             "has use_qalora = true: no part sums its input by groups. Expected false",
         ),
         ({"r": "4"}, 'has r = "4": that is no whole number. Expected a whole number of 0 or more'),
+        ({"r": None}, "has r = null: that is no whole number. Expected a whole number of 0 or more"),
+        ({"r": 0}, "has r = 0: that is no rank. Expected 1 or more"),
         (
-            {"exclude_modules": ".*key"},
-            'has exclude_modules = ".*key": that is a pattern. Expected a list of names, or null',
+            {"lora_alpha": -2},
+            "has lora_alpha = -2: no part subtracts what it learned, or leaves it out. Expected a number above 0",
         ),
         (
-            {"rank_pattern": {".*(query)": 2}},
-            ", rank_pattern has .*(query) = 2: that is a pattern. Expected names of layers, or ends of names",
+            {"rank_pattern": {"query": 0}},
+            ", rank_pattern has query = 0: that is no rank. Expected 1 or more",
+        ),
+        (
+            {"target_modules": None},
+            "has target_modules = null: the file does not say which layers it stands beside. Expected names of layers, "
+            'a pattern of names, or "all-linear"',
+        ),
+        (
+            {"target_modules": ".*query", "layers_to_transform": [0]},
+            "has layers_to_transform = [0]: the targets are a pattern, which says by itself which layers are meant. "
+            "Expected null",
+        ),
+        (
+            {"layers_pattern": ["layer"]},
+            'has layers_pattern = ["layer"]: no layers_to_transform says which of these layers are meant. Expected '
+            "null",
+        ),
+        (
+            {"layers_to_transform": ["0"]},
+            'has layers_to_transform = ["0"]: that is no list of whole numbers. Expected a list of them',
+        ),
+        (
+            {"init_lora_weights": "olora"},
+            'has init_lora_weights = "olora": its start changes the base\'s own weights. Expected true or false or '
+            '"gaussian" or "orthogonal" or "eva"',
+        ),
+        (
+            {"init_lora_weights": "loftq"},
+            'has init_lora_weights = "loftq": its start changes the base\'s own weights. Expected true or false or '
+            '"gaussian" or "orthogonal" or "eva"',
+        ),
+        (
+            {"trainable_token_indices": [3]},
+            "has trainable_token_indices = [3]: no part learns embeddings of pieces. Expected []",
+        ),
+        (
+            {"alora_invocation_tokens": [3, 4]},
+            "has alora_invocation_tokens = [3, 4]: no part begins to act at a token. Expected []",
+        ),
+        (
+            {"target_parameters": ["mlp.experts.gate_up_proj"]},
+            'has target_parameters = ["mlp.experts.gate_up_proj"]: parts stand beside linear maps only. Expected []',
         ),
         (
             {"peft_type": "LOHA"},
-            'has peft_type = "LOHA", which polygraft cannot import. Expected one of LORA, IA3, PROMPT_TUNING',
+            'has peft_type = "LOHA", which polygraft cannot import. Expected one of LORA, IA3, PROMPT_TUNING, '
+            "PREFIX_TUNING",
         ),
     ],
 )
@@ -210,6 +258,77 @@ def test_an_unknown_key_is_refused(bert: Base, lora: Folder):
         f"{lora.path}/adapter_config.json has use_dorra = true, a key that polygraft does not know. Expected "
     )
     assert " Did you mean 'use_dora'? " in str(caught.value)
+
+
+def test_what_a_newer_release_did_not_ask_for_is_passed_over(bert: Base, lora: Folder):
+    wanted = import_peft(bert, lora.path, name="x").graft
+    lora.change(use_newest=False, newest_config=None, newest_list=[], newest_map={})
+    assert same(import_peft(bert, lora.path, name="x").graft, wanted)
+
+
+@pytest.mark.parametrize(("layers", "wrong"), [([-1], -1), ([0, 3], 3), (7, 7)])
+def test_layers_that_the_base_has_not_are_refused(bert: Base, lora: Folder, layers: Any, wrong: int):
+    lora.change(layers_to_transform=layers)
+    with pytest.raises(DataError) as caught:
+        import_peft(bert, lora.path, name="x")
+    assert str(caught.value) == (
+        f"{lora.path}/adapter_config.json has layers_to_transform with {wrong}, and the base has 3 layers. Expected "
+        "numbers from 0 to 2, since PEFT counts none from the end. Import it on the base that it was trained on."
+    )
+
+
+def test_a_pattern_that_matches_nothing_is_refused(bert: Base, lora: Folder):
+    lora.change(target_modules=r".*\.q_proj")
+    with pytest.raises(DataError) as caught:
+        import_peft(bert, lora.path, name="x")
+    assert str(caught.value).startswith(
+        f"{lora.path}/adapter_config.json is about no linear map of the base's layers: its targets are the pattern "
+        '".*\\\\.q_proj". Expected some of attention.self.query, '
+    )
+
+
+def test_each_map_has_the_scale_of_its_own_rank_and_alpha(bert: Base, lora: Folder):
+    lora.change(
+        use_rslora=True,
+        rank_pattern={r"layer\.[12]\..*value": 2},
+        alpha_pattern={".*query": 12, r"layer\.0\..*": 6},
+    )
+    tensors = lora.tensors()
+    for key in tensors:
+        if "value" in key and "layer.0" not in key:
+            tensors[key] = (tensors[key][:2] if "lora_A" in key else tensors[key][:, :2]).contiguous()
+    lora.save(tensors)
+    parts = import_peft(bert, lora.path, name="x").graft.parts
+    assert parts == (
+        Lora(rank=4, alpha=12, roles=("query",), rslora=True),
+        Lora(rank=4, alpha=6, roles=("value",), skip_layers=(1, 2), rslora=True),
+        Lora(rank=2, alpha=16, roles=("value",), skip_layers=(0,), rslora=True),
+        Head(objective="tokens", labels=("LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3", "LABEL_4")),
+    )
+
+
+@pytest.mark.parametrize("kind", ["all", "lora_only"])
+def test_trained_biases_become_differences(bert: Base, lora: Folder, kind: str):
+    own = {name: value for name, value in bert.model.named_parameters() if name.endswith(".bias")}
+    targets = [name for name in own if name.endswith(("query.bias", "value.bias"))]
+    trained = {name: own[name] + 0.5 for name in (own if kind == "all" else targets)}
+    wrapped = {
+        name.replace(".bias", ".base_layer.bias") if name in targets else name: value
+        for name, value in trained.items()
+    }
+    copies = {"classifier.original_module.bias": torch.zeros(5)} if kind == "all" else {}
+    lora.save(
+        {
+            **lora.tensors(),
+            **{f"base_model.model.bert.{name}": value for name, value in wrapped.items()},
+            **{f"base_model.model.{name}": value for name, value in copies.items()},
+        }
+    )
+    lora.change(bias=kind)
+    graft = import_peft(bert, lora.path, name="x").graft
+    (part,) = (part for part in graft.parts if isinstance(part, BitFit))
+    assert part.weights == tuple(trained)
+    assert torch.allclose(graft.tensors()["bitfit.values"], torch.tensor(0.5))
 
 
 ONE = "encoder.layer.1.attention.self.query.lora_B.weight"
@@ -282,13 +401,27 @@ def test_a_head_that_reads_a_pooler_is_not_taken_for_one_of_tokens(bert: Base, l
     [
         (
             [Bottleneck(reduction=4)],
-            "The graft 'x' has the parts bottleneck, which are not written for PEFT. Expected parts 'lora' or parts "
-            "'ia3', with a head for labels or without. Export another graft.",
+            "The graft 'x' has the parts bottleneck, which are not written for PEFT. Expected parts 'lora', "
+            "with 'bitfit' or without, or parts 'ia3', or a 'prompt', or a 'prefix', and a head for labels or none. "
+            "Export another graft.",
         ),
         (
             [Lora(rank=2), IA3()],
-            "The graft 'x' has the parts lora, ia3, which are not written for PEFT. Expected parts 'lora' or parts "
-            "'ia3', with a head for labels or without. Export another graft.",
+            "The graft 'x' has the parts lora, ia3, which are not written for PEFT. Expected parts 'lora', "
+            "with 'bitfit' or without, or parts 'ia3', or a 'prompt', or a 'prefix', and a head for labels or none. "
+            "Export another graft.",
+        ),
+        (
+            [Lora(rank=2), Head(objective="causal")],
+            "The graft 'x' has the parts lora, head for causal-LM, which are not written for PEFT. Expected parts "
+            "'lora', with 'bitfit' or without, or parts 'ia3', or a 'prompt', or a 'prefix', and a head for labels or "
+            "none. Export another graft.",
+        ),
+        (
+            [Lora(rank=2), BitFit(weights=("*.query.bias",))],
+            "The graft 'x' has differences to 3 weights, such as 'encoder.layer.0.attention.self.query.bias'. Expected "
+            "those to all biases of the base, or to those of all layers that its LoRA stands beside, which are what "
+            "PEFT trains with it. Export another graft.",
         ),
         (
             [Lora(rank=2), Lora(rank=2, roles=("up",), dora=True)],
@@ -310,141 +443,3 @@ def test_what_the_library_would_misread_is_not_exported(
         export_peft(bert, graft, tmp_path / "out")
     assert str(caught.value) == message
     assert not (tmp_path / "out").exists()
-
-
-def test_maps_that_share_a_layer_are_not_exported(tmp_path: Path):
-    base = make_base("modernbert")
-    graft = make_trained_graft(base, "x", [Lora(rank=2)])
-    with pytest.raises(GraftError) as caught:
-        export_peft(base, graft, tmp_path / "out")
-    assert str(caught.value) == (
-        "The graft 'x' stands beside 'query' of layer 0, which is one of several maps in 'layers.0.attn.Wqkv'. "
-        "Expected maps that are layers of their own, as PEFT has. Export a graft of another base."
-    )
-
-
-@pytest.mark.peers
-@pytest.mark.slow
-@pytest.mark.timeout(400)
-def test_its_library_reads_what_we_write_and_we_what_it_writes(tmp_path: Path):
-    run_peer("peer_peft.py", "make", tmp_path)
-    model = AutoModel.from_pretrained(tmp_path / "base", add_pooling_layer=False)
-    base = freeze_base(name="base", model=model, tokenizer=make_tokenizer())
-    labels = LABELS[:4]
-    names = ("all", "dora", "ia3", "layers", "pattern", "ranks")
-    for name in names:
-        graft = import_peft(base, tmp_path / name, name=name, labels=labels).graft
-        expected = read_expected(tmp_path / "inputs.safetensors", tmp_path / f"expected-{name}.safetensors")
-        assert certify(base, graft, expected).largest_difference < 1e-5, name
-        export_peft(base, graft, tmp_path / "exported" / name)
-    head = Head(objective="tokens", labels=labels)
-    own = {
-        name: make_trained_graft(base, name, [*parts[:-1], head])
-        for name, parts in GRAFTS.items()
-        if len(parts) > 1
-    }
-    for name, graft in own.items():
-        export_peft(base, graft, tmp_path / "exported" / f"own-{name}")
-    run_peer("peer_peft.py", "load", tmp_path)
-    inputs = load_file(tmp_path / "inputs.safetensors")
-    mask = inputs["attention_mask"].bool()
-    for name in names:
-        wanted = load_file(tmp_path / f"expected-{name}.safetensors")["expected"]
-        given = load_file(tmp_path / f"given-{name}.safetensors")["given"]
-        assert (given - wanted)[mask].abs().max() < 1e-5, name
-    for name, graft in own.items():
-        given = load_file(tmp_path / f"given-own-{name}.safetensors")["given"]
-        with attach(base, name, grafts=[graft]) as attachment, torch.no_grad():
-            scores = attachment.score(inputs["input_ids"], inputs["attention_mask"])
-        assert (given - scores)[mask].abs().max() < 1e-5, name
-
-
-def load_prompt_base(name: str) -> Base:
-    """The tiny base that PEFT had, whose BERT pads with the piece 0."""
-    base = load_golden_base(FORMATS / "adapterhub" / name)
-    if name == "bert":
-        tokenizer = make_tokenizer()
-        tokenizer.pad_token = "<s>"
-        return freeze_base(name=name, model=base.model, tokenizer=tokenizer)
-    return base
-
-
-@pytest.mark.parametrize("name", ["bert", "xlm-roberta"])
-def test_a_prompt_gives_the_librarys_hidden_states(name: str):
-    base = load_prompt_base(name)
-    imported = import_peft(base, FOLDER / name / "prompt", name="prompt")
-    assert imported.graft.parts == (Prompt(length=4),)
-    origin = imported.origin
-    assert (origin.version, origin.made_for, origin.num_tensors, origin.notes) == (
-        "0.21.2",
-        f"tiny-{name}",
-        1,
-        (),
-    )
-    expected = read_expected(
-        FORMATS / "adapterhub" / name / "inputs.safetensors", FOLDER / name / "expected-prompt.safetensors"
-    )
-    certificate = certify(base, imported.graft, expected)
-    assert certificate.compared == "hidden states"
-    assert certificate.largest_difference < 1e-5
-
-
-@pytest.fixture
-def prompt(tmp_path: Path) -> Folder:
-    return Folder(tmp_path, "prompt")
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        (
-            {"num_transformer_submodules": 2},
-            "has num_transformer_submodules = 2: the bases have no second stack of layers. Expected 1",
-        ),
-        (
-            {"modules_to_save": ["classifier"]},
-            'has modules_to_save = ["classifier"]: no head beside a prompt is brought over. Expected []',
-        ),
-        ({"token_dim": 16}, "has token_dim = 16: that is not the size of the base's embeddings. Expected 32"),
-        ({"num_virtual_tokens": 0}, "has num_virtual_tokens = 0: that is no prompt. Expected 1 or more"),
-    ],
-)
-def test_what_no_prompt_does_is_refused_by_key_and_value(
-    bert: Base, prompt: Folder, changes: dict[str, Any], reason: str
-):
-    prompt.change(**changes)
-    with pytest.raises(DataError) as caught:
-        import_peft(bert, prompt.path, name="x")
-    assert str(caught.value) == (
-        f"{prompt.path}/adapter_config.json {reason}. What was trained with that cannot be brought over; nothing was "
-        "written."
-    )
-
-
-def test_a_prompt_of_another_length_is_refused(bert: Base, prompt: Folder):
-    prompt.change(num_virtual_tokens=5)
-    with pytest.raises(GraftError) as caught:
-        import_peft(bert, prompt.path, name="x")
-    assert str(caught.value) == (
-        "The tensor 'prompt.values' of the graft 'x' has the shape [4, 32] where [5, 32] was expected. The graft was "
-        "made for a base of other sizes."
-    )
-
-
-def test_labels_for_a_prompt_are_refused(bert: Base, prompt: Folder):
-    with pytest.raises(DataError) as caught:
-        import_peft(bert, prompt.path, name="x", labels=["a", "b"])
-    assert str(caught.value) == (
-        f"{prompt.path} holds a prompt and no head, and 2 labels were named. Expected none. Leave --labels out."
-    )
-
-
-def test_a_prefix_of_peft_is_refused_since_it_would_do_something_else(bert: Base):
-    with pytest.raises(DataError) as caught:
-        import_peft(bert, FOLDER / "bert" / "prefix", name="x")
-    assert str(caught.value) == (
-        f'{FOLDER}/bert/prefix/adapter_config.json has peft_type = "PREFIX_TUNING": PEFT hands a prefix over as pieces '
-        "that came before, so that a text's positions begin behind it, and here a prefix has no positions: the same "
-        "values would do something else. Expected LORA, IA3 or PROMPT_TUNING. What was trained with that cannot be "
-        "brought over; nothing was written."
-    )

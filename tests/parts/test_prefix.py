@@ -6,6 +6,7 @@ import torch
 from polygraft.errors import OptionError
 from polygraft.parts.part import Dimensions
 from polygraft.parts.prefix import Prefix, PrefixLayers
+from polygraft.parts.reach import list_touched_layers
 from polygraft.types import ProjectionInfo
 
 WIDTHS = ((8, 8), (4, 4), (4, 6))
@@ -121,3 +122,12 @@ def test_options_that_cannot_be_meant_are_refused(options: dict[str, object], me
     with pytest.raises(OptionError) as refusal:
         build(**options)
     assert str(refusal.value) == message
+
+
+def test_it_moves_the_positions_of_the_tokens_by_its_length_or_not_at_all():
+    assert build().num_moved == 0
+    assert list_touched_layers(build(skip_layers=[0])) == [1, 2]
+    moving = build(moves_positions=True, skip_layers=[0])
+    assert moving.num_moved == 5
+    # Other positions enter the first layer, wherever the prefix stands.
+    assert list_touched_layers(moving) is None

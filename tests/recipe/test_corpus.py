@@ -144,7 +144,7 @@ def test_a_text_is_turned_into_tokens_only_once(cache: Path, monkeypatch: pytest
     assert first.num_held_out == 2
     whole = load_texts(source, tokenizer, max_length=10)
     assert (whole.held_out, whole.num_held_out, whole.num_lines) == (None, 0, 30)
-    monkeypatch.setattr("polygraft.recipe.corpus.read_text", None)
+    monkeypatch.setattr("polygraft.recipe.corpus.read_texts", None)
     # The name of a file and the tokenizer's object do not matter, and neither does how it was last called.
     source.rename("data/moved.txt")
     other = make_tokenizer()

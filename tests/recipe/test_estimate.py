@@ -49,7 +49,7 @@ def test_steps_take_their_updates_and_their_scores():
     [
         ("ana went\n", (), 0, 9),
         ("ana went", (), 0, 8),
-        ("ana went\nto lima", (), 1, 8),
+        ("ana went\nto lima", (), 1, 8.5),
         ("ana went\n" * 30, (), 2, 9),
         ("ana went\n" * 30, ("train.language.held_out=9",), 3, 9),
         ("ana went\n" * 30, ("train.language.held_out=9", "language.en.max_lines=20"), 2, 9),
@@ -57,7 +57,7 @@ def test_steps_take_their_updates_and_their_scores():
     ],
 )
 def test_lines_kept_apart_are_counted_as_they_will_be(
-    here: Path, text: str, settings: tuple[str, ...], num_apart: int, size: int
+    here: Path, text: str, settings: tuple[str, ...], num_apart: int, size: float
 ):
     (here / "data" / "en.txt").write_text(text)
     recipe, base = load("train.language.batch_tokens=64", *settings), make_base("bert")

@@ -212,6 +212,11 @@ class Attachment:
         """How many places prompts take before the pieces of a row, the most of all ways through the plan."""
         return max(sum(prompt.length for prompt in member.prompts) for member in self.members)
 
+    @property
+    def num_taken(self) -> int:
+        """How many of the base's positions are taken before the pieces of a row, the most of all ways."""
+        return max(member.num_taken for member in self.members)
+
     def _find_number(self) -> int:
         return self.members.index(self.only)
 

@@ -15,7 +15,7 @@ from polygraft.errors import FingerprintError, GraftError, PolygraftError, neare
 from polygraft.parts.edit import EditLayers
 from polygraft.parts.head import Head, HeadLayers, PieceHeadLayers
 from polygraft.parts.part import Dimensions, Part
-from polygraft.parts.reach import EmbeddingLayers, PromptLayers
+from polygraft.parts.reach import AttentionLayers, EmbeddingLayers, PromptLayers
 from polygraft.parts.table import make_part
 
 if TYPE_CHECKING:
@@ -64,9 +64,10 @@ class Graft:
         return next(iter(self.list_layers(EmbeddingLayers)), None)
 
     @property
-    def num_added(self) -> int:
-        """How many places its prompts take before the pieces of a row."""
-        return sum(layers.length for layers in self.list_layers(PromptLayers))
+    def num_taken(self) -> int:
+        """How many of the base's positions it takes before the pieces of a row: by prompts, and by what moves them."""
+        moved = sum(layers.num_moved for layers in self.list_layers(AttentionLayers))
+        return sum(layers.length for layers in self.list_layers(PromptLayers)) + moved
 
     @property
     def labels(self) -> tuple[str, ...]:

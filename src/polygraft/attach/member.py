@@ -11,7 +11,7 @@ from polygraft.attach.tree import list_stacked, walk_grafts
 from polygraft.errors import PlanError
 from polygraft.parts.edit import EditLayers
 from polygraft.parts.head import HeadLayers, PieceHeadLayers
-from polygraft.parts.reach import EmbeddingLayers, ProjectionLayers, PromptLayers
+from polygraft.parts.reach import AttentionLayers, EmbeddingLayers, ProjectionLayers, PromptLayers
 from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
@@ -60,6 +60,16 @@ class Member:
         return list_stacked(self.tree, PromptLayers, what="prompt")
 
     @cached_property
+    def num_moved(self) -> int:
+        """By how much later than usual the positions of a row's tokens begin."""
+        return sum(layers.num_moved for layers in self._list_layers(AttentionLayers))
+
+    @property
+    def num_taken(self) -> int:
+        """How many of the base's positions are taken before the pieces of a row: by prompts, and by what moves them."""
+        return sum(prompt.length for prompt in self.prompts) + self.num_moved
+
+    @cached_property
     def edits_weights(self) -> bool:
         """Whether a graft changes the base's own weights."""
         return bool(self._list_layers(EditLayers))
@@ -75,7 +85,7 @@ class Member:
         roles = self.base.sites.position_roles
         return (
             self.edits_weights
-            or bool(self.prompts)
+            or self.num_taken > 0
             or any(
                 role in roles
                 for layers in self._list_layers(ProjectionLayers)

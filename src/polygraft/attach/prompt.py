@@ -7,31 +7,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from polygraft.errors import OptionError
-
 if TYPE_CHECKING:
     from polygraft.base.base import Base
-
-
-def check_room(base: Base, plan: str, *, num_tokens: int, num_added: int) -> None:
-    """Refuse rows that are too long for a base once a prompt stands before them.
-
-    Args:
-        base: The base.
-        plan: What errors call the plan.
-        num_tokens: Tokens of a row (T).
-        num_added: Size of the prompt (P).
-
-    Raises:
-        OptionError: They are.
-    """
-    places = base.num_positions
-    if places is not None and num_tokens + num_added > places:
-        raise OptionError(
-            f"The plan '{plan}' puts a prompt of {num_added} before rows of {num_tokens} tokens, and the base "
-            f"'{base.name}' has {places} positions. Expected rows of at most {max(places - num_added, 0)} tokens. Cut "
-            "them, or take a shorter prompt."
-        )
 
 
 def lengthen(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from polygraft.attach.hooks import LayerReached, pick
 from polygraft.attach.passes import Pass
-from polygraft.attach.prompt import check_room, lengthen, move_places
+from polygraft.attach.positions import check_room, number_positions
+from polygraft.attach.prompt import lengthen, move_places
 from polygraft.attach.rows import Group, group_rows, put_back, select_places
 from polygraft.attach.weights import WeightEdits
 from polygraft.errors import GraftError, OptionError, PlanError
@@ -141,8 +142,16 @@ class Runner:
         segments = None if group is None else group.segments
         prompts = self.members[member].prompts if segments is None else []
         num_added = sum(prompt.length for prompt in prompts)
+        num_moved = self.members[member].num_moved if segments is None else 0
+        if num_added or num_moved:
+            check_room(
+                self.base,
+                self.name,
+                num_tokens=input_ids.shape[1],
+                num_added=num_added,
+                num_moved=num_moved,
+            )
         if num_added:
-            check_room(self.base, self.name, num_tokens=input_ids.shape[1], num_added=num_added)
             at = None if at is None else move_places(at, num_tokens=input_ids.shape[1], num_added=num_added)
             input_ids, attention_mask = lengthen(self.base, input_ids, attention_mask, num_added=num_added)
         current = Pass(
@@ -156,7 +165,9 @@ class Runner:
         )
         self.hooks.current = current
         # What a decoder would keep for pieces to come would be kept twice where layers are run again.
-        named = {"use_cache": False} if self.base.sites.family.is_decoder else {}
+        named: dict[str, Any] = {"use_cache": False} if self.base.sites.family.is_decoder else {}
+        if num_moved:
+            named["position_ids"] = number_positions(self.base, input_ids, first=num_moved)
         try:
             output = self.base.model(input_ids=input_ids, attention_mask=attention_mask, **named)
         except LayerReached:

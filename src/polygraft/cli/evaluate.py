@@ -19,13 +19,23 @@ from polygraft.cli.options import (
     JsonOption,
     MergeOption,
     StoreOption,
+)
+from polygraft.cli.reading import (
+    FIRST,
+    LAST,
+    FormatOption,
+    LabelColumnOption,
+    LabelNamesOption,
     TagColumnOption,
+    TextColumnOption,
     TokenColumnOption,
+    make_reading,
 )
 from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
+    from polygraft.data.reading import Reading
     from polygraft.evaluate.result import Result
     from polygraft.report.cells import Table
 
@@ -42,7 +52,7 @@ def evaluate(
         typer.Argument(
             metavar="FILE",
             help="CoNLL for a plan that tags tokens, label-tab-text for one that labels texts, plain text for mlm "
-            "and causal.",
+            "and causal; or a table or dataset with such columns.",
         ),
     ],
     plan: Annotated[str, typer.Option("--plan", metavar="PLAN", help=PLAN_HELP)],
@@ -56,8 +66,12 @@ def evaluate(
     task: Annotated[
         str | None, typer.Option("--task", metavar="NAME", help="The task's name, for the result.")
     ] = None,
-    token_column: TokenColumnOption = 0,
-    tag_column: TagColumnOption = -1,
+    data_format: FormatOption = None,
+    token_column: TokenColumnOption = FIRST,
+    tag_column: TagColumnOption = LAST,
+    text_column: TextColumnOption = None,
+    label_column: LabelColumnOption = None,
+    label_names: LabelNamesOption = None,
     base: BaseOption,
     store: StoreOption,
     device: DeviceOption,
@@ -67,6 +81,14 @@ def evaluate(
     as_json: JsonOption = False,
 ) -> None:
     """Score a plan on a labelled file, with a 95 % bootstrap interval."""
+    reading = make_reading(
+        data_format,
+        token_column=token_column,
+        tag_column=tag_column,
+        text_column=text_column,
+        label_column=label_column,
+        label_names=label_names,
+    )
     with open_attachment(
         plan, base=base, store=store, device=device, dtype=dtype, any_base=any_base, merged=merge
     ) as attachment:
@@ -74,14 +96,20 @@ def evaluate(
         with waiting(f"Scoring {file} ..."):
             if chosen in TEXT_OBJECTIVES:
                 result = score_text(
-                    attachment, file, objective=chosen, task=task or chosen, language=language
+                    attachment,
+                    file,
+                    reading=reading,
+                    objective=chosen,
+                    task=task or chosen,
+                    language=language,
                 )
             elif chosen == "sequence":
-                result = score_labelled(attachment, file, task=task or "sequence", language=language)
+                result = score_labelled(
+                    attachment, file, reading=reading, task=task or "sequence", language=language
+                )
             else:
-                columns = (token_column, tag_column)
                 result = score_tagged(
-                    attachment, file, columns=columns, task=task or "tokens", language=language
+                    attachment, file, reading=reading, task=task or "tokens", language=language
                 )
     show_result(result, as_json=as_json)
 
@@ -105,41 +133,43 @@ def choose_objective(attachment: Attachment, wanted: str | None) -> str:
     return own
 
 
-def score_tagged(
-    attachment: Attachment, file: Path, *, columns: tuple[int, int], task: str, language: str
-) -> Result:
+def score_tagged(attachment: Attachment, file: Path, *, reading: Reading, task: str, language: str) -> Result:
     """Score a plan on tagged sentences."""
-    from polygraft.data.conll import read_conll
+    from polygraft.data.read import read_sentences
     from polygraft.evaluate.run import score_tags
 
-    sentences = read_conll(file, token_column=columns[0], tag_column=columns[1])
+    sentences = read_sentences(file, reading)
     return score_tags(attachment, sentences, task=task, language=language, condition=CONDITION)[0]
 
 
-def score_labelled(attachment: Attachment, file: Path, *, task: str, language: str) -> Result:
+def score_labelled(
+    attachment: Attachment, file: Path, *, reading: Reading, task: str, language: str
+) -> Result:
     """Score a plan on labelled texts."""
-    from polygraft.data.tsv import read_labelled
+    from polygraft.data.read import read_labelled_texts
     from polygraft.evaluate.run import score_texts
 
-    texts = read_labelled(file)
+    texts = read_labelled_texts(file, reading)
     return score_texts(attachment, texts, task=task, language=language, condition=CONDITION)[0]
 
 
-def score_text(attachment: Attachment, file: Path, *, objective: str, task: str, language: str) -> Result:
+def score_text(
+    attachment: Attachment, file: Path, *, reading: Reading, objective: str, task: str, language: str
+) -> Result:
     """Measure the loss of a plan on plain text, over all pieces: of hidden ones (mlm), or of the next one (causal)."""
     import time
 
     from polygraft.data.encode import encode_text
     from polygraft.data.masking import Masking
-    from polygraft.data.text import read_text
+    from polygraft.data.read import read_texts
     from polygraft.evaluate.perplexity import perplexity
     from polygraft.evaluate.result import Result
     from polygraft.evaluate.run import find_max_length
     from polygraft.evaluate.text_loss import measure_causal_lm, measure_masked_lm
 
-    lines = read_text(file)
+    lines = read_texts(file, reading)
     base = attachment.base
-    max_length = min(TEXT_LENGTH, find_max_length(base, num_added=attachment.num_added))
+    max_length = min(TEXT_LENGTH, find_max_length(base, num_taken=attachment.num_taken))
     encoded = encode_text(lines, base.tokenizer, max_length=max_length, source=str(file))
     started = time.perf_counter()
     if objective == "causal":

@@ -28,6 +28,21 @@ SafetensorsOption = Annotated[
         help="Write safetensors, which that library reads with use_safetensors=True only.",
     ),
 ]
+StaticHeadOption = Annotated[
+    bool,
+    typer.Option(
+        "--static-head",
+        help="Write the head of a model of transformers, such as BertForTokenClassification.",
+    ),
+]
+MembersOption = Annotated[
+    str | None,
+    typer.Option(
+        "--members",
+        metavar="A,B,...",
+        help="Names of the adapters that a fusion mixes, in order; the plan it was trained under has them.",
+    ),
+]
 
 
 def export_adapterhub(
@@ -35,17 +50,26 @@ def export_adapterhub(
     name: NameArgument,
     folder: FolderArgument,
     safetensors: SafetensorsOption = False,
+    static_head: StaticHeadOption = False,
+    members: MembersOption = None,
     version: VersionOption = None,
     base: BaseOption,
     any_base: AnyBaseOption = False,
     store: StoreOption,
 ) -> None:
-    """Write a graft of one kind of adapter, with its invertible part and head, as a folder of AdapterHub."""
+    """Write a graft as a folder of AdapterHub: an adapter or a union of several, with its head, or a fusion."""
 
     def save(loaded: Base, graft: Graft) -> Sequence[Path]:
         from polygraft.interop.adapterhub_export import export_adapterhub
 
-        return export_adapterhub(loaded, graft, folder, safetensors=safetensors)
+        return export_adapterhub(
+            loaded,
+            graft,
+            folder,
+            safetensors=safetensors,
+            static_head=static_head,
+            members=None if members is None else [member.strip() for member in members.split(",")],
+        )
 
     _export(save, name=name, version=version, folder=folder, base=base, any_base=any_base, store=store)
 
@@ -78,7 +102,7 @@ def export_peft(
     any_base: AnyBaseOption = False,
     store: StoreOption,
 ) -> None:
-    """Write a graft of LoRA or (IA)3, with its head, as a folder of PEFT."""
+    """Write a graft of LoRA or (IA)3, a prompt or a prefix, with its head, as a folder of PEFT."""
 
     def save(loaded: Base, graft: Graft) -> Sequence[Path]:
         from polygraft.interop.peft_export import export_peft
@@ -125,4 +149,10 @@ def _export(
         written = save(loaded, rebuild_graft(loaded, manifest, tensors, any_base=any_base))
     for path in written:
         write(f"{path}\n")
+    if manifest.base.fingerprint != loaded.fingerprint:
+        say(
+            f"'{manifest.name}' was trained on '{manifest.base.name}' and is written for '{loaded.name}', which has "
+            "other weights: what is stored as a difference to these (rows' lengths of DoRA, biases) is one to those of "
+            "the new base. Load the files on that base, and compare what they give before you use them."
+        )
     say(f"'{manifest.name}', version {manifest.version}, is written.", style="")

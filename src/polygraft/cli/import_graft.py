@@ -99,7 +99,7 @@ def import_peft(
     store: StoreOption,
     as_json: JsonOption = False,
 ) -> None:
-    """Import a LoRA, an (IA)3 or a prompt of PEFT."""
+    """Import a LoRA, an (IA)3, a prompt or a prefix of PEFT, with the head beside it."""
 
     def read(loaded: Base) -> Imported:
         from polygraft.interop.peft import import_peft

@@ -65,12 +65,6 @@ VersionOption = Annotated[
     typer.Option("--version", min=1, metavar="N", help="The version; the latest if none is given."),
 ]
 PLAN_HELP = "The grafts in force, as in 'stack(qu, ner)'."
-TokenColumnOption = Annotated[
-    int, typer.Option("--token-column", metavar="N", help="Column of the words in CoNLL, counted from 0.")
-]
-TagColumnOption = Annotated[
-    int, typer.Option("--tag-column", metavar="N", help="Column of the tags in CoNLL; -1 is the last.")
-]
 LogOption = Annotated[
     Path | None,
     typer.Option("--log-json", metavar="FILE", help="Add each event to a file as a line of JSON."),

@@ -23,11 +23,13 @@ from polygraft.cli.options import (
     MergeOption,
     StoreOption,
 )
+from polygraft.cli.reading import FormatOption, TextColumnOption, make_reading
 from polygraft.cli.routed import RoutedLabeller, read_routed
 from polygraft.cli.tagged import choose_styles
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
+    from polygraft.data.reading import Reading
 
 LINES_AT_ONCE = 128
 """The most lines that are labelled together."""
@@ -39,12 +41,17 @@ def predict(
     plan: Annotated[str | None, typer.Option("--plan", metavar="PLAN", help=PLAN_HELP)] = None,
     file: Annotated[
         Path | None,
-        typer.Argument(metavar="[FILE]", help="A text file, one sentence a line, or - for standard input."),
+        typer.Argument(
+            metavar="[FILE]",
+            help="A text file, one sentence a line, a table or dataset with texts, or - for standard input.",
+        ),
     ] = None,
     texts: Annotated[
         list[str] | None,
         typer.Option("--text", metavar="TEXT", help="A sentence; may be given several times."),
     ] = None,
+    data_format: FormatOption = None,
+    text_column: TextColumnOption = None,
     base: BaseOption,
     store: StoreOption,
     device: DeviceOption,
@@ -71,7 +78,9 @@ def predict(
         raise typer.BadParameter(
             "Rows of many plans share the base's weights: give --routed or --merge, not both."
         )
-    batches = _open_batches(file, texts)
+    # A line of a routed file is a request, whatever the file is called.
+    reading = None if routed or plan is None else make_reading(data_format, text_column=text_column)
+    batches = _open_batches(file, texts, reading)
     if plan is None or routed:
         name = "--text" if texts else "standard input" if file in (None, STANDARD_INPUT) else str(file)
         loaded = open_base(base, device=device, dtype=dtype)
@@ -113,17 +122,27 @@ def _predict_routed(
         first += len(batch)
 
 
-def _open_batches(file: Path | None, texts: list[str] | None) -> Iterator[list[str]]:
-    """Give lines in lists that are labelled together."""
+def _open_batches(file: Path | None, texts: list[str] | None, reading: Reading | None) -> Iterator[list[str]]:
+    """Give lines in lists that are labelled together; without a reading, a file has lines only."""
     if texts and file is not None:
         raise typer.BadParameter("Give sentences with --text, or a FILE, not both.")
     if texts:
         lines = [line for text in texts for line in read_argument(text, name="--text")]
         return cut(lines, num_lines=LINES_AT_ONCE)
     if file is not None and file != STANDARD_INPUT:
-        return cut(read_file_lines(file), num_lines=LINES_AT_ONCE)
+        found = read_file_lines(file) if reading is None else _read_texts(file, reading)
+        return cut(found, num_lines=LINES_AT_ONCE)
     if file is None and sys.stdin.isatty():
         raise typer.BadParameter('Nothing to label. Give --text "...", a FILE, or - for standard input.')
     # Whoever writes a line and reads its labels before the next must not wait for lines that never come.
     arriving = read_arriving(cast("io.BufferedIOBase", sys.stdin.buffer), name="standard input")
     return (batch for lines in arriving for batch in cut(lines, num_lines=LINES_AT_ONCE))
+
+
+def _read_texts(file: Path, reading: Reading) -> Iterator[str]:
+    """Give one text for each line of a text file, or for each row of what has named columns."""
+    from polygraft.data.read import Source
+    from polygraft.data.rows import read_text_rows
+
+    source = Source(path=file, kind="text", reading=reading)
+    return read_file_lines(file) if source.form == "text" else read_text_rows(source.open(), reading)

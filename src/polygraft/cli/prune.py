@@ -11,8 +11,6 @@ from polygraft.cli.options import (
     JsonOption,
     LogOption,
     StoreOption,
-    TagColumnOption,
-    TokenColumnOption,
 )
 from polygraft.cli.prune_options import (
     ChoiceOption,
@@ -40,6 +38,17 @@ from polygraft.cli.prune_options import (
     ValuesOption,
     WeightsOption,
     make_method,
+)
+from polygraft.cli.reading import (
+    FIRST,
+    LAST,
+    FormatOption,
+    LabelColumnOption,
+    LabelNamesOption,
+    TagColumnOption,
+    TextColumnOption,
+    TokenColumnOption,
+    make_reading,
 )
 from polygraft.cli.tracking import TrackerOption
 from polygraft.cli.train_options import (
@@ -112,8 +121,12 @@ def prune(
     negatives: NegativesOption = NUM_NEGATIVES,
     vocabulary: VocabularyOption = "corpus",
     head_layer: HeadLayerOption = None,
-    token_column: TokenColumnOption = 0,
-    tag_column: TagColumnOption = -1,
+    data_format: FormatOption = None,
+    token_column: TokenColumnOption = FIRST,
+    tag_column: TagColumnOption = LAST,
+    text_column: TextColumnOption = None,
+    label_column: LabelColumnOption = None,
+    label_names: LabelNamesOption = None,
     base: BaseOption,
     store: StoreOption,
     device: DeviceOption,
@@ -182,8 +195,14 @@ def prune(
         negatives=negatives,
         vocabulary=vocabulary,
         head_layer=head_layer,
-        token_column=token_column,
-        tag_column=tag_column,
+        reading=make_reading(
+            data_format,
+            token_column=token_column,
+            tag_column=tag_column,
+            text_column=text_column,
+            label_column=label_column,
+            label_names=label_names,
+        ),
         cache="off",
     )
     carry_out_method(

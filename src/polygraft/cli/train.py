@@ -16,10 +16,19 @@ from polygraft.cli.options import (
     JsonOption,
     LogOption,
     StoreOption,
-    TagColumnOption,
-    TokenColumnOption,
 )
 from polygraft.cli.part_options import PartOption, PartOptionsOption, read_part, read_part_options
+from polygraft.cli.reading import (
+    FIRST,
+    LAST,
+    FormatOption,
+    LabelColumnOption,
+    LabelNamesOption,
+    TagColumnOption,
+    TextColumnOption,
+    TokenColumnOption,
+    make_reading,
+)
 from polygraft.cli.seeds import read_seeds
 from polygraft.cli.tracking import TrackerOption
 from polygraft.cli.train_options import (
@@ -56,9 +65,14 @@ TASK_REDUCTION = 16.0
 DEFAULT_CACHE_GIB = 2.0
 """As in recipes."""
 
-TaggedFile = Annotated[Path, typer.Option("--train", metavar="FILE", help="Tagged sentences, CoNLL.")]
+TaggedFile = Annotated[
+    Path, typer.Option("--train", metavar="FILE", help="Tagged sentences: CoNLL, a table or a dataset.")
+]
 LabelledFile = Annotated[
-    Path, typer.Option("--train", metavar="FILE", help="Texts with labels: label, tab, text a line.")
+    Path,
+    typer.Option(
+        "--train", metavar="FILE", help="Texts with labels: label, tab, text a line, a table or a dataset."
+    ),
 ]
 
 
@@ -84,8 +98,10 @@ def train_tokens(
     reduction: ReductionOption = TASK_REDUCTION,
     skip_layers: SkipOption = None,
     head_layer: HeadLayerOption = None,
-    token_column: TokenColumnOption = 0,
-    tag_column: TagColumnOption = -1,
+    data_format: FormatOption = None,
+    token_column: TokenColumnOption = FIRST,
+    tag_column: TagColumnOption = LAST,
+    label_names: LabelNamesOption = None,
     cache: CacheOption = "exact",
     cache_gib: CacheGibOption = DEFAULT_CACHE_GIB,
     base: BaseOption,
@@ -131,8 +147,9 @@ def train_tokens(
         reduction=reduction,
         skip_layers=tuple(skip_layers or ()),
         head_layer=head_layer,
-        token_column=token_column,
-        tag_column=tag_column,
+        reading=make_reading(
+            data_format, token_column=token_column, tag_column=tag_column, label_names=label_names
+        ),
         cache=cache,
         cache_gib=cache_gib,
     )
@@ -172,6 +189,10 @@ def train_sequence(
     reduction: ReductionOption = TASK_REDUCTION,
     skip_layers: SkipOption = None,
     head_layer: HeadLayerOption = None,
+    data_format: FormatOption = None,
+    text_column: TextColumnOption = None,
+    label_column: LabelColumnOption = None,
+    label_names: LabelNamesOption = None,
     cache: CacheOption = "exact",
     cache_gib: CacheGibOption = DEFAULT_CACHE_GIB,
     base: BaseOption,
@@ -217,6 +238,9 @@ def train_sequence(
         reduction=reduction,
         skip_layers=tuple(skip_layers or ()),
         head_layer=head_layer,
+        reading=make_reading(
+            data_format, text_column=text_column, label_column=label_column, label_names=label_names
+        ),
         cache=cache,
         cache_gib=cache_gib,
     )

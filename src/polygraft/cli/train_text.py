@@ -19,6 +19,7 @@ from polygraft.cli.options import (
     StoreOption,
 )
 from polygraft.cli.part_options import PartOption, PartOptionsOption, read_part, read_part_options
+from polygraft.cli.reading import FormatOption, TextColumnOption, make_reading
 from polygraft.cli.tracking import TrackerOption
 from polygraft.cli.train_options import (
     BatchTokensOption,
@@ -47,7 +48,10 @@ DEFAULT_STEPS = 600
 REDUCTION = 2.0
 
 TextFile = Annotated[
-    Path, typer.Option("--train", metavar="FILE", help="Plain text, a sentence or paragraph a line.")
+    Path,
+    typer.Option(
+        "--train", metavar="FILE", help="Plain text, a sentence or paragraph a line, a table or a dataset."
+    ),
 ]
 InvertibleOption = Annotated[
     bool, typer.Option("--invertible", help="Add an invertible part to the embeddings (MAD-X).")
@@ -79,6 +83,8 @@ def _make_command(objective: Literal["mlm", "causal"], *, about: str) -> Callabl
         negatives: NegativesOption = NUM_NEGATIVES,
         vocabulary: VocabularyOption = "corpus",
         head_layer: HeadLayerOption = None,
+        data_format: FormatOption = None,
+        text_column: TextColumnOption = None,
         base: BaseOption,
         store: StoreOption,
         device: DeviceOption,
@@ -122,6 +128,7 @@ def _make_command(objective: Literal["mlm", "causal"], *, about: str) -> Callabl
             negatives=negatives,
             vocabulary=vocabulary,
             head_layer=head_layer,
+            reading=make_reading(data_format, text_column=text_column),
         )
         carry_out(
             order,

@@ -5,12 +5,14 @@ from __future__ import annotations
 import codecs
 import hashlib
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from polygraft.errors import DataError, nearest
 
 _CONTROL = re.compile("[\x00-\x08\x0a-\x1f\x7f]")
 _SHOWN = 60
+_BYTE_ORDER_MARK = "\ufeff"
 
 
 def read_lines(path: Path | str) -> list[str]:
@@ -39,6 +41,44 @@ def read_lines(path: Path | str) -> list[str]:
     if lines[-1] == "":
         lines.pop()
     return lines
+
+
+def stream_lines(path: Path | str) -> Iterator[str]:
+    """Read the lines of a UTF-8 file one by one, as `read_lines` cuts them, for files that may be long.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: The file cannot be opened, or holds bytes that are not UTF-8.
+    """
+    check_readable(path)
+    with Path(path).open("rb") as file:
+        for number, raw in enumerate(file):
+            try:
+                line = raw.decode("utf-8")
+            except UnicodeDecodeError:
+                # Gives the sentence that says where.
+                read_lines(path)
+                raise
+            line = line.removesuffix("\n").removesuffix("\r") if line.endswith("\n") else line
+            yield line.removeprefix(_BYTE_ORDER_MARK) if number == 0 else line
+
+
+def check_readable(path: Path | str) -> None:
+    """Refuse a file that cannot be opened.
+
+    Args:
+        path: The file.
+
+    Raises:
+        DataError: It cannot be opened.
+    """
+    try:
+        with Path(path).open("rb"):
+            pass
+    except (OSError, ValueError) as error:
+        raise DataError(_describe_unreadable(Path(path), error)) from None
 
 
 def file_digest(path: Path | str) -> str:

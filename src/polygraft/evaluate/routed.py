@@ -68,7 +68,7 @@ def label_rows(
         tagged,
         attachment.base.tokenizer,
         labels=ANY_LABEL,
-        max_length=find_max_length(attachment.base, num_added=attachment.num_added),
+        max_length=find_max_length(attachment.base, num_taken=attachment.num_taken),
     )
     owners = [rows[place] for place in places]
     for batch_rows in plan_eval_batches(encoded.lengths, token_budget=batch_tokens):
@@ -100,7 +100,7 @@ def label_text_rows(
         examples,
         attachment.base.tokenizer,
         labels=ANY_LABEL,
-        max_length=find_max_length(attachment.base, num_added=attachment.num_added),
+        max_length=find_max_length(attachment.base, num_taken=attachment.num_taken),
     )
     labels: list[tuple[str, ...]] = [() for _ in texts]
     for batch_rows in plan_eval_batches(encoded.lengths, token_budget=batch_tokens):

@@ -85,7 +85,7 @@ def predict_tags(
         tagged,
         attachment.base.tokenizer,
         labels=names,
-        max_length=find_max_length(attachment.base, num_added=attachment.num_added),
+        max_length=find_max_length(attachment.base, num_taken=attachment.num_taken),
     )
     first = encoded.first_pieces
     best, num_tokens = _score_rows(attachment, encoded, batch_tokens=batch_tokens)
@@ -125,7 +125,7 @@ def predict_texts(
         examples,
         attachment.base.tokenizer,
         labels=names,
-        max_length=find_max_length(attachment.base, num_added=attachment.num_added),
+        max_length=find_max_length(attachment.base, num_taken=attachment.num_taken),
     )
     best: list[tuple[str, ...]] = [() for _ in texts]
     num_tokens = 0
@@ -164,25 +164,25 @@ def _score_rows(attachment: Attachment, encoded: EncodedTags, *, batch_tokens: i
     return best, num_tokens
 
 
-def find_max_length(base: Base, *, num_added: int = 0) -> int:
+def find_max_length(base: Base, *, num_taken: int = 0) -> int:
     """Give the most tokens that a row may have on a base: 512, or fewer where its positions or tokenizer end before.
 
     Args:
         base: The base.
-        num_added: Size of the prompt that is put before the row.
+        num_taken: How many positions are taken before those of the row, as by a prompt.
 
     Raises:
         OptionError: A prompt leaves hardly any room.
     """
     positions = MAX_LENGTH if base.num_positions is None else base.num_positions
-    if num_added and positions - num_added < LEAST_LENGTH:
+    if num_taken and positions - num_taken < LEAST_LENGTH:
         raise OptionError(
-            f"A prompt of {num_added} was to stand before rows on the base '{base.name}', which has {positions} "
+            f"A prompt of {num_taken} was to stand before rows on the base '{base.name}', which has {positions} "
             f"positions. Expected room for {LEAST_LENGTH} pieces or more beside it. Take a prompt of at most "
             f"{positions - LEAST_LENGTH}; where grafts stand over each other, that is for all of their prompts "
             "together."
         )
-    return min(MAX_LENGTH, positions - num_added, int(base.tokenizer.model_max_length))
+    return min(MAX_LENGTH, positions - num_taken, int(base.tokenizer.model_max_length))
 
 
 def is_span_labelling(labels: Sequence[str]) -> bool:

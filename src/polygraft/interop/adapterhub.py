@@ -6,29 +6,32 @@ pytorch_model_head.bin or model_head.safetensors, or both; that of a fusion has 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from polygraft.attach.graft import copy_tensors, make_graft
+from polygraft.attach.graft import Graft, check_fit, copy_tensors, make_graft
 from polygraft.errors import DataError, GraftError
+from polygraft.interop.adapterhub_dora import DORA_NOTE, convert_dora
 from polygraft.interop.adapterhub_fusion import FUSION_CONFIG, PLACEMENT_NOTE, read_fusion
 from polygraft.interop.adapterhub_heads import read_head
-from polygraft.interop.adapterhub_linear import read_factors, read_linear_options
+from polygraft.interop.adapterhub_linear import read_column
 from polygraft.interop.adapterhub_names import check_names, find_places, simplify_name, write_name
-from polygraft.interop.adapterhub_options import lower_keys, read_bottleneck_options
-from polygraft.interop.adapterhub_prefix import check_family, drop_copies, read_prefix_options
+from polygraft.interop.adapterhub_parts import Piece, read_pieces
+from polygraft.interop.adapterhub_prefix import drop_copies
 from polygraft.interop.heads import HeadTensors
 from polygraft.interop.imported import Imported, Origin
 from polygraft.interop.named_tensors import read_tensors
 from polygraft.interop.options import Options
 from polygraft.interop.source import Source, open_source
+from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.compacter import Compacter
 from polygraft.parts.ia3 import IA3
 from polygraft.parts.invertible import Invertible
-from polygraft.parts.part import Part
+from polygraft.parts.lora import Lora
 from polygraft.parts.prefix import Prefix
 from polygraft.store.fields import JsonValue
 
@@ -47,7 +50,7 @@ ABOUT = ("model_class", "model_name", "hidden_size", "config_id", "label2id", "n
 @dataclass(frozen=True, kw_only=True)
 class _Adapter:
     name: str
-    parts: list[Part]
+    pieces: Sequence[Piece]
     tensors: Mapping[str, Tensor]
     """By the names of this release for a bare encoder."""
     num_stored: int
@@ -87,19 +90,12 @@ def import_adapterhub(base: Base, path: Path, *, name: str, with_head: bool = Tr
         stored = read_tensors(source, names=HEAD_WEIGHTS)
         num_tensors += len(stored)
         head = read_head(base, head_config, stored, where=source.where)
-    parts = [*([] if adapter is None else adapter.parts), *([] if head is None else [head.part])]
-    graft = make_graft(base, name, parts)
+    parts = [] if adapter is None else [piece.part for piece in adapter.pieces]
+    graft = make_graft(base, name, [*parts, *([] if head is None else [head.part])])
     own: dict[str, Tensor] = {} if head is None else head.named()
-    if adapter is not None:
-        places = find_places(base.sites.family.name)
-        wanted = {
-            theirs: ours
-            for ours in graft.tensors()
-            if (theirs := write_name(ours, name=adapter.name, places=places)) is not None
-        }
-        check_names(adapter.tensors, wanted, where=source.where)
-        own |= {wanted[theirs]: tensor for theirs, tensor in adapter.tensors.items()}
     try:
+        if adapter is not None:
+            own |= _fill(base, graft, adapter, where=source.where)
         copy_tensors(graft, own)
     except GraftError as error:
         error.add_note(f"It was to be made of {source.where}.")
@@ -162,19 +158,16 @@ def _check_base(base: Base, config: Mapping[str, JsonValue], *, where: str) -> N
 
 def _read_adapter(base: Base, source: Source, config: Mapping[str, JsonValue]) -> _Adapter:
     options = Options(config, where=f"{source.where}/{CONFIG}")
-    options.ignore(*ABOUT, "model_type", "version")
-    name, kind = options.text("name"), options.text("type")
-    values = options.mapping("config")
+    options.ignore(*ABOUT, "model_type")
+    name, kind, version = options.text("name"), options.text("type"), options.text("version")
+    values = options.take("config")
     options.close()
     if not name or values is None:
         raise DataError(
             f"{source.where}/{CONFIG} has {'no name' if not name else 'no config'}. Expected the adapter's name and "
             "its configuration. Get the file again from where it was made."
         )
-    inner = Options(lower_keys(values, where=options.where), where=f"{options.where}, config")
-    # Only factors are multiplied by it; of a LoRA it is an option.
-    alpha = float(inner.number("alpha", 1)) if inner.values.get("composition_mode") == "scale" else 1.0
-    parts = _read_parts(base, inner, has_version="version" in config)
+    pieces = read_pieces(base, values, version=version, where=options.where)
     stored = read_tensors(source, names=WEIGHTS)
     tensors = {simplify_name(theirs): tensor for theirs, tensor in stored.items()}
     if len(tensors) != len(stored):
@@ -182,46 +175,69 @@ def _read_adapter(base: Base, source: Source, config: Mapping[str, JsonValue]) -
             f"{source.where} has two tensors that mean the same place, one by an old name. Expected each once. Get the "
             "files again from where they were made."
         )
-    tensors = _fit(parts[0], tensors, alpha=alpha, where=source.where)
-    notes: tuple[str, ...] = ()
+    notes: list[str] = []
     has_invertible = any(theirs.startswith("invertible_adapters.") for theirs in tensors)
-    if kind == "text_task" and not has_invertible and any(isinstance(part, Invertible) for part in parts):
+    if (
+        kind == "text_task"
+        and not has_invertible
+        and any(isinstance(each.part, Invertible) for each in pieces)
+    ):
         # The first releases wrote the options of an invertible part beside task adapters, which had none.
-        parts = [part for part in parts if not isinstance(part, Invertible)]
-        notes = (
-            "Its configuration names an invertible part that adapters of tasks never had; there is none.",
+        pieces = [each for each in pieces if not isinstance(each.part, Invertible)]
+        notes.append(
+            "Its configuration names an invertible part that adapters of tasks never had; there is none."
         )
-    return _Adapter(name=name, parts=parts, tensors=tensors, num_stored=len(stored), notes=notes)
-
-
-def _read_parts(base: Base, options: Options, *, has_version: bool) -> list[Part]:
-    num_layers = base.sites.num_layers
-    options.expect(
-        "architecture", None, "lora", "prefix_tuning", why="no adapters of that architecture are brought over"
+    _check_activations(pieces, where=options.where)
+    if any(isinstance(each.part, Lora) and each.part.dora for each in pieces):
+        notes.append(DORA_NOTE)
+    return _Adapter(
+        name=name,
+        pieces=pieces,
+        tensors=drop_copies(tensors, where=source.where),
+        num_stored=len(stored),
+        notes=tuple(notes),
     )
-    match options.take("architecture"):
-        case "lora":
-            return [read_linear_options(options, num_layers=num_layers)]
-        case "prefix_tuning":
-            family = base.sites.family.name
-            check_family(find_places(family), family=family)
-            return [read_prefix_options(options, num_layers=num_layers, has_version=has_version)]
-        case _:
-            return read_bottleneck_options(
-                options, num_layers=num_layers, hidden=base.sites.hidden, has_version=has_version
+
+
+def _check_activations(pieces: Sequence[Piece], *, where: str) -> None:
+    """Refuse an invertible part with an activation of its own, which only the first releases wrote down."""
+    own = {each.part.activation for each in pieces if isinstance(each.part, Bottleneck | Compacter)}
+    for each in pieces:
+        if isinstance(each.part, Invertible) and each.part.activation not in own:
+            raise DataError(
+                f"{where} has an invertible_adapter with the activation {each.part.activation}, and its bottlenecks "
+                f"have {', '.join(sorted(own))}, which later releases of that library take for both. Expected one. "
+                "Nothing says which of them it was trained with: compare with a file of a later release."
             )
 
 
-def _fit(part: Part, tensors: dict[str, Tensor], *, alpha: float, where: str) -> dict[str, Tensor]:
-    """Give the tensors of a file as the part holds them, by the library's names."""
+def _fill(base: Base, graft: Graft, adapter: _Adapter, *, where: str) -> dict[str, Tensor]:
+    """Give the tensors of an adapter by their names in the graft, as its parts hold them."""
+    places = find_places(base.sites.family.name)
+    wanted = {
+        theirs: ours
+        for ours in graft.tensors()
+        if (theirs := write_name(ours, name=adapter.name, places=places)) is not None
+    }
+    check_names(adapter.tensors, wanted, where=where)
+    # A head, which comes last, is no piece.
+    pieces = dict(zip(graft.layers, adapter.pieces, strict=False))
+    own = {
+        wanted[theirs]: _fit(tensor, own=wanted[theirs], piece=pieces[wanted[theirs].partition(".")[0]])
+        for theirs, tensor in adapter.tensors.items()
+    }
+    shapes = {name: tensor for name, tensor in graft.layers.state_dict().items() if name in own}
+    check_fit(graft.name, own, own=shapes)
+    return convert_dora(base, graft, own, places=places)
+
+
+def _fit(tensor: Tensor, *, own: str, piece: Piece) -> Tensor:
+    """Give a tensor of a file as its part holds it."""
+    part = piece.part
     if isinstance(part, IA3):
-        return read_factors(tensors, alpha=alpha)
-    if isinstance(part, Prefix):
-        kept = drop_copies(tensors, where=where)
-        if part.reparameterization is None:
-            return {
-                name: tensor.reshape(part.length, -1) if tensor.numel() % part.length == 0 else tensor
-                for name, tensor in kept.items()
-            }
-        return kept
-    return tensors
+        return read_column(tensor) * piece.factor
+    if isinstance(part, Lora) and own.endswith(".magnitude"):
+        return read_column(tensor)
+    if isinstance(part, Prefix) and part.reparameterization is None and tensor.numel() % part.length == 0:
+        return tensor.reshape(part.length, -1)
+    return tensor

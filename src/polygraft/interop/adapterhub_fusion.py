@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
-from polygraft.errors import DataError
+from polygraft.attach.parse import parse_plan
+from polygraft.attach.plan import Fuse, Named
+from polygraft.errors import DataError, GraftError
 from polygraft.interop.adapterhub_names import check_names, find_places, simplify_name, write_name
 from polygraft.interop.named_tensors import read_tensors
 from polygraft.interop.options import Options
@@ -17,6 +19,7 @@ from polygraft.parts.fusion import Fusion
 from polygraft.store.fields import JsonValue
 
 if TYPE_CHECKING:
+    from polygraft.attach.graft import Graft
     from polygraft.base.base import Base
     from polygraft.interop.source import Source
 
@@ -111,3 +114,58 @@ def _read_options(config: Mapping[str, JsonValue], *, where: str) -> tuple[str, 
     options.expect("value_before_softmax", True, False, why="that is no truth value")
     options.close()
     return name, members
+
+
+def write_fusion_options(
+    part: Fusion, graft: Graft, *, members: Sequence[str] | None = None
+) -> dict[str, object]:
+    """Give what adapter_fusion_config.json has besides what it says of the base.
+
+    Args:
+        part: The fusion.
+        graft: The graft that it is of.
+        members: Names of the adapters that it mixes; None takes them from the plan that the graft was trained under.
+
+    Raises:
+        GraftError: They are not known, or fewer than two, or the fusion leaves layers out.
+    """
+    if part.skip_layers:
+        listed = ", ".join(map(str, part.skip_layers))
+        raise GraftError(
+            f"The graft '{graft.name}' has a fusion that skips the layers {listed}, and that library mixes in all "
+            "layers in which its members stand. Expected skip_layers=(). Export another graft."
+        )
+    names = _find_members(graft) if members is None else tuple(members)
+    wrong = [name for name in names if not name or SEPARATOR in name or "." in name]
+    if len(names) < 2 or wrong or len(set(names)) < len(names):
+        found = f"those of {', '.join(names)}" if names else "none"
+        raise GraftError(
+            f"The graft '{graft.name}' is a fusion, and of the names of its members there are {found}. Expected the "
+            "names of two adapters or more, each once and without dots and commas, in the order in which it was "
+            "trained on them. Name them with --members."
+        )
+    return {
+        "adapter_names": list(names),
+        "config": {
+            "dropout_prob": None,
+            "key": True,
+            "query": True,
+            "query_before_ln": False,
+            "regularization": True,
+            "residual_before": False,
+            "temperature": False,
+            "value": True,
+            "value_before_softmax": True,
+            "value_initialized": True,
+        },
+    }
+
+
+def _find_members(graft: Graft) -> tuple[str, ...]:
+    """Give the names of the grafts that a fusion was trained on, where its manifest says that they stood alone."""
+    text = None if graft.manifest is None else graft.manifest.trained_under
+    plan = None if text is None else parse_plan(text)
+    if not isinstance(plan, Fuse):
+        return ()
+    named = tuple(member.name for member in plan.members if isinstance(member, Named))
+    return named if len(named) == len(plan.members) else ()

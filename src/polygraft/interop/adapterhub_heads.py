@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from polygraft.base.base import Base
 
 KINDS = ("tagging", "classification", "masked_lm")
+CAUSAL = "the bases that library has adapters in here see the whole text, so that no piece is the next one"
+"""Why heads that score the next piece are not brought over."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,7 +57,7 @@ def read_head(
     options.close()
     if inner is None:
         return _read_static(base, options, model_class, tensors, where=where)
-    shape = _read_shape(Options(inner, where=f"{options.where}, config"), has_version="version" in config)
+    shape = _read_shape(Options(inner, where=f"{options.where}, config"))
     found = {theirs.removeprefix(f"heads.{name}."): tensor for theirs, tensor in tensors.items()}
     optional = {theirs for theirs, own in shape.names.items() if own == DECODER} - found.keys()
     check_names(found, shape.names.keys() - optional, where=where)
@@ -76,6 +78,10 @@ def _read_static(
     base: Base, options: Options, model_class: str, tensors: Mapping[str, Tensor], *, where: str
 ) -> HeadTensors:
     """Read the head of a model of `transformers`, which has no options of its own."""
+    if model_class.endswith(("ForCausalLM", "LMHeadModel")):
+        raise options.refuse(
+            "model_class", model_class, why=CAUSAL, expected="a head for masked-LM or labels"
+        )
     labels = _read_labels(options, count=None)
     if model_class.endswith("ForSequenceClassification") and set(tensors) == {
         "classifier.weight",
@@ -104,30 +110,26 @@ def _read_labels(options: Options, *, count: int | None) -> tuple[str, ...] | No
     return tuple(by_number[number] for number in sorted(by_number))
 
 
-def _read_shape(options: Options, *, has_version: bool) -> _Shape:
+def _read_shape(options: Options) -> _Shape:
     kind = options.text("head_type")
     if kind not in KINDS:
-        raise options.refuse(
-            "head_type", kind, why="no head does that", expected=f"one of {', '.join(KINDS)}"
-        )
+        why = CAUSAL if kind == "causal_lm" else "no head does that"
+        raise options.refuse("head_type", kind, why=why, expected=f"one of {', '.join(KINDS)}")
     options.ignore("dropout_prob")
-    shape = (
-        _read_mlm(options, has_version=has_version)
-        if kind == "masked_lm"
-        else _read_labelling(options, kind, has_version=has_version)
-    )
+    shape = _read_mlm(options) if kind == "masked_lm" else _read_labelling(options, kind)
     options.close()
     return shape
 
 
-def _read_mlm(options: Options, *, has_version: bool) -> _Shape:
+def _read_mlm(options: Options) -> _Shape:
     options.ignore("vocab_size", "embedding_size", "label2id")
     options.expect("layers", 2, why="a masked-LM head has one layer before its decoder")
     options.expect("layer_norm", True, why="a masked-LM head has a LayerNorm")
     options.expect("bias", True, why="a masked-LM head has a bias")
     options.expect("shift_labels", False, why="a masked-LM head scores a token at its own place")
+    # Heads called their activations in files without a version as they do today.
     value = options.text("activation_function")
-    name = translate_activation(options, "activation_function", value, has_version=has_version)
+    name = translate_activation(options, "activation_function", value, has_version=True)
     if name != "gelu":
         raise options.refuse("activation_function", value, why="a masked-LM head has gelu", expected='"gelu"')
     names = {
@@ -141,7 +143,7 @@ def _read_mlm(options: Options, *, has_version: bool) -> _Shape:
     return _Shape(part=Head(objective="mlm"), names=names)
 
 
-def _read_labelling(options: Options, kind: str, *, has_version: bool) -> _Shape:
+def _read_labelling(options: Options, kind: str) -> _Shape:
     count, num_layers = options.whole("num_labels"), options.whole("layers", 1)
     labels = _read_labels(options, count=count) or make_labels(count)
     value = options.text("activation_function")
@@ -156,7 +158,7 @@ def _read_labelling(options: Options, kind: str, *, has_version: bool) -> _Shape
     has_bias = options.flag("bias", default=True)
     has_activation = value is not None and num_layers == 2
     activation = (
-        translate_activation(options, "activation_function", value, has_version=has_version)
+        translate_activation(options, "activation_function", value, has_version=True)
         if has_activation
         else "linear"
     )
@@ -166,58 +168,3 @@ def _read_labelling(options: Options, kind: str, *, has_version: bool) -> _Shape
         names |= {"1.weight": "dense.weight", "1.bias": "dense.bias"}
     part = Head(objective="sequence", labels=labels, activation=activation)
     return _Shape(part=part, names=names, identity=num_layers == 1)
-
-
-def write_head_config(part: Head, *, vocab: int, embedding: int) -> dict[str, object]:
-    """Give what a flexible head's configuration says of a head."""
-    if part.objective == "mlm":
-        return {
-            "activation_function": "gelu",
-            "bias": True,
-            "embedding_size": embedding,
-            "head_type": "masked_lm",
-            "label2id": None,
-            "layer_norm": True,
-            "layers": 2,
-            "shift_labels": False,
-            "vocab_size": vocab,
-        }
-    shared: dict[str, object] = {
-        "dropout_prob": None,
-        "label2id": {label: number for number, label in enumerate(part.labels)},
-        "num_labels": len(part.labels),
-    }
-    if part.objective == "tokens":
-        return {**shared, "activation_function": "tanh", "head_type": "tagging", "layers": 1}
-    return {
-        **shared,
-        "activation_function": cast("object", part.activation),
-        "bias": True,
-        "head_type": "classification",
-        "layers": 2,
-        "use_pooler": False,
-    }
-
-
-def name_head_tensors(part: Head, own: Mapping[str, Tensor], *, name: str) -> dict[str, Tensor]:
-    """Give a head's tensors as a flexible head names them.
-
-    Args:
-        part: The head.
-        own: Its tensors as the part names them.
-        name: What the head is called.
-    """
-    if part.objective == "mlm":
-        order = {
-            "dense.weight": 0,
-            "dense.bias": 0,
-            "norm.weight": 2,
-            "norm.bias": 2,
-            DECODER: 3,
-            "bias": 3,
-        }
-    elif part.objective == "tokens":
-        order = {"out.weight": 1, "out.bias": 1}
-    else:
-        order = {"dense.weight": 1, "dense.bias": 1, "out.weight": 4, "out.bias": 4}
-    return {f"heads.{name}.{at}.{key.rpartition('.')[2]}": own[key] for key, at in order.items()}

@@ -18,12 +18,13 @@ TRAINING_ONLY = ("dropout", "init_weights", "init_weights_seed", "dtype")
 """What changes nothing that is computed; every tensor becomes float32."""
 
 
-def read_linear_options(options: Options, *, num_layers: int) -> Lora | IA3:
+def read_linear_options(options: Options, *, num_layers: int, is_faulty: bool) -> Lora | IA3:
     """Give the part that a configuration with the architecture `lora` asks for.
 
     Args:
         options: The configuration.
         num_layers: How many layers the base has.
+        is_faulty: Whether the release that wrote it computed as if alpha were the rank.
 
     Raises:
         DataError: A key is unknown, or asks for what no part does.
@@ -31,9 +32,10 @@ def read_linear_options(options: Options, *, num_layers: int) -> Lora | IA3:
     options.expect("architecture", "lora", why="that is another architecture")
     options.ignore(*TRAINING_ONLY)
     options.expect("use_gating", False, why="no part has a gate")
-    options.expect("use_dora", False, why="its rows' lengths are not read from that library's files")
     for key in ("vera_d", "vera_b"):
-        options.expect(key, why="no part has vectors between matrices that all layers share")
+        options.expect(
+            key, why="that is VeRA, and no part has vectors between matrices that all layers share"
+        )
     roles = _read_roles(options)
     skipped = tuple(sorted({layer for layer in options.wholes("leave_out") if 0 <= layer < num_layers}))
     if len(skipped) == num_layers:
@@ -41,12 +43,14 @@ def read_linear_options(options: Options, *, num_layers: int) -> Lora | IA3:
             "leave_out", list(skipped), why="no layer is left", expected="at least one layer to be left"
         )
     rank, alpha = options.whole("r", 8), options.number("alpha", 8)
+    has_dora = options.flag("use_dora", default=False)
     options.expect(
         "composition_mode", "add", "scale", why="no part joins its tensors with the base's otherwise"
     )
     is_scale = options.text("composition_mode", "add") == "scale"
     if is_scale:
         options.expect("r", 1, why="factors have no rank")
+        options.expect("use_dora", False, why="factors have no direction")
     if rank < 1:
         raise options.refuse("r", rank, why="a product has at least one row", expected="1 or more")
     if alpha <= 0:
@@ -54,7 +58,9 @@ def read_linear_options(options: Options, *, num_layers: int) -> Lora | IA3:
     options.close()
     if is_scale:
         return IA3(outputs=roles, inputs=(), skip_layers=skipped)
-    return Lora(rank=rank, alpha=alpha, roles=roles, skip_layers=skipped)
+    return Lora(
+        rank=rank, alpha=rank if is_faulty else alpha, roles=roles, skip_layers=skipped, dora=has_dora
+    )
 
 
 def _read_roles(options: Options) -> tuple[ProjectionRole, ...]:
@@ -85,12 +91,9 @@ def _read_roles(options: Options) -> tuple[ProjectionRole, ...]:
     return tuple(roles)
 
 
-def read_factors(tensors: Mapping[str, Tensor], *, alpha: float) -> dict[str, Tensor]:
-    """Give the factors of (IA)3, [rows], from the columns of the file, [rows, 1], which are multiplied by alpha."""
-    return {
-        name: (tensor.flatten() if tensor.dim() == 2 and tensor.shape[1] == 1 else tensor) * alpha
-        for name, tensor in tensors.items()
-    }
+def read_column(tensor: Tensor) -> Tensor:
+    """Give numbers of rows, [rows], from a column of the file, [rows, 1]; anything else stays as it is."""
+    return tensor.flatten() if tensor.dim() == 2 and tensor.shape[1] == 1 else tensor
 
 
 def write_linear_options(part: Lora | IA3, *, name: str, num_layers: int) -> dict[str, object]:
@@ -106,8 +109,8 @@ def write_linear_options(part: Lora | IA3, *, name: str, num_layers: int) -> dic
     """
     if isinstance(part, Lora) and part.dora:
         raise GraftError(
-            f"The graft '{name}' has a LoRA with dora=True, which is not written for AdapterHub. Expected dora=False. "
-            "Export another graft."
+            f"The graft '{name}' has a LoRA with dora=True, and that library's DoRA multiplies the biases of its maps, "
+            "too. Expected dora=False. Export another graft."
         )
     if isinstance(part, IA3) and part.inputs:
         raise GraftError(

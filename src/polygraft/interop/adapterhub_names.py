@@ -44,7 +44,7 @@ _DISTILBERT = Places(
     layers="transformer.layer",
     attention="attention_adapters",
     ffn="output_adapters",
-    # Its attention adds one to the scores of a prefix there, or does not, as torch computes it.
+    # Its attention adds one to the scores of a prefix where a batch has padding, and does not where it has none.
     prefix=None,
 )
 PLACES: Mapping[str, Places] = {
@@ -126,7 +126,8 @@ def _write_invertible(places: Places, name: str, function: str, projection: str,
 
 
 def _write_lora(places: Places, name: str, layer: str, role: str, matrix: str) -> str:
-    return f"{places.layers}.{layer}.{places.maps[role]}.loras.{name}.lora_{matrix}"
+    end = "m.weight" if matrix == "magnitude" else f"lora_{matrix}"
+    return f"{places.layers}.{layer}.{places.maps[role]}.loras.{name}.{end}"
 
 
 def _write_ia3(places: Places, name: str, layer: str, role: str) -> str:
@@ -157,7 +158,7 @@ _OWN_NAMES: tuple[tuple[re.Pattern[str], Callable[..., str]], ...] = (
         _write_compacter,
     ),
     (re.compile(rf"{Compacter.kind}\.rule"), _write_rule),
-    (re.compile(rf"{Lora.kind}\.layers\.(\d+)\.(\w+)\.([AB])"), _write_lora),
+    (re.compile(rf"{Lora.kind}\.layers\.(\d+)\.(\w+)\.([AB]|magnitude)"), _write_lora),
     (re.compile(rf"{IA3.kind}\.outputs\.(\d+)\.(\w+)"), _write_ia3),
     (re.compile(rf"{Prefix.kind}\.source\.({'|'.join(map(re.escape, _PREFIX_TENSORS))})"), _write_prefix),
     (

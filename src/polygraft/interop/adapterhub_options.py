@@ -204,13 +204,19 @@ def _read_placement(options: Options) -> Placement:
     )
 
 
-def read_activation(options: Options, key: str, *, has_version: bool) -> str:
+def read_activation(options: Options, key: str, *, has_version: bool, default: str | None = None) -> str:
     """Give the project's name of an activation.
+
+    Args:
+        options: The configuration.
+        key: What it calls the activation.
+        has_version: Whether the file says which release wrote it.
+        default: That library's name of the one that is meant if none is given; None if one has to be.
 
     Raises:
         DataError: No part has it.
     """
-    return translate_activation(options, key, options.text(key, "relu"), has_version=has_version)
+    return translate_activation(options, key, options.text(key, default), has_version=has_version)
 
 
 def translate_activation(options: Options, key: str, value: object, *, has_version: bool) -> str:
@@ -265,7 +271,8 @@ def _read_invertible(options: Options, *, activation: str, has_version: bool) ->
     if nested is not None:
         # The first releases gave the invertible part options of its own.
         inner = Options(nested, where=f"{options.where}, invertible_adapter")
-        activation = read_activation(inner, "non_linearity", has_version=has_version)
+        if inner.take("non_linearity") is not None:
+            activation = read_activation(inner, "non_linearity", has_version=has_version)
         kind, reduction = inner.text("block_type", "nice"), inner.number("reduction_factor", 2)
         inner.expect("block_type", "nice", why=_why_not(kind))
         inner.close()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -14,9 +15,22 @@ from polygraft.interop.adapterhub_options import read_activation
 from polygraft.interop.options import Options
 from polygraft.parts.prefix import Prefix
 
+if TYPE_CHECKING:
+    from polygraft.base.base import Base
+
 TRAINING_ONLY = ("dropout", "init_weights_seed")
 SEVERAL_ONLY = ("cross_prefix", "shared_gating")
 """What means something in a base with a decoder, or with a gate, only."""
+REASONS: Mapping[str, str] = {
+    "distilbert": (
+        "there that library adds one to a prefix's scores in batches with padding, and nothing in others, unless its "
+        "attention is 'eager': no prefix here does both"
+    ),
+    "deberta-v2": "such a base computes its attention by itself, so that no prefix can be put into it here",
+}
+"""Why prefixes are not brought over, by the family."""
+_ONCE = "prefix_tuning."
+"""Where the one network stands."""
 _COPY = re.compile(r"^.+\.prefix_tuning\.pool\.(prefix_tunings\..+)$")
 
 
@@ -28,8 +42,8 @@ def check_family(places: Places, *, family: str) -> str:
     """
     if places.prefix is None:
         raise GraftError(
-            f"A prefix of AdapterHub for bases of the family '{family}' was to be brought over, and there it does not "
-            "do what it does here. Expected bert, roberta or electra. Take such a base, or another part, such as lora."
+            f"A prefix of AdapterHub for bases of the family '{family}' was to be brought over, and {REASONS[family]}. "
+            "Expected bert, roberta or electra. Take such a base, or another part, such as lora."
         )
     return places.prefix
 
@@ -59,7 +73,11 @@ def read_prefix_options(options: Options, *, num_layers: int, has_version: bool)
         )
     is_flat = options.flag("flat", default=False)
     width = options.whole("bottleneck_size", 512)
-    activation = "tanh" if is_flat else read_activation(options, "non_linearity", has_version=has_version)
+    activation = (
+        "tanh"
+        if is_flat
+        else read_activation(options, "non_linearity", has_version=has_version, default="tanh")
+    )
     options.ignore("non_linearity")
     if not is_flat and width < 1:
         raise options.refuse("bottleneck_size", width, why="that is no network", expected="1 or more")
@@ -85,7 +103,7 @@ def drop_copies(tensors: Mapping[str, Tensor], *, where: str) -> dict[str, Tenso
     kept: dict[str, Tensor] = {}
     for theirs, tensor in tensors.items():
         found = _COPY.match(theirs)
-        own = f"prefix_tuning.{found[1]}" if found else theirs
+        own = f"{_ONCE}{found[1]}" if found else theirs
         if own in kept and not torch.equal(kept[own], tensor):
             raise DataError(
                 f"{where} has the prefix's network once for each layer, and '{theirs}' differs from the others. "
@@ -96,25 +114,45 @@ def drop_copies(tensors: Mapping[str, Tensor], *, where: str) -> dict[str, Tenso
     return kept
 
 
-def add_copies(
-    tensors: Mapping[str, Tensor], *, places: Places, family: str, num_layers: int
-) -> dict[str, Tensor]:
-    """Add what that library writes again for every layer, also for those that are left out.
+def add_copies(tensors: Mapping[str, Tensor], *, base: Base, places: Places) -> dict[str, Tensor]:
+    """Add what that library writes of a prefix again for every layer, also for those that are left out.
+
+    Args:
+        tensors: Those of an adapter, with a prefix or without.
+        base: The base.
+        places: Where things are in it.
 
     Raises:
         GraftError: A prefix does not do the same there as here.
     """
-    where = check_family(places, family=family)
+    own = {theirs: tensor for theirs, tensor in tensors.items() if theirs.startswith(_ONCE)}
+    if not own:
+        return dict(tensors)
+    where = check_family(places, family=base.sites.family.name)
     copies = {
-        f"{places.layers}.{layer}.{where}.pool.{theirs.removeprefix('prefix_tuning.')}": tensor.clone()
-        for layer in range(num_layers)
-        for theirs, tensor in tensors.items()
+        f"{places.layers}.{layer}.{where}.pool.{theirs.removeprefix(_ONCE)}": tensor.clone()
+        for layer in range(base.sites.num_layers)
+        for theirs, tensor in own.items()
     }
     return {**copies, **tensors}
 
 
-def write_prefix_options(part: Prefix, *, num_layers: int) -> dict[str, object]:
-    """Give the configuration of a part."""
+def write_prefix_options(part: Prefix, *, name: str, num_layers: int) -> dict[str, object]:
+    """Give the configuration of a part.
+
+    Args:
+        part: The part.
+        name: The graft's name.
+        num_layers: Layers of the base.
+
+    Raises:
+        GraftError: That library would compute something else.
+    """
+    if part.moves_positions:
+        raise GraftError(
+            f"The graft '{name}' has a prefix with moves_positions=True, and in that library the positions of a text "
+            "begin where they always do. Expected False. Export it for PEFT."
+        )
     return {
         "architecture": "prefix_tuning",
         "bottleneck_size": 512 if part.reparameterization is None else part.reparameterization,

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from polygraft.errors import DataError, GraftError
-from polygraft.parts.head import Head, HeadLayers
+from polygraft.parts.head import Head
 
 if TYPE_CHECKING:
     from polygraft.attach.graft import Graft
@@ -32,6 +32,10 @@ class Layout:
     activation: str = "tanh"
     optional: frozenset[str] = frozenset()
     """Names that a file may lack, because another tensor is the same."""
+    activation_key: str | None = None
+    """Where the base's configuration names the activation, which has to be `activation`, or gelu for pieces."""
+    legacy: bool = True
+    """What `legacy` of the base's configuration is, which a DeBERTa may have as false."""
 
 
 _OUT = {"classifier.weight": "out.weight", "classifier.bias": "out.bias"}
@@ -41,6 +45,7 @@ _DENSE = {
     "classifier.out_proj.weight": "out.weight",
     "classifier.out_proj.bias": "out.bias",
 }
+_SCORE = {"score.weight": "out.weight", "score.bias": "out.bias"}
 _BERT_MLM = {
     "cls.predictions.transform.dense.weight": "dense.weight",
     "cls.predictions.transform.dense.bias": "dense.bias",
@@ -59,14 +64,47 @@ _ROBERTA_MLM = {
     "lm_head.decoder.weight": DECODER,
     "lm_head.decoder.bias": "decoder.bias",
 }
+_DEBERTA_MLM = {
+    "lm_predictions.lm_head.dense.weight": "dense.weight",
+    "lm_predictions.lm_head.dense.bias": "dense.bias",
+    "lm_predictions.lm_head.LayerNorm.weight": "norm.weight",
+    "lm_predictions.lm_head.LayerNorm.bias": "norm.bias",
+    "lm_predictions.lm_head.bias": "bias",
+}
+_ELECTRA_MLM = {
+    "generator_predictions.dense.weight": "dense.weight",
+    "generator_predictions.dense.bias": "dense.bias",
+    "generator_predictions.LayerNorm.weight": "norm.weight",
+    "generator_predictions.LayerNorm.bias": "norm.bias",
+    "generator_lm_head.weight": DECODER,
+    "generator_lm_head.bias": "bias",
+}
+_DISTILBERT_MLM = {
+    "vocab_transform.weight": "dense.weight",
+    "vocab_transform.bias": "dense.bias",
+    "vocab_layer_norm.weight": "norm.weight",
+    "vocab_layer_norm.bias": "norm.bias",
+    "vocab_projector.weight": DECODER,
+    "vocab_projector.bias": "bias",
+}
+_BERT_PIECES = Layout(
+    objective="mlm",
+    names=_BERT_MLM,
+    optional=frozenset({"cls.predictions.decoder.weight", "cls.predictions.decoder.bias"}),
+    activation_key="hidden_act",
+)
 LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
     "bert": (
         Layout(objective="tokens", names=_OUT),
         Layout(
-            objective="mlm",
-            names=_BERT_MLM,
-            optional=frozenset({"cls.predictions.decoder.weight", "cls.predictions.decoder.bias"}),
+            objective="sequence",
+            names={
+                "bert.pooler.dense.weight": "dense.weight",
+                "bert.pooler.dense.bias": "dense.bias",
+                **_OUT,
+            },
         ),
+        _BERT_PIECES,
     ),
     "roberta": (
         Layout(objective="tokens", names=_OUT),
@@ -80,8 +118,26 @@ LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
     "electra": (
         Layout(objective="tokens", names=_OUT),
         Layout(objective="sequence", names=_DENSE, activation="gelu"),
+        Layout(objective="mlm", names=_ELECTRA_MLM, optional=frozenset({"generator_lm_head.weight"})),
     ),
-    "deberta-v2": (Layout(objective="tokens", names=_OUT),),
+    "deberta-v2": (
+        Layout(objective="tokens", names=_OUT),
+        Layout(
+            objective="sequence",
+            names={
+                "pooler.dense.weight": "dense.weight",
+                "pooler.dense.bias": "dense.bias",
+                "classifier.weight": "out.weight",
+                "classifier.bias": "out.bias",
+            },
+            activation="gelu",
+            activation_key="pooler_hidden_act",
+        ),
+        _BERT_PIECES,
+        Layout(objective="mlm", names=_DEBERTA_MLM, activation_key="hidden_act", legacy=False),
+    ),
+    "gpt2": (Layout(objective="tokens", names=_OUT),),
+    "llama": (Layout(objective="tokens", names=_SCORE),),
     "distilbert": (
         Layout(objective="tokens", names=_OUT),
         Layout(
@@ -94,9 +150,15 @@ LAYOUTS: Mapping[str, tuple[Layout, ...]] = {
             },
             activation="relu",
         ),
+        Layout(
+            objective="mlm",
+            names=_DISTILBERT_MLM,
+            optional=frozenset({"vocab_projector.weight"}),
+            activation_key="activation",
+        ),
     ),
 }
-"""By the name of a base's family. Heads that read a pooler are not there: a bare encoder has none."""
+"""By the name of a base's family. A pooler is a head's first layer, where a file has it: a bare encoder has none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,13 +210,15 @@ def read_plain_head(
             "without its head, or train a head anew."
         )
     own = {layout.names[name]: tensor for name, tensor in tensors.items()}
+    wanted = "gelu" if layout.objective == "mlm" else layout.activation
+    activation = _find_activation(base, layout)
+    if activation != wanted:
+        raise DataError(
+            f"{where} has a head for {'masked-LM' if layout.objective == 'mlm' else layout.objective} of "
+            f"'{base.name}', whose activation is {activation}. Expected {wanted}, which is what such a head has. "
+            "Import the adapter without its head."
+        )
     if layout.objective == "mlm":
-        activation = base.model.config.to_dict().get("hidden_act", "gelu")
-        if base.sites.family.name == "bert" and activation != "gelu":
-            raise DataError(
-                f"{where} has a masked-LM head for '{base.name}', whose activation is {activation}. Expected gelu, "
-                "which is what a head for masked-LM has. Import the adapter without its head."
-            )
         return HeadTensors(part=Head(objective="mlm"), tensors=drop_decoder(base, own, where=where))
     part = Head(
         objective=layout.objective,
@@ -162,6 +226,14 @@ def read_plain_head(
         activation=layout.activation,
     )
     return HeadTensors(part=part, tensors=own)
+
+
+def _find_activation(base: Base, layout: Layout) -> object:
+    """Give the activation of a head of that base: that of the layout, unless the base's configuration names it."""
+    own = "gelu" if layout.objective == "mlm" else layout.activation
+    return (
+        own if layout.activation_key is None else base.model.config.to_dict().get(layout.activation_key, own)
+    )
 
 
 def _matches(layout: Layout, tensors: Mapping[str, Tensor]) -> bool:
@@ -209,25 +281,30 @@ def drop_decoder(base: Base, own: Mapping[str, Tensor], *, where: str) -> dict[s
 
 
 def write_plain_head(base: Base, graft: Graft) -> dict[str, Tensor]:
-    """Give the tensors of a graft's head for labels as `transformers` names them; nothing without one.
+    """Give the tensors of a graft's head as `transformers` names them; nothing without one.
 
     Raises:
         GraftError: The head computes something else than those of `transformers`.
     """
     head = graft.find_head()
-    if not isinstance(head, HeadLayers):
+    if head is None:
         return {}
     options, family = head.options, base.sites.family.name
-    layout = next((each for each in LAYOUTS.get(family, ()) if each.objective == options.objective), None)
-    is_same = layout is not None and (
-        options.objective == "tokens" or layout.activation == options.activation
-    )
+    is_legacy = base.model.config.to_dict().get("legacy", True) is not False
+    layouts = [each for each in LAYOUTS.get(family, ()) if each.objective == options.objective]
+    layout = next((each for each in reversed(layouts) if each.legacy or not is_legacy), None)
+    own_activation = None if layout is None else _find_activation(base, layout)
+    activation = "gelu" if options.objective == "mlm" else options.activation
+    is_same = layout is not None and (options.objective == "tokens" or own_activation == activation)
     if layout is None or not is_same or options.layer != -1:
         raise GraftError(
             f"The head of the graft '{graft.name}' is one for '{options.objective}' that reads layer {options.layer} "
-            f"with the activation {options.activation}. Expected what the models of `transformers` for the family "
+            f"with the activation {activation}. Expected what the models of `transformers` for the family "
             f"'{family}' have: the last hidden state, layer -1"
-            f"{'' if layout is None else f', and {layout.activation}'}. Export the graft without its head."
+            f"{'' if layout is None else f', and {own_activation}'}. Export the graft without its head."
         )
     own = {name: tensor.detach().cpu().clone() for name, tensor in head.state_dict().items()}
+    if options.objective == "mlm":
+        own[DECODER] = base.sites.word_embeddings.weight.detach().cpu().clone()
+        own["decoder.bias"] = own["bias"].clone()
     return {theirs: own[name] for theirs, name in layout.names.items()}

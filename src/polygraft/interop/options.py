@@ -134,6 +134,15 @@ class Options:
             raise self.refuse(key, value, why="that is no object", expected="an object")
         return value
 
+    def pass_over_empty(self) -> None:
+        """Accept keys that nobody took and that ask for nothing: null, false, an empty list or object.
+
+        A newer release of a library adds keys for what it has learned to do, and writes them where nobody asked for it.
+        """
+        self.taken.update(
+            key for key, value in self.values.items() if value is None or value is False or value in ([], {})
+        )
+
     def close(self) -> None:
         """Refuse keys that nobody took.
 

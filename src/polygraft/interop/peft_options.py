@@ -1,4 +1,4 @@
-"""What a configuration of PEFT asks for: which linear maps it is about, and with which rank and scale.
+"""What a configuration of PEFT asks for: the linear maps that it is about, and with which rank and scale.
 
 The keys are those of PEFT 0.21 and of the releases before it.
 """
@@ -6,11 +6,14 @@ The keys are those of PEFT 0.21 and of the releases before it.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TypeVar
 
 from polygraft.interop.options import Options
+from polygraft.interop.peft_bias import ALL, NONE, TARGETS
+from polygraft.interop.peft_patterns import compile_end, compile_pattern
+from polygraft.interop.peft_target import Target, read_target
 from polygraft.store.fields import JsonValue
 
 ABOUT = (
@@ -48,33 +51,6 @@ LORA_OFF: Mapping[str, str] = {
 LORA_STARTS = (True, False, "gaussian", "orthogonal", "eva")
 """Ways to draw the first values that leave the base as it was; others, such as PiSSA, change its weights."""
 Number = TypeVar("Number", int, float)
-PLAIN_PATTERN = re.compile(r"\^?[\w.]+\$?")
-"""A key of `rank_pattern` that is a name, or the end of one."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """Which layers of a model a configuration is about, by their names there."""
-
-    modules: tuple[str, ...] | None
-    """Ends of names; None where a pattern says which, and the tensors that are there are taken."""
-    excluded: tuple[str, ...]
-    layers: tuple[int, ...] | None
-    """The layers of the base; None is all."""
-    is_all_linear: bool = False
-
-    def covers(self, name: str, *, layer: int) -> bool:
-        """Say whether it is about a linear map of the encoder.
-
-        Args:
-            name: The map's name in the model, such as `bert.encoder.layer.0.attention.self.query`.
-            layer: Index of its layer.
-        """
-        if self.layers is not None and layer not in self.layers:
-            return False
-        if _ends(name, self.excluded):
-            return False
-        return self.is_all_linear or (self.modules is not None and _ends(name, self.modules))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,24 +58,26 @@ class LoraOptions:
     """What a LoRA of PEFT is."""
 
     target: Target
+    bias: str
+    """Which biases of the base were trained with it."""
     rslora: bool
     dora: bool
     rank: int
     alpha: float
-    ranks: Mapping[str, int]
-    """Ranks of maps that have one of their own, by the end of their names."""
-    alphas: Mapping[str, float]
+    ranks: Mapping[re.Pattern[str], int]
+    """Ranks of maps that have one of their own; the first pattern that a name matches counts."""
+    alphas: Mapping[re.Pattern[str], float]
     saved: tuple[str, ...]
     """Layers beside it that were trained whole, a head."""
     task: str | None
 
     def find_rank(self, name: str) -> int:
         """Give the rank of a map."""
-        return next((rank for key, rank in self.ranks.items() if _fits(name, key)), self.rank)
+        return next((rank for key, rank in self.ranks.items() if key.match(name)), self.rank)
 
     def find_alpha(self, name: str) -> float:
         """Give the alpha of a map."""
-        return next((alpha for key, alpha in self.alphas.items() if _fits(name, key)), self.alpha)
+        return next((alpha for key, alpha in self.alphas.items() if key.match(name)), self.alpha)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,14 +85,25 @@ class IA3Options:
     """What an (IA)3 of PEFT is."""
 
     target: Target
-    feedforward: Target
-    """The maps whose input is multiplied, among the targets."""
+    feedforward: tuple[str, ...] | re.Pattern[str]
+    """The ends of the names of the maps whose input is multiplied, among the targets, or what they match."""
     saved: tuple[str, ...]
     task: str | None
 
+    def multiplies_input(self, name: str) -> bool:
+        """Say whether the input of a map is multiplied, and not its output."""
+        if isinstance(self.feedforward, tuple):
+            return name.endswith(self.feedforward)
+        return self.feedforward.fullmatch(name) is not None
 
-def read_lora_options(values: Mapping[str, JsonValue], *, where: str) -> LoraOptions:
+
+def read_lora_options(values: Mapping[str, JsonValue], *, where: str, num_layers: int) -> LoraOptions:
     """Read the configuration of a LoRA.
+
+    Args:
+        values: The configuration.
+        where: What the messages call it.
+        num_layers: Layers of the base.
 
     Raises:
         DataError: A key is unknown, or asks for what no part does.
@@ -127,74 +116,79 @@ def read_lora_options(values: Mapping[str, JsonValue], *, where: str) -> LoraOpt
         options.expect(key, False, why=why)
     options.expect("loftq_config", {}, why="its start changes the base's own weights")
     options.expect("init_lora_weights", *LORA_STARTS, why="its start changes the base's own weights")
-    options.expect("bias", "none", why="the base's biases are trained with it, which is another part")
+    options.expect(
+        "bias", NONE, ALL, TARGETS, why="it is not known which biases of the base are trained with it"
+    )
+    saved = options.texts("modules_to_save")
     found = LoraOptions(
-        target=_read_target(options),
+        target=read_target(options, num_layers=num_layers, saved=saved),
+        bias=options.text("bias") or NONE,
         rslora=options.flag("use_rslora", default=False),
         dora=options.flag("use_dora", default=False),
-        rank=options.whole("r", 8),
-        alpha=options.number("lora_alpha", 8),
-        ranks=_read_pattern(options, "rank_pattern", lambda inner, key: inner.whole(key)),
-        alphas=_read_pattern(options, "alpha_pattern", lambda inner, key: inner.number(key)),
-        saved=options.texts("modules_to_save"),
+        rank=_read_rank(options, "r"),
+        alpha=_read_alpha(options, "lora_alpha"),
+        ranks=_read_pattern(options, "rank_pattern", _read_rank),
+        alphas=_read_pattern(options, "alpha_pattern", _read_alpha),
+        saved=saved,
         task=options.text("task_type"),
     )
+    options.pass_over_empty()
     options.close()
     return found
 
 
-def read_ia3_options(values: Mapping[str, JsonValue], *, where: str) -> IA3Options:
+def read_ia3_options(values: Mapping[str, JsonValue], *, where: str, num_layers: int) -> IA3Options:
     """Read the configuration of an (IA)3.
+
+    Args:
+        values: The configuration.
+        where: What the messages call it.
+        num_layers: Layers of the base.
 
     Raises:
         DataError: A key is unknown, or asks for what no part does.
     """
     options = Options(values, where=where)
     options.ignore(*ABOUT, "fan_in_fan_out", "init_ia3_weights")
+    saved = options.texts("modules_to_save")
     found = IA3Options(
-        target=_read_target(options),
-        feedforward=Target(modules=options.texts("feedforward_modules"), excluded=(), layers=None),
-        saved=options.texts("modules_to_save"),
+        target=read_target(options, num_layers=num_layers, saved=saved),
+        feedforward=_read_feedforward(options),
+        saved=saved,
         task=options.text("task_type"),
     )
+    options.pass_over_empty()
     options.close()
     return found
 
 
-def _read_target(options: Options) -> Target:
-    value = options.take("target_modules")
-    modules = None if isinstance(value, str) else options.texts("target_modules")
-    layers = options.take("layers_to_transform")
-    options.ignore("layers_pattern")
-    excluded = options.texts("exclude_modules")
-    if isinstance(options.take("exclude_modules"), str):
+def _read_feedforward(options: Options) -> tuple[str, ...] | re.Pattern[str]:
+    value = options.take("feedforward_modules")
+    if isinstance(value, str):
+        return compile_pattern(value, where=f"{options.where}, feedforward_modules")
+    return options.texts("feedforward_modules")
+
+
+def _read_rank(options: Options, key: str) -> int:
+    rank = options.whole(key)
+    if rank < 1:
+        raise options.refuse(key, rank, why="that is no rank", expected="1 or more")
+    return rank
+
+
+def _read_alpha(options: Options, key: str) -> float:
+    alpha = options.number(key)
+    if alpha <= 0:
         raise options.refuse(
-            "exclude_modules", excluded[0], why="that is a pattern", expected="a list of names, or null"
+            key, alpha, why="no part subtracts what it learned, or leaves it out", expected="a number above 0"
         )
-    chosen: tuple[int, ...] | None = None
-    if isinstance(layers, int) and not isinstance(layers, bool):
-        chosen = (layers,)
-    elif layers is not None:
-        chosen = options.wholes("layers_to_transform") or None
-    return Target(modules=modules, excluded=excluded, layers=chosen, is_all_linear=value == "all-linear")
+    return alpha
 
 
-def _read_pattern(options: Options, key: str, read: Callable[[Options, str], Number]) -> dict[str, Number]:
+def _read_pattern(
+    options: Options, key: str, read: Callable[[Options, str], Number]
+) -> dict[re.Pattern[str], Number]:
     values = options.mapping(key) or {}
-    inner = Options(values, where=f"{options.where}, {key}")
-    for name, value in values.items():
-        if not PLAIN_PATTERN.fullmatch(name):
-            raise inner.refuse(
-                name, value, why="that is a pattern", expected="names of layers, or ends of names"
-            )
-    return {name: read(inner, name) for name in values}
-
-
-def _ends(name: str, ends: Sequence[str]) -> bool:
-    return any(name == end or name.endswith(f".{end}") for end in ends)
-
-
-def _fits(name: str, key: str) -> bool:
-    """Say whether a key of a pattern means a name: all of it behind `^`, else an end of it."""
-    plain = key.removeprefix("^").removesuffix("$")
-    return name == plain or (not key.startswith("^") and name.endswith(f".{plain}"))
+    where = f"{options.where}, {key}"
+    inner = Options(values, where=where)
+    return {compile_end(name, where=where): read(inner, name) for name in values}

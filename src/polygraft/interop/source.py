@@ -20,6 +20,7 @@ MAX_TENSOR_BYTES = 1 << 34
 MAX_RATIO = 1100
 """How many times larger than in its zip a file can be: deflate cannot make more of a byte."""
 MAX_ENTRIES = 10_000
+ZIP_START = b"PK"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,10 +90,18 @@ def open_source(path: Path) -> Source:
     """
     if path.is_dir():
         files = [entry for entry in path.iterdir() if entry.is_file()]
+        folders = sorted(entry.name for entry in path.iterdir() if entry.is_dir())
+        if folders and not files:
+            raise DataError(
+                f"{path} has no files, only the folders {', '.join(folders[:8])}. Expected the folder that the other "
+                "library wrote. Name one of them."
+            )
         return Source(where=str(path), readers={entry.name: _make_file_reader(entry) for entry in files})
     if path.is_file() and zipfile.is_zipfile(path):
         return _open_zip(path)
     what = "is neither a folder nor a zip" if path.exists() else "is not there"
+    if path.is_file() and _make_file_reader(path)(len(ZIP_START)) == ZIP_START:
+        what = "begins as a zip and has no list of what is in it, so it was cut short"
     raise DataError(
         f"{path} {what}. Expected the folder that the other library wrote, or a zip of it. Check the path."
     )

@@ -36,9 +36,10 @@ class Prefix(Part):
     """Puts P keys and values before those of the tokens (prefix tuning, Li & Liang 2021, section 4).
 
     In every layer, with q, k, v of the tokens and the layer's prefix `Pk`, `Pv`, attention becomes
-    `softmax(q [Pk; k]^T / sqrt(d)) [Pv; v]`. Every token sees the whole prefix, which has no positions. With
-    a reparameterization, the prefixes of all layers are `U act(D e + b) + c` of a small matrix `e`
-    (section 4.3), which is steadier to train than plain values.
+    `softmax(q [Pk; k]^T / sqrt(d)) [Pv; v]`. Every token sees the whole prefix, which has no positions. Those of the
+    tokens begin where they always do, or P later with `moves_positions`. With a reparameterization, the prefixes of
+    all layers are `U act(D e + b) + c` of a small matrix `e` (section 4.3), which is steadier to train than plain
+    values.
 
     A fresh prefix changes a little: a key of zeros would still take its share of the attention.
 
@@ -57,6 +58,8 @@ class Prefix(Part):
     """Name of the activation inside the network."""
     skip_layers: tuple[int, ...] = ()
     """Layers left out; negative ones count from the end."""
+    moves_positions: bool = False
+    """Whether the tokens' positions begin P later, as if the prefix were pieces that came before; so PEFT has it."""
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be meant."""
@@ -157,6 +160,11 @@ class PrefixLayers(AttentionLayers):
     def make_prefix(self, layer: int) -> tuple[Tensor, Tensor]:
         keys, values = self.columns[layer]
         return self.source(keys), self.source(values)
+
+    @property
+    @override
+    def num_moved(self) -> int:
+        return self.options.length if self.options.moves_positions else 0
 
     def make_all(self) -> Tensor:
         """Give the prefixes of all layers as plain values, [P, S]: layer by layer the keys, then the values.

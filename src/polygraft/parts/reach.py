@@ -144,6 +144,11 @@ class AttentionLayers(nn.Module, ABC):
     def make_prefix(self, layer: int) -> tuple[Tensor, Tensor]:
         """Give the keys [P, Dk] and the values [P, Dv] that come before those of the tokens."""
 
+    @property
+    def num_moved(self) -> int:
+        """By how much later the tokens' positions begin; not at all by default."""
+        return 0
+
 
 class PromptLayers(nn.Module, ABC):
     """Layers that put embeddings before those of a row's pieces."""
@@ -165,5 +170,6 @@ def list_touched_layers(layers: nn.Module) -> Sequence[int] | None:
     if isinstance(layers, ProjectionLayers):
         return [layer for layer, _ in (*layers.list_outputs(), *layers.list_inputs())]
     if isinstance(layers, AttentionLayers):
-        return layers.list_layers()
+        # What moves the tokens' positions changes what enters the first layer.
+        return None if layers.num_moved else layers.list_layers()
     return None

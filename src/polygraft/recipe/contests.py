@@ -12,7 +12,7 @@ from polygraft.recipe.score import list_conditions, load_labels, load_scores
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from polygraft.recipe.schema import TaskData
+    from polygraft.recipe.data import TaskData
     from polygraft.recipe.steps import Job
     from polygraft.recipe.workshop import Workshop
 

@@ -11,15 +11,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polygraft.base.fingerprint import fingerprint_tokenizer
-from polygraft.data.conll import read_conll
 from polygraft.data.encode import EncodedLabels, EncodedTags, EncodedText, collect_labels, encode_text
 from polygraft.data.example import LabelledText, TaggedSentence
-from polygraft.data.open import file_digest
-from polygraft.data.text import read_text
+from polygraft.data.read import Source, digest_source, read_labelled_texts, read_sentences, read_texts
+from polygraft.data.reading import BY_ENDING, Reading
 from polygraft.data.token_cache import NAMES, CachedText, CacheKey, TokenCache
-from polygraft.data.tsv import read_labelled
 from polygraft.errors import DataError
-from polygraft.recipe.schema import Recipe, TaskData
+from polygraft.recipe.data import TaskData
+from polygraft.recipe.schema import Recipe
 from polygraft.settings import load_settings
 
 if TYPE_CHECKING:
@@ -61,7 +60,7 @@ class Corpus:
     """Told sentences that a user should see."""
     _texts: dict[tuple[str, int, int], Texts] = field(default_factory=dict)
     _digests: dict[Path, str] = field(default_factory=dict)
-    _examples: dict[tuple[Path, str, int, int], Examples] = field(default_factory=dict)
+    _examples: dict[tuple[Path, str, Reading], Examples] = field(default_factory=dict)
 
     def share(self, recipe: Recipe) -> Corpus:
         """Give the same files to another variant of the recipe; what was read stays read.
@@ -72,10 +71,21 @@ class Corpus:
         return replace(self, recipe=recipe)
 
     def digest(self, path: Path) -> str:
-        """Give the sha256 of a file."""
+        """Give the sha256 of the content of a file or dataset."""
         if path not in self._digests:
-            self._digests[path] = file_digest(path)
+            self._digests[path] = digest_source(path)
         return self._digests[path]
+
+    def identify_examples(self, task: TaskData, path: Path) -> str:
+        """Give what the examples of a labelled file depend on."""
+        source = Source(path=path, kind=task.objective, reading=task.reading)
+        return source.identify(self.digest(path))
+
+    def identify_text(self, name: str) -> str:
+        """Give what the lines of a language's text depend on, but for their number."""
+        language = self.recipe.languages[name]
+        source = Source(path=language.text, kind="text", reading=language.reading)
+        return source.identify(self.digest(language.text))
 
     def read_language(self, name: str) -> Texts:
         """Give the encoded text of a language."""
@@ -86,6 +96,7 @@ class Corpus:
             self._texts[key] = load_texts(
                 language.text,
                 self.tokenizer,
+                reading=language.reading,
                 max_length=min(settings.max_length, self.longest),
                 max_lines=language.max_lines,
                 num_held_out=settings.held_out,
@@ -95,14 +106,9 @@ class Corpus:
 
     def read_examples(self, task: TaskData, path: Path) -> Examples:
         """Give the examples of a labelled file; they are shared, and nobody changes them."""
-        key = (path, task.objective, task.token_column, task.tag_column)
+        key = (path, task.objective, task.reading)
         if key not in self._examples:
-            self._examples[key] = read_examples(
-                path,
-                objective=task.objective,
-                token_column=task.token_column,
-                tag_column=task.tag_column,
-            )
+            self._examples[key] = read_examples(path, objective=task.objective, reading=task.reading)
         return self._examples[key]
 
     def read_mixed(self) -> EncodedText:
@@ -123,11 +129,9 @@ class Corpus:
         )
 
 
-def read_examples(path: Path, *, objective: str, token_column: int, tag_column: int) -> Examples:
-    """Read a labelled file: a label, a tab and a text a line where these are learned ("sequence"), else CoNLL."""
-    if objective == "sequence":
-        return read_labelled(path)
-    return read_conll(path, token_column=token_column, tag_column=tag_column)
+def read_examples(path: Path, *, objective: str, reading: Reading) -> Examples:
+    """Read a labelled file or dataset: labelled texts where these are learned ("sequence"), else tagged sentences."""
+    return read_labelled_texts(path, reading) if objective == "sequence" else read_sentences(path, reading)
 
 
 def find_labels(examples: Examples, *, source: Path) -> tuple[str, ...]:
@@ -230,6 +234,7 @@ def load_texts(
     tokenizer: PreTrainedTokenizerBase,
     *,
     max_length: int,
+    reading: Reading = BY_ENDING,
     max_lines: int | None = None,
     num_held_out: int | None = None,
     notify: Callable[[str], None] = ignore,
@@ -237,9 +242,10 @@ def load_texts(
     """Give the tokens of a text file: kept from before where they are, else made now and kept.
 
     Args:
-        source: Plain text.
+        source: Plain text, or a file or dataset with a column of texts.
         tokenizer: The base's fast tokenizer.
         max_length: The most tokens of a row.
+        reading: How it is read.
         max_lines: Read no more lines than this; None reads all.
         num_held_out: Lines to keep apart, as `split_lines` does it; None keeps none apart.
         notify: Told where a large text is turned into tokens, and where tokens could not be kept.
@@ -250,7 +256,7 @@ def load_texts(
     folder = load_settings().cache
     cache = TokenCache(None if folder is None else folder / "tokens")
     key = CacheKey(
-        text=file_digest(source),
+        text=Source(path=source, kind="text", reading=reading).identify(),
         tokenizer=fingerprint_tokenizer(cast("PreTrainedTokenizerFast", tokenizer)),
         max_length=max_length,
         max_lines=max_lines,
@@ -258,9 +264,9 @@ def load_texts(
     )
     texts: Mapping[str, CachedText] | None = cache.find(key, notify=notify)
     if texts is None:
-        if source.stat().st_size >= LARGE_TEXT:
+        if source.is_file() and source.stat().st_size >= LARGE_TEXT:
             notify(_describe_large(source, folder=cache.folder))
-        lines = read_text(source)[:max_lines]
+        lines = read_texts(source, reading, max_lines=max_lines)
         apart = (lines, []) if num_held_out is None else split_lines(lines, num_held_out=num_held_out)
         encoded = encode_texts(*apart, tokenizer, max_length=max_length, source=source)
         texts = {

@@ -13,6 +13,7 @@ from polygraft.attach.attach import Attachment, attach
 from polygraft.attach.graft import make_graft
 from polygraft.attach.plan import Named
 from polygraft.data.example import LabelledText
+from polygraft.data.read import read_texts
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.delta import Delta
 from polygraft.recipe.corpus import count_held_out
@@ -199,10 +200,9 @@ def _count_pieces(workshop: Workshop, name: str, path: Path) -> float:
 
 
 def _count_held_out(workshop: Workshop, name: str) -> float:
-    """Guess the pieces of the lines of a text that are kept apart, from the file's size."""
+    """Guess the pieces of the lines of a text that are kept apart, from their bytes."""
     language = workshop.recipe.languages[name]
-    data = language.text.read_bytes()
-    num_lines = data.count(b"\n") + (not data.endswith(b"\n"))
-    num_read = num_lines if language.max_lines is None else min(num_lines, language.max_lines)
-    num_apart = count_held_out(num_read, num_held_out=workshop.recipe.train.language.held_out)
-    return num_apart * (len(data) / num_lines / BYTES_PER_PIECE + PIECES_PER_SENTENCE)
+    lines = read_texts(language.text, language.reading, max_lines=language.max_lines)
+    num_bytes = sum(len(line.encode()) + 1 for line in lines)
+    num_apart = count_held_out(len(lines), num_held_out=workshop.recipe.train.language.held_out)
+    return num_apart * (num_bytes / len(lines) / BYTES_PER_PIECE + PIECES_PER_SENTENCE)

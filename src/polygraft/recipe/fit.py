@@ -19,7 +19,7 @@ from polygraft.recipe.grafts import (
     list_task_parts,
     make_task_head,
 )
-from polygraft.recipe.learned import count_prompts
+from polygraft.recipe.learned import count_taken
 from polygraft.recipe.objectives import (
     make_held_out_loss,
     make_labelling,
@@ -189,7 +189,7 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
         labels=labels,
         source=task.train,
         cache=workshop.share_cache(task.train),
-        num_added=count_prompts(parts) + max((graft.num_added for graft in under.values()), default=0),
+        num_taken=count_taken(parts) + max((graft.num_taken for graft in under.values()), default=0),
     )
     if sentence is not None:
         workshop.sentences.append(sentence)

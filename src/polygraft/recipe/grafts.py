@@ -14,7 +14,8 @@ from polygraft.recipe.methods import BOTTLENECK
 if TYPE_CHECKING:
     from polygraft.base.base import Base
     from polygraft.parts.part import Part
-    from polygraft.recipe.schema import Recipe, TaskData
+    from polygraft.recipe.data import TaskData
+    from polygraft.recipe.schema import Recipe
 
 
 SHARE_BELOW = 2 / 3

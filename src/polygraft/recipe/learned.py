@@ -175,8 +175,10 @@ def make_learned_parts(
     return parts
 
 
-def count_prompts(parts: Sequence[Part]) -> int:
-    """Count the places that the prompts among some parts take before the pieces of a row."""
+def count_taken(parts: Sequence[Part]) -> int:
+    """Count the positions that some parts take before the pieces of a row: prompts, and prefixes that move them."""
+    from polygraft.parts.prefix import Prefix
     from polygraft.parts.prompt import Prompt
 
-    return sum(part.length for part in parts if isinstance(part, Prompt))
+    prompts = sum(part.length for part in parts if isinstance(part, Prompt))
+    return prompts + sum(part.length for part in parts if isinstance(part, Prefix) and part.moves_positions)

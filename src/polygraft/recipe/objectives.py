@@ -133,7 +133,7 @@ def make_labelling(
     labels: Sequence[str],
     source: Path,
     cache: PrefixCache | None,
-    num_added: int = 0,
+    num_taken: int = 0,
 ) -> tuple[Labelling, str | None]:
     """Make the objective of labelling examples, and say what of them is too long to be learned from.
 
@@ -143,12 +143,12 @@ def make_labelling(
         labels: The labels, in the head's order.
         source: The file they are from, for messages.
         cache: Keeps the output of frozen layers for later epochs.
-        num_added: Size of the prompt that stands before the rows.
+        num_taken: Size of the prompt that stands before the rows.
 
     Raises:
         DataError: The tokenizer cannot read them.
     """
-    max_length = min(MAX_LENGTH, find_max_length(base, num_added=num_added))
+    max_length = min(MAX_LENGTH, find_max_length(base, num_taken=num_taken))
     encode = cast("Callable[..., Any]", encode_labelled if _are_texts(examples) else encode_tags)
     encoded = encode(examples, base.tokenizer, labels=labels, max_length=max_length, source=str(source))
     return Labelling(encoded, cache=cache), describe_cut_rows(encoded, source=source, max_length=max_length)

@@ -21,7 +21,8 @@ from polygraft.attach.plan import (
     stack_names,
     stack_over,
 )
-from polygraft.data.open import file_digest
+from polygraft.data.read import Source
+from polygraft.data.reading import Kind, Reading
 from polygraft.errors import PlanError
 from polygraft.recipe.caching import CACHE_GIB, CacheKind, check_cache
 from polygraft.recipe.learned import PartNames
@@ -46,7 +47,7 @@ class Order:
     """What plans will call it."""
     objective: Literal["mlm", "causal", "tokens", "sequence"]
     train: Path
-    """Plain text, CoNLL, or label-tab-text."""
+    """Plain text, tagged sentences or labelled texts: a file, or the address of a dataset."""
     settings: TrainSettings
     dev: Path | None = None
     """Held-out data; without it, text keeps some lines apart, and labels keep none."""
@@ -70,8 +71,8 @@ class Order:
     """Pieces that are scored: those of the text and the negatives (fast), or all (exact); only for text."""
     head_layer: int | None = None
     """After how many layers a head reads; for text None trains no head."""
-    token_column: int = 0
-    tag_column: int = -1
+    reading: Reading = field(default_factory=Reading)
+    """How the data is read."""
     cache: CacheKind = "exact"
     """How the output of the layers below a task's first bottleneck is kept for later epochs."""
     cache_gib: float = CACHE_GIB
@@ -120,6 +121,7 @@ def check_names(order: Order) -> None:
 def hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
     """Hash all that the trained values depend on."""
     asked = dataclasses.asdict(order)
+    del asked["reading"]
     # What changes no number is left out, and so is what was not there when orders were first carried out.
     settings = asked["settings"]
     del settings["recompute"], settings["compile"]
@@ -146,8 +148,11 @@ def hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
         **({} if count == 1 else {"processes": count}),
         "form": FORM,
         "base": [base.fingerprint, base.tokenizer_fingerprint, base.head_fingerprint, f"torch.{base.dtype}"],
-        "train": file_digest(order.train),
-        "dev": None if order.dev is None else file_digest(order.dev),
+        # What the others of `reading` say is in what identifies the data.
+        "token_column": order.reading.token_column,
+        "tag_column": order.reading.tag_column,
+        "train": _identify(order, order.train),
+        "dev": None if order.dev is None else _identify(order, order.dev),
         "under": [
             [graft.name, graft.manifest.sha256, [[part.kind, part.to_options()] for part in graft.parts]]
             for graft in below.values()
@@ -155,3 +160,8 @@ def hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
         ],
     }
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _identify(order: Order, path: Path) -> str:
+    kind: Kind = "text" if order.objective in ("mlm", "causal") else order.objective
+    return Source(path=path, kind=kind, reading=order.reading).identify()

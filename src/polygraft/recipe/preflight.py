@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from polygraft.base.base import Base
     from polygraft.parts.part import Part
     from polygraft.recipe.corpus import Corpus
-    from polygraft.recipe.schema import Recipe, TaskData
+    from polygraft.recipe.data import TaskData
+    from polygraft.recipe.schema import Recipe
     from polygraft.recipe.steps import Job
     from polygraft.recipe.workshop import Workshop
 
@@ -46,7 +47,7 @@ def check_recipe(recipe: Recipe, base: Base, corpus: Corpus) -> None:
     if recipe.languages and not recipe.train.task.packs:
         name, place = next(iter(recipe.languages)), "[train.language]"
         language = _check_parts(base, place, name, lambda: list_language_parts(recipe, base))
-        _check_length(recipe, base, num_added=language.num_added)
+        _check_length(recipe, base, num_taken=language.num_taken)
     for name, task in recipe.tasks.items():
         labels = _check_files(name, task, corpus)
         place = f"[train.task], for the labels of {task.train}"
@@ -90,7 +91,7 @@ def _check_parts(
     try:
         graft = make_graft(base, name, list_parts())
         for members in ([graft], *([] if below is None else [[below, graft]])):
-            find_max_length(base, num_added=sum(each.num_added for each in members))
+            find_max_length(base, num_taken=sum(each.num_taken for each in members))
             attach(base, stack_names([each.name for each in members]), grafts=members).remove()
     except PolygraftError as error:
         error.add_note(f"({place})")
@@ -98,13 +99,13 @@ def _check_parts(
     return graft
 
 
-def _check_length(recipe: Recipe, base: Base, *, num_added: int) -> None:
+def _check_length(recipe: Recipe, base: Base, *, num_taken: int) -> None:
     """Refuse rows of text that are too long for a base once a language's prompt stands before them."""
     places, length = base.num_positions, recipe.train.language.max_length
-    if num_added and places is not None and min(length, find_max_length(base)) + num_added > places:
+    if num_taken and places is not None and min(length, find_max_length(base)) + num_taken > places:
         raise RecipeError(
-            f"The recipe has train.language.max_length = {length} and puts a prompt of {num_added} before each row, "
-            f"and the base '{base.name}' has {places} positions. Expected rows of at most {places - num_added}. Lower "
+            f"The recipe has train.language.max_length = {length} and puts a prompt of {num_taken} before each row, "
+            f"and the base '{base.name}' has {places} positions. Expected rows of at most {places - num_taken}. Lower "
             "it, or take a shorter prompt. ([train.language])"
         )
 

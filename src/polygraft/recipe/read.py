@@ -5,13 +5,16 @@ from __future__ import annotations
 import re
 import tomllib
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from polygraft.errors import PolygraftError, RecipeError, nearest
+from polygraft.data.address import is_address, place_address
+from polygraft.errors import DataError, PolygraftError, RecipeError, nearest
 from polygraft.recipe.comparison import check_comparison, list_variants
+from polygraft.recipe.data import LanguageData, TaskData
 from polygraft.recipe.kinds import needs_languages
-from polygraft.recipe.schema import LanguageData, Recipe, TaskData
+from polygraft.recipe.schema import Recipe
 from polygraft.recipe.sources import spread_sources
 from polygraft.recipe.tables import read_table, read_value
 from polygraft.recipe.train_tables import TrainTables
@@ -137,7 +140,7 @@ def _expand(value: Any, lookup: Callable[[str], str | None]) -> Any:
     if not isinstance(value, str):
         return value
 
-    def replace(match: re.Match[str]) -> str:
+    def look_up(match: re.Match[str]) -> str:
         found = lookup(match.group(1))
         if found is None:
             raise RecipeError(
@@ -146,7 +149,7 @@ def _expand(value: Any, lookup: Callable[[str], str | None]) -> Any:
             )
         return found
 
-    return VARIABLE.sub(replace, value)
+    return VARIABLE.sub(look_up, value)
 
 
 def _set(document: dict[str, Any], setting: str) -> None:
@@ -170,25 +173,25 @@ def _set(document: dict[str, Any], setting: str) -> None:
 
 
 def _place_language(language: LanguageData, root: Path, name: str) -> LanguageData:
-    return LanguageData(
-        text=_find(root, language.text, f"language.{name}.text"), max_lines=language.max_lines
-    )
+    return replace(language, text=_find(root, language.text, f"language.{name}.text"))
 
 
 def _place_task(task: TaskData, root: Path, name: str) -> TaskData:
-    return TaskData(
-        objective=task.objective,
-        source=task.source,
-        task=task.task,
+    return replace(
+        task,
         train=_find(root, task.train, f"task.{name}.train"),
         dev=_find(root, task.dev, f"task.{name}.dev"),
         test={key: _find(root, path, f"task.{name}.test.{key}") for key, path in task.test.items()},
-        token_column=task.token_column,
-        tag_column=task.tag_column,
     )
 
 
 def _find(root: Path, path: Path, where: str) -> Path:
+    if is_address(path):
+        try:
+            return place_address(path, root)
+        except DataError as error:
+            error.add_note(f"({where})")
+            raise
     found = (root / path).expanduser()
     if not found.is_file():
         raise RecipeError(

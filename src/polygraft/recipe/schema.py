@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
 
 from polygraft.errors import OptionError, RecipeError
+from polygraft.recipe.data import LanguageData, TaskData
 from polygraft.recipe.kinds import needs_languages
 from polygraft.recipe.methods import COPIES
 from polygraft.recipe.names import DEFAULT, check_names, list_grafts
@@ -16,36 +16,6 @@ from polygraft.recipe.train_tables import TrainTables
 from polygraft.recipe.variants import MethodTable, Variant
 from polygraft.store.manifest import check_name
 from polygraft.train.settings import NUM_SEEDS
-
-
-@dataclass(frozen=True, kw_only=True)
-class LanguageData:
-    """`[language.xx]`: plain text of a language."""
-
-    text: Path
-    """One sentence or paragraph a line, UTF-8."""
-    max_lines: int | None = None
-    """Read no more lines than this; None reads all."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class TaskData:
-    """`[task.name]`: labelled data of a task."""
-
-    objective: Literal["tokens", "sequence"] = "tokens"
-    """`tokens` reads CoNLL files, `sequence` files of label, tab, text."""
-    source: str
-    """The language of the training labels; a file may give several, each a task of its own."""
-    task: str = ""
-    """What results call it, if not by its name."""
-    train: Path
-    dev: Path
-    test: Mapping[str, Path]
-    """A test file for each language that is scored."""
-    token_column: int = 0
-    """Column of the words in CoNLL files, counted from 0; negative ones count from the end."""
-    tag_column: int = -1
-    """Column of the tags in CoNLL files."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from polygraft.data.masking import Masking
-from polygraft.data.open import file_digest
+from polygraft.data.read import digest_source
 from polygraft.evaluate.run import find_max_length
 from polygraft.parts.head import Head
 from polygraft.recipe.caching import open_cache
@@ -21,7 +21,7 @@ from polygraft.recipe.objectives import (
     make_text_objective,
     score_examples,
 )
-from polygraft.recipe.single_parts import count_added, list_skipped_layers
+from polygraft.recipe.single_parts import count_taken_by, list_skipped_layers
 from polygraft.store.manifest import DataRecord
 from polygraft.types import TEXT_OBJECTIVES
 
@@ -83,7 +83,7 @@ def _prepare_text(
         from_layer=order.from_layer if order.reduction or order.part != BOTTLENECK else None,
     )
     head = None if order.head_layer is None else Head(objective=base.guesses, layer=order.head_layer)
-    longest = min(TEXT_LENGTH, find_max_length(base, num_added=count_added(order, below)))
+    longest = min(TEXT_LENGTH, find_max_length(base, num_taken=count_taken_by(order, below)))
     text, held_out, num_examples = _read_texts(base, order, longest, notify)
     objective = make_text_objective(
         base,
@@ -107,7 +107,9 @@ def _read_texts(
     base: Base, order: Order, longest: int, notify: Callable[[str], None]
 ) -> tuple[EncodedText, EncodedText | None, Mapping[str, int]]:
     """Give the text that is learned from, the one that is kept apart, and how many lines each has."""
-    load = partial(load_texts, max_length=longest, notify=notify, tokenizer=base.tokenizer)
+    load = partial(
+        load_texts, max_length=longest, reading=order.reading, notify=notify, tokenizer=base.tokenizer
+    )
     if order.dev is None:
         both = load(order.train, num_held_out=NUM_HELD_OUT)
         counts = {"train": both.num_lines - both.num_held_out, "dev": both.num_held_out}
@@ -129,7 +131,7 @@ def _prepare_labels(base: Base, order: Order, below: Mapping[str, Graft], *, fol
     )
     cache = open_cache(order.cache, gib=order.cache_gib, folder=folder)
     objective, sentence = make_labelling(
-        base, examples, labels=labels, source=order.train, cache=cache, num_added=count_added(order, below)
+        base, examples, labels=labels, source=order.train, cache=cache, num_taken=count_taken_by(order, below)
     )
 
     def evaluate(attachment: Attachment) -> float:
@@ -147,15 +149,13 @@ def _prepare_labels(base: Base, order: Order, below: Mapping[str, Graft], *, fol
 
 
 def _read_examples(order: Order, path: Path) -> Examples:
-    return read_examples(
-        path, objective=order.objective, token_column=order.token_column, tag_column=order.tag_column
-    )
+    return read_examples(path, objective=order.objective, reading=order.reading)
 
 
 def list_data(order: Order, work: Work) -> list[DataRecord]:
     """List the files of an order for a manifest."""
     files = {"train": order.train, **({} if order.dev is None else {"dev": order.dev})}
     return [
-        DataRecord(name=f"{use} {path.name}", sha256=file_digest(path), num_examples=work.num_examples[use])
+        DataRecord(name=f"{use} {path.name}", sha256=digest_source(path), num_examples=work.num_examples[use])
         for use, path in files.items()
     ]

@@ -11,7 +11,7 @@ from polygraft.parts.fusion import Fusion
 from polygraft.parts.head import Head, PieceHeadLayers
 from polygraft.parts.invertible import Invertible
 from polygraft.parts.reach import SublayerLayers
-from polygraft.recipe.learned import count_prompts, list_names, make_learned_parts, write_names
+from polygraft.recipe.learned import count_taken, list_names, make_learned_parts, write_names
 from polygraft.recipe.methods import BOTTLENECK
 from polygraft.types import TEXT_OBJECTIVES
 
@@ -95,10 +95,10 @@ def list_learned_parts(order: Order, *, skip_layers: Sequence[int]) -> list[Part
     )
 
 
-def count_added(order: Order, below: Mapping[str, Graft]) -> int:
+def count_taken_by(order: Order, below: Mapping[str, Graft]) -> int:
     """Count the places that prompts take before the pieces of a row: those of the graft, and of those below it."""
     own = [] if order.fuse else list_learned_parts(order, skip_layers=())
-    return count_prompts(own) + sum(graft.num_added for graft in below.values())
+    return count_taken(own) + sum(graft.num_taken for graft in below.values())
 
 
 def list_skipped_layers(

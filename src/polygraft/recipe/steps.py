@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polygraft.recipe.data import TaskData
 from polygraft.recipe.methods import BOTTLENECK
 from polygraft.recipe.packing import list_below
-from polygraft.recipe.schema import Recipe, TaskData
+from polygraft.recipe.schema import Recipe
 from polygraft.recipe.train_tables import LanguageSettings, TaskSettings
 from polygraft.settings import load_launch
 from polygraft.types import TEXT_OBJECTIVES
@@ -296,7 +297,7 @@ def _make_score(recipe: Recipe, corpus: Corpus, common: Mapping[str, Any], name:
             kind="evaluate",
             name=name,
             source=task.source,
-            tests={key: corpus.digest(path) for key, path in task.test.items()},
+            tests={key: corpus.identify_examples(task, path) for key, path in task.test.items()},
             columns=_describe_columns(task),
             **facts,
         ),
@@ -313,10 +314,10 @@ def _describe_task(recipe: Recipe, corpus: Corpus, task: TaskData) -> dict[str, 
     settings = {key: value for key, value in described.items() if key not in left_out}
     if recipe.train.task.cache == "half":
         settings["cache"] = "half"
-    files = {"train": corpus.digest(task.train), "dev": corpus.digest(task.dev)}
+    files = {"train": task.train, "dev": task.dev}
     return {
         "settings": settings,
-        "files": files,
+        "files": {use: corpus.identify_examples(task, path) for use, path in files.items()},
         "columns": _describe_columns(task),
         "task_form": TASK_FORM,
     }
@@ -338,7 +339,7 @@ def _describe_settings(settings: LanguageSettings | TaskSettings) -> dict[str, A
 
 def _describe_text(recipe: Recipe, corpus: Corpus, name: str) -> list[Any]:
     language = recipe.languages[name]
-    return [name, corpus.digest(language.text), language.max_lines]
+    return [name, corpus.identify_text(name), language.max_lines]
 
 
 def _hash(common: Mapping[str, Any], **facts: Any) -> str:

@@ -12,6 +12,14 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 from polygraft.errors import RecipeError, nearest
 
 T = TypeVar("T")
+NAMES: dict[type, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    str: "text",
+    Path: "a path in quotes",
+}
+"""What messages call a value of a type."""
 
 
 def read_table(kind: type[T], table: object, *, where: str) -> T:
@@ -62,9 +70,7 @@ def read_value(hint: Any, value: object, *, where: str) -> Any:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         kinds = [kind for kind in arguments if kind is not type(None)]
-        # A list is read as one where one may stand.
-        lists = [kind for kind in kinds if get_origin(kind) is tuple] if isinstance(value, list) else []
-        return read_value((*lists, *kinds)[0], value, where=where)
+        return _read_one_of(kinds, value, where=where)
     if origin is Literal:
         if value not in arguments:
             raise _wrong(where, value, "one of " + ", ".join(repr(choice) for choice in arguments))
@@ -84,6 +90,17 @@ def read_value(hint: Any, value: object, *, where: str) -> Any:
     return _read_plain(hint, value, where=where)
 
 
+def _read_one_of(kinds: list[Any], value: object, *, where: str) -> Any:
+    # A list is read as one where one may stand.
+    lists = [kind for kind in kinds if get_origin(kind) is tuple]
+    if lists or len(kinds) == 1:
+        return read_value((lists if isinstance(value, list) else kinds)[0], value, where=where)
+    # The value is of one of the types already, and true is no number.
+    if isinstance(value, bool) or not isinstance(value, tuple(kinds)):
+        raise _wrong(where, value, " or ".join(NAMES[kind] for kind in kinds))
+    return value
+
+
 def _read_plain(hint: type, value: object, *, where: str) -> Any:
     if hint is bool and isinstance(value, bool):
         return value
@@ -93,14 +110,7 @@ def _read_plain(hint: type, value: object, *, where: str) -> Any:
         return float(value)
     if hint in (str, Path) and isinstance(value, str):
         return hint(value)
-    names = {
-        bool: "true or false",
-        int: "a whole number",
-        float: "a number",
-        str: "text",
-        Path: "a path in quotes",
-    }
-    raise _wrong(where, value, names[hint])
+    raise _wrong(where, value, NAMES[hint])
 
 
 def _wrong(where: str, value: object, expected: str) -> RecipeError:
