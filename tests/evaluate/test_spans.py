@@ -38,8 +38,12 @@ odd_tags = [
     "O-X",
     ".",
 ]
+DOTS = (".", ".-X")
 malformed = st.sampled_from([*odd_tags, ".-X", "BLOC"])
-kinds_of_tags = (well_formed, mixed, st.one_of(mixed, malformed))
+# Behind a dot, seqeval lets an entity begin where the one before began, be that in another sentence. Sentences of
+# their own are compared with dots, several together without.
+kept_apart = malformed.filter(lambda tag: tag not in DOTS)
+kinds_of_tags = (well_formed, mixed, st.one_of(mixed, kept_apart))
 sentences = st.one_of(
     *(st.lists(st.lists(tags, max_size=8), min_size=1, max_size=6) for tags in kinds_of_tags)
 )
@@ -48,7 +52,7 @@ sentences = st.one_of(
 @st.composite
 def pairs(draw: st.DrawFn) -> tuple[list[list[str]], list[list[str]]]:
     gold = draw(sentences)
-    tags = st.one_of(mixed, malformed) if draw(st.booleans()) else mixed
+    tags = st.one_of(mixed, kept_apart) if draw(st.booleans()) else mixed
     predicted = [[draw(st.one_of(st.just(tag), tags)) for tag in sentence] for sentence in gold]
     return gold, predicted
 
@@ -83,6 +87,15 @@ def test_a_sentence_is_read_as_seqeval_reads_it(tags: list[str]):
 )
 def test_spans_of_each_scheme(tags: str, spans: list[tuple[str, int, int]]):
     assert read_spans(tags.split()) == [Span(*span) for span in spans]
+
+
+def test_an_entity_behind_a_dot_begins_in_its_own_sentence():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert get_entities([["O", "B"], [".", "I"]])[-1] == ("_", 1, 4)
+    assert read_spans([".", "I"]) == [Span("_", 0, 2)]
+    score = score_spans([["O", "B"], [".", "I"]], [["B", "O"], [".", "I"]])
+    assert (score.num_gold, score.recall) == (2, 0.5)
 
 
 def test_an_empty_tag_is_refused():
