@@ -6,6 +6,7 @@ import random
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import torch
 from tests.test_laws import GRAFTS
 from tests.tiny import make_base, make_trained_graft
 
@@ -36,12 +37,15 @@ class Drawn:
     """For each form, the grafts that may be its only member."""
 
 
-MADE: dict[str, Drawn] = {}
+FIRST = ("bert", torch.float32)
+MADE: dict[tuple[str, torch.dtype], Drawn] = {}
 
 
-def make_all(family: str) -> Drawn:
+def make_all(family: str, *, dtype: torch.dtype = torch.float32) -> Drawn:
     """A tiny base with two grafts of every kind that it can have, and two fusions, made once."""
-    if family not in MADE:
+    if not MADE and (family, dtype) != FIRST:
+        make_all(FIRST[0])
+    if (family, dtype) not in MADE:
         base = make_base(family, initializer_range=0.02)
         grafts: dict[str, Graft] = {}
         for seed, (kind, parts) in enumerate(GRAFTS.items()):
@@ -49,15 +53,24 @@ def make_all(family: str) -> Drawn:
                 graft = make_trained_graft(base, name, parts, seed=own_seed)
                 if is_possible(base, Named(name), {name: graft}):
                     grafts[name] = graft
-        single = list(grafts)
         for name, parts in FUSIONS.items():
             grafts[name] = make_trained_graft(base, name, parts)
-        fitting = {
-            form: frozenset(name for name in single if is_possible(base, _form(form, name), grafts))
-            for form in dict.fromkeys(FORMS)
-        }
-        MADE[family] = Drawn(base=base, grafts=grafts, fitting=fitting)
-    return MADE[family]
+        # What may stand where is told by the parts, on every base alike; what is then refused all the same is drawn anew.
+        fitting = MADE[FIRST].fitting if MADE else _find_fitting(base, grafts)
+        base.model.to(dtype)
+        for graft in grafts.values():
+            graft.layers.to(dtype)
+        MADE[family, dtype] = Drawn(base=base, grafts=grafts, fitting=fitting)
+    return MADE[family, dtype]
+
+
+def _find_fitting(base: Base, grafts: Mapping[str, Graft]) -> dict[str, frozenset[str]]:
+    return {
+        form: frozenset(
+            name for name in grafts if name not in FUSIONS and is_possible(base, _form(form, name), grafts)
+        )
+        for form in dict.fromkeys(FORMS)
+    }
 
 
 def _form(form: str, name: str) -> Plan:
@@ -142,7 +155,9 @@ class Drawer:
                 raise _NothingLeft
             self.left.remove(name)
             made = _form(form, name)
-            return replace(made, weights=chance.choice((None, *WEIGHTS))) if isinstance(made, Average) else made
+            return (
+                replace(made, weights=chance.choice((None, *WEIGHTS))) if isinstance(made, Average) else made
+            )
         members = tuple(self._draw_members(chance.randint(2, 3), pool=pool, depth=depth + 1))
         if form == "outputs":
             weights = chance.choice((None, *WEIGHTS)) if len(members) == 2 else None

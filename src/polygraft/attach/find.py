@@ -87,8 +87,8 @@ class Finder:
             other = seen.setdefault((named.name, self.find(named)), named)
             if other != named:
                 raise PlanError(
-                    f"The plan '{way}' names '{other}' and '{named}', which are one graft. A graft acts once in a plan. "
-                    "Name another version, or leave one of them out."
+                    f"The plan '{way}' names '{other}' and '{named}', which are one graft. A graft acts once in a "
+                    "plan. Name another version, or leave one of them out."
                 )
 
     def _get(self, named: Named) -> Graft:

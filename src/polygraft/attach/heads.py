@@ -46,7 +46,9 @@ class MeanHead:
 
     def __call__(self, hidden: Tensor) -> Tensor:
         """Score hidden states at the places that are read: [..., D] to [..., labels]."""
-        first, *others = (head(hidden) * weight for head, weight in zip(self.heads, self.weights, strict=True))
+        first, *others = (
+            head(hidden) * weight for head, weight in zip(self.heads, self.weights, strict=True)
+        )
         return sum(others, first)
 
 
@@ -82,9 +84,7 @@ def find_piece_head(plan: Plan, tree: Tree) -> PieceHeadLayers | None:
         PlanError: There are several.
     """
     headed = [
-        (head, graft)
-        for graft in walk_grafts(tree)
-        if isinstance(head := graft.find_head(), PieceHeadLayers)
+        (head, graft) for graft in walk_grafts(tree) if isinstance(head := graft.find_head(), PieceHeadLayers)
     ]
     if not headed:
         return None
@@ -124,9 +124,9 @@ def _average(plan: Plan, found: Sequence[_Found], weights: Sequence[float]) -> l
             if other != first:
                 raise PlanError(
                     f"The plan '{plan}' averages outputs, and the heads of '{found[0].grafts[-1].name}' and "
-                    f"'{each.grafts[-1].name}' have {option}={_show(first)} and {option}={_show(other)}. Expected heads "
-                    "of one objective with the same labels in the same order, which read the same layer, so that each "
-                    "score has its like. Average grafts of one task, or leave one out."
+                    f"'{each.grafts[-1].name}' have {option}={_show(first)} and {option}={_show(other)}. Expected "
+                    "heads of one objective with the same labels in the same order, which read the same layer, so that "
+                    "each score has its like. Average grafts of one task, or leave one out."
                 )
     total = sum(weights)
     if total == 0:

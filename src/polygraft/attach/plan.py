@@ -69,7 +69,9 @@ class Average:
     @override
     def __str__(self) -> str:
         # Minus zero, which is zero, would not be read.
-        weights = "" if self.weights is None else f", weights={':'.join(repr(each + 0.0) for each in self.weights)}"
+        weights = (
+            "" if self.weights is None else f", weights={':'.join(repr(each + 0.0) for each in self.weights)}"
+        )
         of = "" if self.of == "parameters" else f", of={self.of}"
         return f"average({_join(self.members)}{weights}{of})"
 
