@@ -55,7 +55,7 @@ def make_all(family: str, *, dtype: torch.dtype = torch.float32) -> Drawn:
                     grafts[name] = graft
         for name, parts in FUSIONS.items():
             grafts[name] = make_trained_graft(base, name, parts)
-        # What may stand where is told by the parts, on every base alike; what is then refused all the same is drawn anew.
+        # What may stand where is told by the parts alike on every base; what is refused all the same is drawn anew.
         fitting = MADE[FIRST].fitting if MADE else _find_fitting(base, grafts)
         base.model.to(dtype)
         for graft in grafts.values():

@@ -19,9 +19,9 @@ from polygraft.attach.plan import Plan, Route, list_ways
 
 TOLERANCE = 1e-6
 """In float32, of the largest value, for weights of the usual size; the tiny bases' own are 15 times as large."""
-COARSE = {"gemma3": 5e-6}
-"""That of families whose bare rows differ by as much from themselves in a padded batch: norms of tiny queries and keys.
-In float64 all of them agree to 1e-12."""
+COARSE = {"qwen3": 5e-6, "gemma3": 5e-6}
+"""That of families that divide queries and keys by their norms, which are small here: a bare row differs by 1e-6 from
+itself in a padded batch. Where these norms are computed in float64, their rows agree to 1e-14 as well."""
 
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 """No smaller example is looked for: another seed is another plan, no simpler one."""
@@ -77,7 +77,7 @@ def test_row_i_of_a_routed_batch_equals_row_i_alone(family: str, seed: int):
 
 
 @pytest.mark.parametrize("head", ["tokens", "sequence"])
-@settings(max_examples=50, deadline=None, phases=PHASES)
+@settings(max_examples=40, deadline=None, phases=PHASES)
 @drawn_batches
 @torch.no_grad()
 def test_the_labels_of_row_i_are_scored_as_alone(head: str, family: str, seed: int):
@@ -92,7 +92,7 @@ def test_the_labels_of_row_i_are_scored_as_alone(head: str, family: str, seed: i
         assert_near(found, expected, family, way)
 
 
-@settings(max_examples=100, deadline=None, phases=PHASES)
+@settings(max_examples=60, deadline=None, phases=PHASES)
 @drawn_batches
 @torch.no_grad()
 def test_the_pieces_of_row_i_are_scored_as_alone(family: str, seed: int):
@@ -114,7 +114,7 @@ def test_the_pieces_of_row_i_are_scored_as_alone(family: str, seed: int):
             assert_near(scores[asked], expected, family, way)
 
 
-@settings(max_examples=60, deadline=None, phases=PHASES)
+@settings(max_examples=40, deadline=None, phases=PHASES)
 @drawn_batches
 @torch.no_grad()
 def test_members_side_by_side_give_what_each_gives_alone(family: str, seed: int):

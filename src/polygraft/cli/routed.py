@@ -83,8 +83,8 @@ def read_plan(text: str) -> Plan:
     plan = parse_way(text)
     if plan is None:
         raise PlanError(
-            f"The plan '{text}' is the bare base, which has no head, so it cannot label anything. Expected a task graft "
-            "in it, as in stack(qu, ner). Name one, or leave the line out."
+            f"The plan '{text}' is the bare base, which has no head, so it cannot label anything. Expected a task "
+            "graft in it, as in stack(qu, ner). Name one, or leave the line out."
         )
     num_ways = len(list_ways(plan))
     if num_ways > 1:
