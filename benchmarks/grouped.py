@@ -1,10 +1,10 @@
 """Grafts of several members in one pass: a product for each segment of rows, against one grouped product for all.
 
-What a batch of different plans computes for its bottlenecks and LoRAs, on the processor in float32 and in the sizes of the
-bundled base: rows sorted by member, each member with matrices of its own. `segments` multiplies them one after the other,
-as polygraft does; `grouped` is `torch.nn.functional.grouped_mm` over matrices that were stacked beforehand, and `stacked`
-is the same with the stacking in the time, which a pass over grafts from a store pays. The variants alternate; printed are
-medians of milliseconds for one place of one layer, and their ratio to `segments`.
+What a batch of different plans computes for its bottlenecks and LoRAs, on the processor in float32 and in the sizes of
+the bundled base: rows sorted by member, each member with matrices of its own. `segments` multiplies them one after the
+other, as polygraft does; `grouped` is `torch.nn.functional.grouped_mm` over matrices that were stacked beforehand, and
+`stacked` is the same with the stacking in the time, which a batch of plans that were not seen together before pays. The
+variants alternate; printed are medians of milliseconds for one place of one layer, and their ratio to `segments`.
 
     python benchmarks/grouped.py [--rounds 15] [--rows 64] [--tokens 32] [--threads 2]
 """

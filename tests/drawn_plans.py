@@ -15,6 +15,7 @@ from polygraft.attach.graft import Graft
 from polygraft.attach.plan import Average, Fuse, Named, Parallel, Plan, Stack, list_names
 from polygraft.base.base import Base
 from polygraft.errors import GraftError, PlanError
+from polygraft.parts.edit import EditLayers
 from polygraft.parts.fusion import Fusion
 from polygraft.parts.head import Head
 
@@ -53,6 +54,10 @@ def make_all(family: str, *, dtype: torch.dtype = torch.float32) -> Drawn:
                 graft = make_trained_graft(base, name, parts, seed=own_seed)
                 if is_possible(base, Named(name), {name: graft}):
                     grafts[name] = graft
+                # Of the size of the base's own weights, which they change.
+                for layers in graft.list_layers(EditLayers):
+                    for value in layers.parameters():
+                        value.data.mul_(0.1)
         for name, parts in FUSIONS.items():
             grafts[name] = make_trained_graft(base, name, parts)
         # What may stand where is told by the parts alike on every base; what is refused all the same is drawn anew.

@@ -26,7 +26,8 @@ itself in a padded batch. Where these norms are computed in float64, their rows 
 PHASES = (Phase.explicit, Phase.reuse, Phase.generate)
 """No smaller example is looked for: another seed is another plan, no simpler one."""
 
-drawn_batches = given(family=st.sampled_from(list(BASES)), seed=st.integers(0, 10_000))
+drawn_batches = given(seed=st.integers(0, 10_000))
+every_base = pytest.mark.parametrize("family", BASES)
 
 
 class Routed(NamedTuple):
@@ -62,7 +63,8 @@ def assert_near(found: Tensor, expected: Tensor, family: str, way: Plan | None) 
     assert (found - expected).abs().max() <= limit, (family, str(way))
 
 
-@settings(max_examples=150, deadline=None, phases=PHASES)
+@every_base
+@settings(max_examples=6, deadline=None, phases=PHASES)
 @drawn_batches
 @torch.no_grad()
 def test_row_i_of_a_routed_batch_equals_row_i_alone(family: str, seed: int):
@@ -77,7 +79,8 @@ def test_row_i_of_a_routed_batch_equals_row_i_alone(family: str, seed: int):
 
 
 @pytest.mark.parametrize("head", ["tokens", "sequence"])
-@settings(max_examples=40, deadline=None, phases=PHASES)
+@every_base
+@settings(max_examples=2, deadline=None, phases=PHASES)
 @drawn_batches
 @torch.no_grad()
 def test_the_labels_of_row_i_are_scored_as_alone(head: str, family: str, seed: int):
@@ -92,7 +95,8 @@ def test_the_labels_of_row_i_are_scored_as_alone(head: str, family: str, seed: i
         assert_near(found, expected, family, way)
 
 
-@settings(max_examples=60, deadline=None, phases=PHASES)
+@every_base
+@settings(max_examples=3, deadline=None, phases=PHASES)
 @drawn_batches
 @torch.no_grad()
 def test_the_pieces_of_row_i_are_scored_as_alone(family: str, seed: int):
@@ -114,7 +118,8 @@ def test_the_pieces_of_row_i_are_scored_as_alone(family: str, seed: int):
             assert_near(scores[asked], expected, family, way)
 
 
-@settings(max_examples=40, deadline=None, phases=PHASES)
+@every_base
+@settings(max_examples=2, deadline=None, phases=PHASES)
 @drawn_batches
 @torch.no_grad()
 def test_members_side_by_side_give_what_each_gives_alone(family: str, seed: int):
@@ -158,7 +163,7 @@ def test_the_law_meets_every_form():
     assert min(counts.values()) >= 15
 
 
-@pytest.mark.parametrize("family", BASES)
+@every_base
 @torch.no_grad()
 def test_places_alone_equal_those_of_all(family: str):
     drawn = make_all(family)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+
 import pytest
 import torch
 from tests.tiny import make_base, make_batch, make_trained_graft
@@ -118,8 +119,8 @@ def test_of_two_versions_given_the_name_alone_means_neither(base: Base, versions
     with pytest.raises(PlanError) as refused:
         attach(base, "ner", grafts=versions)
     assert str(refused.value) == (
-        "The plan 'ner' names 'ner', which is not among the grafts given. Did you mean 'ner@3'? There are ner@1, ner@2, "
-        "ner@3. Give it in `grafts`, or name its store."
+        "The plan 'ner' names 'ner', which is not among the grafts given. Did you mean 'ner@3'? There are ner@1, "
+        "ner@2, ner@3. Give it in `grafts`, or name its store."
     )
 
 
@@ -144,20 +145,20 @@ def test_a_version_that_is_not_given_is_named(base: Base, versions: list[Graft])
         (
             [Invertible()],
             {"hidden_size": 24},
-            "The tensor 'invertible.F.down.weight' of the graft 'far' has the shape [6, 12] where [4, 8] was expected. The "
-            "graft was made for a base of other sizes.",
+            "The tensor 'invertible.F.down.weight' of the graft 'far' has the shape [6, 12] where [4, 8] was expected. "
+            "The graft was made for a base of other sizes.",
         ),
         (
             [Lora(rank=2, roles=("down",))],
             {"intermediate_size": 40},
-            "The tensor 'lora.layers.0.down.A' of the graft 'far' has the shape [2, 40] where [2, 24] was expected. The "
-            "graft was made for a base of other sizes.",
+            "The tensor 'lora.layers.0.down.A' of the graft 'far' has the shape [2, 40] where [2, 24] was expected. "
+            "The graft was made for a base of other sizes.",
         ),
         (
             [Delta()],
             {"intermediate_size": 40},
-            "The tensor 'delta.values' of the graft 'far' has the shape [6912] where [5376] was expected. The graft was "
-            "made for a base of other sizes.",
+            "The tensor 'delta.values' of the graft 'far' has the shape [6912] where [5376] was expected. The graft "
+            "was made for a base of other sizes.",
         ),
     ],
 )

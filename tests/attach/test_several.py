@@ -107,8 +107,8 @@ def test_what_cannot_be_guessed_is_refused():
         with pytest.raises(OptionError) as unknown:
             attachment.score_rows(*batch, rows=[0, 2, 0])
     assert str(headless.value) == (
-        "The plan 'qu' has no masked-LM head, and the base 'tiny-bert' brings none. Expected a graft with one below the "
-        "language graft, as in stack(mlm, qu). Train one first."
+        "The plan 'qu' has no masked-LM head, and the base 'tiny-bert' brings none. Expected a graft with one below "
+        "the language graft, as in stack(mlm, qu). Train one first."
     )
     expected = "Expected a number from 0 to 1 for each row. Correct `rows`."
     assert str(short.value) == f"A batch of 3 rows came with the members [0] of a plan that has 2. {expected}"

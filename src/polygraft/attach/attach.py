@@ -339,7 +339,7 @@ class Attachment:
             The decoder's input [N, E], its weight [V, E] and its bias [V] or None.
 
         Raises:
-            PlanError: Rows go several ways, whose heads and inverses differ; `score_pieces` decodes each row by its own.
+            PlanError: Rows go several ways, whose heads and inverses differ; `score_pieces` decodes each by its own.
         """
         return self.only.prepare_decoding(selected)
 

@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 from polygraft.attach.graft import Graft, check_made_for, check_sizes, rebuild_graft
 from polygraft.attach.plan import Average, Named, Plan, list_names
+from polygraft.attach.weights import check_weights
 from polygraft.errors import PlanError, nearest
+from polygraft.parts.edit import EditLayers
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
@@ -98,6 +100,8 @@ class Finder:
                 check_made_for(self.base, graft)
             if graft.base_fingerprint != self.base.fingerprint:
                 check_sizes(self.base, graft)
+                for layers in graft.list_layers(EditLayers):
+                    check_weights(self.base, graft.name, layers)
             return graft
         store = self.store
         stored = () if store is None else store.names()

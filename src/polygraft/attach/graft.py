@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeVar
 import torch
 from torch import Tensor, nn
 
-from polygraft.attach.weights import check_weights
 from polygraft.base.projections import list_projections
 from polygraft.base.weights import list_weights
 from polygraft.errors import FingerprintError, GraftError, PolygraftError, nearest
@@ -184,15 +183,13 @@ def check_sizes(base: Base, graft: Graft) -> None:
     Layers that the base does not have are refused where the graft is put in.
 
     Raises:
-        GraftError: They have, or the graft is about weights that the base does not have.
+        GraftError: They have.
         OptionError: A part asks for what the base does not have.
     """
     fresh = _build_layers(base, graft.parts, seed=0, device="meta").state_dict()
     for key, tensor in graft.tensors().items():
         if key in fresh:
             _check_shape(graft.name, key, tensor, own=fresh[key])
-    for layers in graft.list_layers(EditLayers):
-        check_weights(base, graft.name, layers)
 
 
 def rebuild_graft(

@@ -183,16 +183,16 @@ class RoutedLabeller:
         finder = Finder(self.base, plan, {}, self.store, any_base=self.any_base)
         found: dict[str, Graft] = {}
         for named in list_names(plan):
-            exact = Named(named.name, named.version or self.latest.get(named.name))
+            exact = Named(named.name, named.version or self._find_latest(named.name))
             graft = self.kept.pop(exact, None) or finder.find(exact)
-            assert graft.manifest is not None
-            if named.version is None:
-                self.latest[named.name] = graft.manifest.version
-                exact = Named(named.name, graft.manifest.version)
-            # Two that name one version have one graft.
-            graft = self.kept.pop(exact, graft)
             self.kept[exact] = found[str(named)] = graft
         return found
+
+    def _find_latest(self, name: str) -> int | None:
+        """Give the latest version of a graft, or None where there is none, which is told when it is looked for."""
+        if name not in self.latest and name in self.store.names():
+            self.latest[name] = self.store.manifest(name).version
+        return self.latest.get(name)
 
     def _drop_oldest(self) -> None:
         sizes = {
