@@ -115,6 +115,10 @@ class Drawer:
         for _ in range(TRIES):
             self.left = [name for name in self.drawn.grafts if name not in FUSIONS]
             self.chance.shuffle(self.left)
+            if head is not None:
+                # To the front, where it is drawn first.
+                wanted = next(name for name in self.left if self._has_head(Named(name), head))
+                self.left.sort(key=lambda name: name != wanted)
             pool = frozenset(self.left)
             try:
                 members = list(self._draw_members(self.chance.randint(1, 3), pool=pool, depth=0))

@@ -41,12 +41,14 @@ class Routed(NamedTuple):
     def plan(self) -> Route:
         return Route(tuple(self.ways))
 
-    def list_alone(self) -> Iterator[tuple[int, Plan | None, TinyBatch]]:
-        """Each row's number, its way, and the row without padding."""
-        for index, owner in enumerate(self.rows):
-            length = int(self.batch.attention_mask[index].sum())
-            ids = self.batch.input_ids[index : index + 1, :length]
-            yield index, self.ways[owner], TinyBatch(ids, torch.ones_like(ids))
+    def list_alone(self) -> Iterator[tuple[Plan | None, list[tuple[int, TinyBatch]]]]:
+        """Each way with the numbers of its rows, and these without padding."""
+        for owner in sorted(set(self.rows)):
+            own: list[tuple[int, TinyBatch]] = []
+            for index in (index for index, each in enumerate(self.rows) if each == owner):
+                ids = self.batch.input_ids[index : index + 1, : int(self.batch.attention_mask[index].sum())]
+                own.append((index, TinyBatch(ids, torch.ones_like(ids))))
+            yield self.ways[owner], own
 
 
 def draw(drawn: Drawn, *, seed: int, head: str | None = None) -> Routed:
@@ -64,7 +66,7 @@ def assert_near(found: Tensor, expected: Tensor, family: str, way: Plan | None) 
 
 
 @every_base
-@settings(max_examples=6, deadline=None, phases=PHASES)
+@settings(max_examples=5, deadline=None, phases=PHASES)
 @drawn_batches
 @torch.no_grad()
 def test_row_i_of_a_routed_batch_equals_row_i_alone(family: str, seed: int):
@@ -72,10 +74,11 @@ def test_row_i_of_a_routed_batch_equals_row_i_alone(family: str, seed: int):
     routed = draw(drawn, seed=seed)
     with attach(drawn.base, routed.plan, grafts=drawn.grafts) as attachment:
         hidden = attachment.run(*routed.batch, rows=routed.rows)
-    for index, way, row in routed.list_alone():
+    for way, own in routed.list_alone():
         with attach(drawn.base, way, grafts=drawn.grafts) as attachment:
-            expected = attachment.run(*row)[0]
-        assert_near(hidden[index, : len(expected)], expected, family, way)
+            for index, row in own:
+                expected = attachment.run(*row)[0]
+                assert_near(hidden[index, : len(expected)], expected, family, way)
 
 
 @pytest.mark.parametrize("head", ["tokens", "sequence"])
@@ -88,15 +91,16 @@ def test_the_labels_of_row_i_are_scored_as_alone(head: str, family: str, seed: i
     routed = draw(drawn, seed=seed, head=head)
     with attach(drawn.base, routed.plan, grafts=drawn.grafts) as attachment:
         scores = attachment.score_rows(*routed.batch, rows=routed.rows)
-    for index, way, row in routed.list_alone():
+    for way, own in routed.list_alone():
         with attach(drawn.base, way, grafts=drawn.grafts) as attachment:
-            expected = attachment.score(*row)[0]
-        found = scores[index] if expected.dim() == 1 else scores[index][: len(expected)]
-        assert_near(found, expected, family, way)
+            for index, row in own:
+                expected = attachment.score(*row)[0]
+                found = scores[index] if expected.dim() == 1 else scores[index][: len(expected)]
+                assert_near(found, expected, family, way)
 
 
 @every_base
-@settings(max_examples=3, deadline=None, phases=PHASES)
+@settings(max_examples=2, deadline=None, phases=PHASES)
 @drawn_batches
 @torch.no_grad()
 def test_the_pieces_of_row_i_are_scored_as_alone(family: str, seed: int):
@@ -107,15 +111,16 @@ def test_the_pieces_of_row_i_are_scored_as_alone(family: str, seed: int):
     with attach(drawn.base, routed.plan, grafts=drawn.grafts) as attachment:
         scores = attachment.score_pieces(*routed.batch, at=at, rows=routed.rows)
     width = routed.batch.input_ids.shape[1]
-    for index, way, row in routed.list_alone():
-        asked = at // width == index
+    for way, own in routed.list_alone():
         with attach(drawn.base, way, grafts=drawn.grafts) as attachment:
             _, layer = attachment.find_piece_head()
-            hidden = attachment.run(*row, layer=layer)[0, at[asked] % width]
-            x, weight, bias = attachment.prepare_decoding(hidden)
-            expected = x @ weight.T + (0 if bias is None else bias)
-        if bool(asked.any()):
-            assert_near(scores[asked], expected, family, way)
+            for index, row in own:
+                asked = at // width == index
+                hidden = attachment.run(*row, layer=layer)[0, at[asked] % width]
+                x, weight, bias = attachment.prepare_decoding(hidden)
+                expected = x @ weight.T + (0 if bias is None else bias)
+                if bool(asked.any()):
+                    assert_near(scores[asked], expected, family, way)
 
 
 @every_base
@@ -145,15 +150,16 @@ def test_members_side_by_side_give_what_each_gives_alone(family: str, seed: int)
 def test_in_float64_rows_agree_to_the_twelfth_digit(family: str):
     # Families whose own code rounds nothing to float32: what is left over above is rounding, and nothing else.
     drawn = make_all(family, dtype=torch.float64)
-    for seed in range(15):
+    for seed in range(8):
         routed = draw(drawn, seed=seed)
         with attach(drawn.base, routed.plan, grafts=drawn.grafts) as attachment:
             hidden = attachment.run(*routed.batch, rows=routed.rows)
-        for index, way, row in routed.list_alone():
+        for way, own in routed.list_alone():
             with attach(drawn.base, way, grafts=drawn.grafts) as attachment:
-                expected = attachment.run(*row)[0]
-            difference = (hidden[index, : len(expected)] - expected).abs().max()
-            assert difference <= 1e-12 * max(1.0, expected.abs().max().item()), (seed, str(way))
+                for index, row in own:
+                    expected = attachment.run(*row)[0]
+                    difference = (hidden[index, : len(expected)] - expected).abs().max()
+                    assert difference <= 1e-12 * max(1.0, expected.abs().max().item()), (seed, str(way))
 
 
 def test_the_law_meets_every_form():
