@@ -145,8 +145,12 @@ def test_merging_over_a_plan_in_force_is_refused_and_leaves_it():
 def test_a_graft_of_another_shape_leaves_the_base_as_it_was():
     base, other = make_base(), make_base(intermediate_size=40)
     graft = make_trained_graft(other, "l", [Lora(roles=("query", "up"))])
-    with pytest.raises(RuntimeError):
+    with pytest.raises(GraftError) as refusal:
         merge(base, "l", grafts=[graft], any_base=True)
+    assert str(refusal.value) == (
+        "The tensor 'lora.layers.0.up.B' of the graft 'l' has the shape [40, 8] where [24, 8] was expected. The graft "
+        "was made for a base of other sizes."
+    )
     assert base.compute_fingerprint() == base.fingerprint and base.in_force == []
 
 

@@ -7,16 +7,41 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from polygraft.attach.parse import EXAMPLE, parse_plan
-from polygraft.attach.plan import Named, Plan, Stack
+from polygraft.attach.parse import EXAMPLE, parse_plan, parse_way
+from polygraft.attach.plan import NO_GRAFT, Average, Fuse, Named, Parallel, Plan, Route, Stack
 from polygraft.errors import PlanError
 
 NAMES = st.builds(
-    Named, st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,12}", fullmatch=True), st.none() | st.integers(0, 999)
+    Named,
+    st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.\-]{0,12}", fullmatch=True).filter(lambda name: name != NO_GRAFT),
+    st.none() | st.integers(0, 999),
 )
-PLANS = st.recursive(
-    NAMES, lambda plans: st.builds(Stack, st.lists(plans, min_size=1, max_size=3).map(tuple)), max_leaves=8
-)
+
+
+@st.composite
+def draw_average(draw: st.DrawFn, plans: st.SearchStrategy[Plan]) -> Plan:
+    members = tuple(draw(st.lists(plans, min_size=1, max_size=3)))
+    weights = None
+    if draw(st.booleans()):
+        own = [draw(st.floats(0, 1e6)) for _ in members]
+        weights = (
+            tuple(each / sum(own) for each in own) if sum(own) > 1e-6 else (-0.0,) * (len(own) - 1) + (1.0,)
+        )
+    return Average(members, weights, draw(st.sampled_from(("parameters", "outputs"))))
+
+
+def draw_form(plans: st.SearchStrategy[Plan]) -> st.SearchStrategy[Plan]:
+    members = st.lists(plans, min_size=1, max_size=3).map(tuple)
+    return (
+        st.builds(Stack, members)
+        | st.builds(Fuse, members, NAMES)
+        | st.builds(Parallel, members)
+        | draw_average(plans)
+    )
+
+
+INNER = st.recursive(NAMES, draw_form, max_leaves=8)
+PLANS = INNER | st.builds(Route, st.lists(st.none() | INNER, min_size=1, max_size=3).map(tuple))
 
 
 @given(PLANS)
@@ -42,6 +67,9 @@ def test_any_other_text_is_a_plan_error(text: str):
         ("stack", Named("stack")),
         ("stack(qu,ner )", Stack((Named("qu"), Named("ner")))),
         ("stack(stack(a), b@7)", Stack((Stack((Named("a"),)), Named("b", 7)))),
+        ("average(ner@1, ner@2)", Average((Named("ner", 1), Named("ner", 2)))),
+        ("fuse(en@1, en@2, by=mix@3)", Fuse((Named("en", 1), Named("en", 2)), Named("mix", 3))),
+        ("route(ner@1, none, ner)", Route((Named("ner", 1), None, Named("ner")))),
     ],
 )
 def test_spaces_versions_and_stacks_in_stacks_are_read(text: str, plan: Plan):
@@ -86,3 +114,8 @@ def test_stacks_in_stacks_without_end_are_refused():
 def test_a_version_of_thousands_of_digits_is_refused():
     with pytest.raises(PlanError, match="goes on after its end"):
         parse_plan("ner@" + "9" * 5000)
+
+
+def test_no_graft_is_written_as_such():
+    assert parse_way(" none ") is None
+    assert parse_way("ner") == Named("ner")

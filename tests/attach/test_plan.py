@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from polygraft.attach.plan import Named, Plan, check_names, list_names, stack
+from polygraft.attach.parse import parse_plan
+from polygraft.attach.plan import Named, Plan, check_names, fuse, list_names, stack
 from polygraft.errors import PlanError
 
 
@@ -25,15 +26,23 @@ def test_a_stack_of_nothing_is_refused():
 
 
 @pytest.mark.parametrize(
-    ("plan", "text"),
+    ("plan", "text", "name"),
     [
-        (stack("qu", "qu", "ner"), "stack(qu, qu, ner)"),
-        (stack("qu", stack("ner", Named("qu", 2))), "stack(qu, stack(ner, qu@2))"),
+        (stack("qu", "qu", "ner"), "stack(qu, qu, ner)", "qu"),
+        (stack(Named("qu", 2), stack("ner", Named("qu", 2))), "stack(qu@2, stack(ner, qu@2))", "qu@2"),
+        (fuse("a", "mix", by="mix"), "fuse(a, mix, by=mix)", "mix"),
     ],
 )
-def test_a_plan_that_names_a_graft_twice_is_refused(plan: Plan, text: str):
+def test_a_plan_that_names_a_graft_twice_is_refused(plan: Plan, text: str, name: str):
     with pytest.raises(PlanError) as refusal:
         check_names(plan)
     assert str(refusal.value) == (
-        f"The plan '{text}' names 'qu' 2 times. A graft acts once in a plan. Name each graft once."
+        f"The plan '{text}' names '{name}' 2 times. A graft acts once in a plan. Name each graft once."
     )
+
+
+@pytest.mark.parametrize(
+    "text", ["average(ner@1, ner@2)", "stack(ner, ner@1)", "fuse(en@1, en@2, by=mix)", "route(a, a)"]
+)
+def test_versions_of_a_name_and_rows_may_meet(text: str):
+    check_names(parse_plan(text))

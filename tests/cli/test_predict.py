@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from tests.cli.conftest import Command
 
 
@@ -161,10 +162,77 @@ def test_a_line_that_is_no_request_is_refused_with_its_place(polygraft: Command)
         done = polygraft("predict", "--routed", "-", text=f"{good}{line}\n")
         assert done.exit_code == 1
         assert done.stderr == f"error: standard input, line 2: {what}. {expected}\n"
-    done = polygraft("predict", "--routed", "-", text=routed(("ana", "ner"), ("ana", "nerr")))
-    assert done.exit_code == 1
-    assert "names 'nerr', which is not in the store" in done.stderr
     assert polygraft("predict", "--text", "ana").exit_code == 2
+
+
+ONE_EXAMPLE = "Write a graft's name, or for example stack(qu, ner)."
+
+
+@pytest.mark.parametrize(
+    ("plan", "sentence"),
+    [
+        (
+            "nerr",
+            "The plan 'nerr' names 'nerr', which is not in the store store. Did you mean 'ner'? There are ner, qu, "
+            "topic. `polygraft grafts list` shows all 3.",
+        ),
+        (
+            "stack(qu, ner",
+            f"The plan 'stack(qu, ner' ends where a comma or a closing bracket was expected. {ONE_EXAMPLE}",
+        ),
+        ("", f"The plan '' ends where a graft's name was expected. {ONE_EXAMPLE}"),
+        (
+            "none",
+            "The plan 'none' is the bare base, which has no head, so it cannot label anything. Expected a task graft "
+            "in it, as in stack(qu, ner). Name one, or leave the line out.",
+        ),
+        (
+            "qu",
+            "The plan 'qu' has no head for tokens or sequences, so it cannot label anything. Expected a task graft in "
+            "it, as in stack(qu, ner). Add one.",
+        ),
+        (
+            "route(ner, none)",
+            "The plan 'route(ner, none)' has 2 ways for a row, and a line goes one. Expected a plan without route and "
+            "parallel. Write a line for each way.",
+        ),
+        (
+            "stack(ner, ner)",
+            "The plan 'stack(ner, ner)' names 'ner' 2 times. A graft acts once in a plan. Name each graft once.",
+        ),
+        (
+            "stack(ner, topic)",
+            "The plan 'stack(ner, topic)' has 2 heads for labels: those of ner, topic. One at most was expected, since "
+            "only one can score. Leave the other grafts out.",
+        ),
+        (
+            "stack(ner@1, ner)",
+            "The plan 'stack(ner@1, ner)' names 'ner@1' and 'ner', which are one graft. A graft acts once in a plan. "
+            "Name another version, or leave one of them out.",
+        ),
+    ],
+)
+def test_a_plan_that_cannot_label_is_refused_with_its_line(polygraft: Command, plan: str, sentence: str):
+    Path("asked.jsonl").write_text(routed(("ana", "ner"), ("lima", plan), ("lima", plan)), encoding="utf-8")
+    done = polygraft("predict", "--routed", "asked.jsonl")
+    assert done.exit_code == 1
+    assert done.stdout == ""
+    assert done.stderr == f"error: {sentence} That is the plan of asked.jsonl, line 2.\n"
+
+
+def test_a_version_that_is_not_there_is_told_with_its_line(polygraft: Command):
+    done = polygraft("predict", "--routed", "-", text=routed(("ana", "ner@1"), ("lima", "stack(qu, ner@9)")))
+    assert done.exit_code == 1
+    assert done.stderr.endswith(" That is the plan of standard input, line 2.\n")
+    assert "9" in done.stderr
+
+
+def test_a_stream_of_lines_keeps_its_order_over_batches(polygraft: Command):
+    plans = ("topic", "ner", "stack(qu, ner)", "ner@1", "stack(qu,ner)")
+    pairs = [(f"ana {number} lima", plans[number * 7 % 5]) for number in range(300)]
+    done = polygraft("predict", "--routed", "-", text=routed(*pairs))
+    assert done.exit_code == 0, done.stderr
+    assert [(found["text"], found["plan"]) for found in lines(done.stdout)] == pairs
 
 
 def test_merged_grafts_label_as_they_do_beside_the_weights(polygraft: Command):

@@ -15,6 +15,7 @@ from polygraft.evaluate.run import predict_tags, predict_texts
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.delta import Delta
 from polygraft.parts.head import Head
+from polygraft.parts.prompt import Prompt
 
 SENTENCES = (
     ("mariya", "cuscoman", "rirqan"),
@@ -80,6 +81,33 @@ def test_texts_are_labelled_as_each_way_labels_them(base: Base, grafts: list[Gra
             alone = predict_texts(attachment, [texts[place]])
         assert (found.labels[place], found.num_cut[place]) == (alone.labels[0], alone.num_cut[0])
     assert found.num_cut[2] > 0
+
+
+def test_long_rows_under_a_prompt_are_cut_as_alone(base: Base, grafts: list[Graft]):
+    prompt = make_trained_graft(base, "prompt", [Prompt(length=9)])
+    words, text = ("wasi",) * 60, "inti killa " * 30
+    for head in ("ner", "topic"):
+        counts: set[int] = set()
+        for rows in ([0, 1], [1, 0]):
+            with attach(
+                base, f"route({head}, stack(prompt, {head}))", grafts=[*grafts, prompt]
+            ) as attachment:
+                found = (
+                    label_rows(attachment, [words, words], rows=rows)
+                    if head == "ner"
+                    else label_text_rows(attachment, [text, text], rows=rows)
+                )
+            for place, row in enumerate(rows):
+                way = (head, f"stack(prompt, {head})")[row]
+                with attach(base, way, grafts=[*grafts, prompt]) as attachment:
+                    alone = (
+                        predict_tags(attachment, [words])
+                        if head == "ner"
+                        else predict_texts(attachment, [text])
+                    )
+                assert (found.labels[place], found.num_cut[place]) == (alone.labels[0], alone.num_cut[0])
+                counts.add(alone.num_cut[0])
+        assert len(counts) == 2
 
 
 def test_a_way_without_the_right_head_is_refused(base: Base, grafts: list[Graft]):

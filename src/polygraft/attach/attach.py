@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
 from polygraft.attach.depth import count_layers_below
 from polygraft.attach.enter import enter_above
+from polygraft.attach.find import Finder
 from polygraft.attach.hooks import Hooks, pick
 from polygraft.attach.member import Member
-from polygraft.attach.parse import parse_plan
-from polygraft.attach.plan import Named, Plan, check_names, is_stack, list_ways
-from polygraft.attach.resolve import find_graft, grow_tree, index_grafts
+from polygraft.attach.parse import parse_way
+from polygraft.attach.plan import Plan, check_names, is_stack, list_ways
+from polygraft.attach.resolve import grow_tree
 from polygraft.attach.runner import Runner
-from polygraft.attach.several import run_each, score_each, score_rows
+from polygraft.attach.several import run_each, score_each, score_pieces, score_rows
 from polygraft.attach.tree import describe_shared
 from polygraft.attach.weights import WeightEdits
 from polygraft.errors import OptionError, PlanError
@@ -23,10 +25,11 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from polygraft.attach.graft import Graft
+    from polygraft.attach.heads import LabelHead
     from polygraft.attach.rows import Group
     from polygraft.base.base import Base
     from polygraft.base.pretrained_head import PretrainedHead
-    from polygraft.parts.head import HeadLayers, PieceHeadLayers
+    from polygraft.parts.head import PieceHeadLayers
     from polygraft.store.store import Store
 
 
@@ -277,6 +280,21 @@ class Attachment:
         """Score labels row by row, each with the head of its own member; see `several.score_rows`."""
         return score_rows(self, input_ids, attention_mask, rows=rows)
 
+    def score_pieces(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        *,
+        at: Tensor,
+        rows: Sequence[int] | None = None,
+    ) -> Tensor:
+        """Score pieces at some places, each with the head and the inverse of its row; see `several.score_pieces`."""
+        return score_pieces(self, input_ids, attention_mask, at=at, rows=rows)
+
+    def lend_weights(self, number: int) -> AbstractContextManager[None]:
+        """Let the base's weights be as one of several members changes them, inside the block."""
+        return self.runner.lend_weights(number)
+
     def score_each(self, input_ids: Tensor, attention_mask: Tensor) -> list[Tensor]:
         """Score labels of one input by every member's head; see `several.score_each`."""
         return score_each(self, input_ids, attention_mask)
@@ -287,8 +305,8 @@ class Attachment:
         """Compute the hidden states of one input by every member; see `several.run_each`."""
         return run_each(self, input_ids, attention_mask, layer=layer, at=at)
 
-    def find_head(self) -> HeadLayers:
-        """Give the head for tokens or sequences of the graft that has one.
+    def find_head(self) -> LabelHead:
+        """Give the head for tokens or sequences of the graft that has one, or the mean of those that are averaged.
 
         Raises:
             PlanError: There is none, or rows go several ways.
@@ -321,7 +339,7 @@ class Attachment:
             The decoder's input [N, E], its weight [V, E] and its bias [V] or None.
 
         Raises:
-            PlanError: Rows go several ways, whose inverses differ: decode with each of `members` its own rows.
+            PlanError: Rows go several ways, whose heads and inverses differ; `score_pieces` decodes each by its own.
         """
         return self.only.prepare_decoding(selected)
 
@@ -338,31 +356,25 @@ def attach(
 
     Args:
         base: The frozen base.
-        plan: A plan, its text form, or None for the bare base.
-        grafts: Grafts in memory that the plan may name; they come before the store's.
+        plan: A plan, its text form, or None (`none`) for the bare base.
+        grafts: Grafts in memory that the plan may name; they come before the store's. Several versions of one name are
+            told apart by what their manifests say, or as keys such as `ner@2`.
         store: Where the other grafts are.
         any_base: Whether to accept grafts of another base.
 
     Raises:
         PlanError: The plan cannot be read, names a graft that is nowhere or twice, or has two heads of a kind.
         FingerprintError: A graft was trained on another base.
+        GraftError: A graft's tensors have other sizes than the base's, or those of an average were not made alike.
 
     Example:
         >>> attachment = attach(base, "stack(qu, ner)", store=store)  # doctest: +SKIP
         >>> attachment.remove()  # doctest: +SKIP
     """
-    wanted = parse_plan(plan) if isinstance(plan, str) else plan
-    memory = grafts if isinstance(grafts, Mapping) else index_grafts(grafts)
+    wanted = parse_way(plan) if isinstance(plan, str) else plan
     if wanted is None:
         return Attachment(base, None, [Member(base, None, None)])
     check_names(wanted)
-    found: dict[Named, Graft] = {}
-
-    def find(named: Named) -> Graft:
-        # Once, so that ways that share a graft share its tensors.
-        if named not in found:
-            found[named] = find_graft(base, named, wanted, memory, store, any_base=any_base)
-        return found[named]
-
-    ways = [(way, None if way is None else grow_tree(base, way, find)) for way in list_ways(wanted)]
+    finder = Finder(base, wanted, grafts, store, any_base=any_base)
+    ways = [(way, None if way is None else grow_tree(way, finder)) for way in list_ways(wanted)]
     return Attachment(base, wanted, [Member(base, way, tree) for way, tree in ways])

@@ -166,11 +166,30 @@ def check_fit(name: str, tensors: Mapping[str, Tensor], *, own: Mapping[str, Ten
             f"{len(own)}). The file does not belong to this manifest: put the graft in again."
         )
     for key, tensor in tensors.items():
-        if tensor.shape != own[key].shape:
-            raise GraftError(
-                f"The tensor '{key}' of the graft '{name}' has the shape {list(tensor.shape)} where "
-                f"{list(own[key].shape)} was expected. The graft was made for a base of other sizes."
-            )
+        _check_shape(name, key, tensor, own=own[key])
+
+
+def _check_shape(name: str, key: str, tensor: Tensor, *, own: Tensor) -> None:
+    if tensor.shape != own.shape:
+        raise GraftError(
+            f"The tensor '{key}' of the graft '{name}' has the shape {list(tensor.shape)} where "
+            f"{list(own.shape)} was expected. The graft was made for a base of other sizes."
+        )
+
+
+def check_sizes(base: Base, graft: Graft) -> None:
+    """Refuse a graft in memory whose tensors have other sizes than its parts would have on a base.
+
+    Layers that the base does not have are refused where the graft is put in.
+
+    Raises:
+        GraftError: They have.
+        OptionError: A part asks for what the base does not have.
+    """
+    fresh = _build_layers(base, graft.parts, seed=0, device="meta").state_dict()
+    for key, tensor in graft.tensors().items():
+        if key in fresh:
+            _check_shape(graft.name, key, tensor, own=fresh[key])
 
 
 def rebuild_graft(

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from typing_extensions import override
 
+from polygraft.attach.heads import find_label_head, find_piece_head
 from polygraft.attach.tree import list_stacked, walk_grafts
 from polygraft.errors import PlanError
 from polygraft.parts.edit import EditLayers
-from polygraft.parts.head import HeadLayers, PieceHeadLayers
+from polygraft.parts.head import PieceHeadLayers
 from polygraft.parts.reach import AttentionLayers, EmbeddingLayers, ProjectionLayers, PromptLayers
 from polygraft.types import TEXT_OBJECTIVES
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from polygraft.attach.graft import Graft
+    from polygraft.attach.heads import LabelHead
     from polygraft.attach.plan import Plan
     from polygraft.attach.tree import Tree
     from polygraft.base.base import Base
@@ -96,16 +98,22 @@ class Member:
     def _list_layers(self, kind: type[Kind]) -> list[Kind]:
         return [layers for graft in self.grafts for layers in graft.list_layers(kind)]
 
-    def find_head(self) -> HeadLayers:
-        """Give the head for tokens or sequences of the graft that has one.
+    @cached_property
+    def _label_head(self) -> LabelHead | None:
+        return None if self.plan is None or self.tree is None else find_label_head(self.plan, self.tree)
+
+    @cached_property
+    def _piece_head(self) -> PieceHeadLayers | None:
+        return None if self.plan is None or self.tree is None else find_piece_head(self.plan, self.tree)
+
+    def find_head(self) -> LabelHead:
+        """Give the head for tokens or sequences of the graft that has one, or the mean of those that are averaged.
 
         Raises:
             PlanError: There is none.
         """
-        for graft in reversed(self.grafts):
-            head = graft.find_head()
-            if isinstance(head, HeadLayers):
-                return head
+        if self._label_head is not None:
+            return self._label_head
         raise PlanError(
             f"The plan '{self}' has no head for tokens or sequences, so it cannot label anything. Expected "
             "a task "
@@ -118,10 +126,8 @@ class Member:
         Raises:
             PlanError: Neither the plan nor the base has one.
         """
-        for graft in reversed(self.grafts):
-            head = graft.find_head()
-            if isinstance(head, PieceHeadLayers):
-                return head, head.options.layer
+        if self._piece_head is not None:
+            return self._piece_head, self._piece_head.options.layer
         if self.base.head is not None:
             return self.base.head, -1
         raise PlanError(

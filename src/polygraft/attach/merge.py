@@ -9,11 +9,12 @@ import torch
 from torch import Tensor, nn
 
 from polygraft.attach.attach import Attachment
+from polygraft.attach.find import Finder
 from polygraft.attach.graft import Graft
 from polygraft.attach.member import Member
 from polygraft.attach.parse import parse_plan
-from polygraft.attach.plan import Named, check_names, list_ways
-from polygraft.attach.resolve import find_graft, grow_tree, index_grafts
+from polygraft.attach.plan import check_names, list_ways
+from polygraft.attach.resolve import grow_tree
 from polygraft.attach.tree import Chain, Leaf, Tree, walk_grafts
 from polygraft.attach.weights import WeightEdits
 from polygraft.base.projections import find_projection
@@ -116,16 +117,11 @@ def merge(
         ...     scores = attachment.score(input_ids, attention_mask)
     """
     wanted = parse_plan(plan) if isinstance(plan, str) else plan
-    memory = grafts if isinstance(grafts, Mapping) else index_grafts(grafts)
     check_names(wanted)
     way, *others = list_ways(wanted)
     if others or way is None:
         raise _refuse_plan(wanted)
-
-    def find(named: Named) -> Graft:
-        return find_graft(base, named, wanted, memory, store, any_base=any_base)
-
-    tree = grow_tree(base, way, find)
+    tree = grow_tree(way, Finder(base, wanted, grafts, store, any_base=any_base))
     found = tuple(walk_grafts(tree))
     left = _leave_rest(tree, wanted)
     _refuse_int8(base, wanted, found)

@@ -45,6 +45,19 @@ def parse_plan(text: str) -> Plan:
     return plan
 
 
+def parse_way(text: str) -> Plan | None:
+    """Read a plan, or `none`, which is the bare base.
+
+    Raises:
+        PlanError: The text is not a plan.
+
+    Example:
+        >>> str(parse_way("ner")), parse_way(" none")
+        ('ner', None)
+    """
+    return None if text.strip() == NO_GRAFT else parse_plan(text)
+
+
 def _split(text: str) -> list[str]:
     tokens: list[str] = []
     at = 0

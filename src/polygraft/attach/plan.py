@@ -13,7 +13,7 @@ from polygraft.errors import PlanError
 
 AverageOf = Literal["parameters", "outputs"]
 NO_GRAFT = "none"
-"""How the bare base is written among the members of a route."""
+"""How the bare base is written, as a whole plan or among the members of a route."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,10 @@ class Average:
 
     @override
     def __str__(self) -> str:
-        weights = "" if self.weights is None else f", weights={':'.join(map(repr, self.weights))}"
+        # Minus zero, which is zero, would not be read.
+        weights = (
+            "" if self.weights is None else f", weights={':'.join(repr(each + 0.0) for each in self.weights)}"
+        )
         of = "" if self.of == "parameters" else f", of={self.of}"
         return f"average({_join(self.members)}{weights}{of})"
 
@@ -327,7 +330,7 @@ def _list_inner(plan: Plan) -> list[Plan]:
 
 
 def check_names(plan: Plan) -> None:
-    """Refuse a plan in which a row meets a graft more than once.
+    """Refuse a plan in which a row meets a graft more than once; versions of one name are different grafts.
 
     Raises:
         PlanError: It does.
@@ -336,7 +339,7 @@ def check_names(plan: Plan) -> None:
         >>> check_names(stack("en", "ner"))
     """
     for way in list_ways(plan):
-        names = [] if way is None else [named.name for named in list_names(way)]
+        names = [] if way is None else list_names(way)
         twice = next((name for name in names if names.count(name) > 1), None)
         if twice is not None:
             raise PlanError(

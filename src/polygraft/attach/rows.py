@@ -24,6 +24,24 @@ class Group:
     """The member of all, where there are no segments."""
 
 
+def check_rows(owners: Sequence[int], *, num_rows: int, num_members: int) -> None:
+    """Refuse what is not one member a row.
+
+    Args:
+        owners: The member of each row.
+        num_rows: Rows of the batch (B).
+        num_members: Members of the plan.
+
+    Raises:
+        OptionError: It is not.
+    """
+    if len(owners) != num_rows or not all(0 <= owner < num_members for owner in owners):
+        raise OptionError(
+            f"A batch of {num_rows} rows came with the members {list(owners)} of a plan that has {num_members}. "
+            f"Expected a number from 0 to {num_members - 1} for each row. Correct `rows`."
+        )
+
+
 def group_rows(
     owners: Sequence[int], *, num_rows: int, num_members: int, alone: Sequence[bool]
 ) -> list[Group]:
@@ -48,11 +66,7 @@ def group_rows(
         ... ]
         [[1, 0, 2]]
     """
-    if len(owners) != num_rows or not all(0 <= owner < num_members for owner in owners):
-        raise OptionError(
-            f"A batch of {num_rows} rows came with the members {list(owners)} of a plan that has {num_members}. "
-            f"Expected a number from 0 to {num_members - 1} for each row. Correct `rows`."
-        )
+    check_rows(owners, num_rows=num_rows, num_members=num_members)
     by_member: dict[int, list[int]] = {}
     for row, owner in enumerate(owners):
         by_member.setdefault(owner, []).append(row)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -89,19 +90,36 @@ class Runner:
         Raises:
             PlanError: The member is being trained and changes weights.
         """
-        member = self.members[group.member]
-        is_alone = group.segments is None and len(self.members) > 1 and member.edits_weights
-        if is_alone and torch.is_grad_enabled() and member.learns:
+        # Members that share a pass change no weights.
+        lent = self.lend_weights(group.member) if group.segments is None else nullcontext()
+        with lent:
+            return self.run(
+                input_ids, attention_mask, layer=layer, start=start, at=at, member=group.member, group=group
+            )
+
+    @contextmanager
+    def lend_weights(self, number: int) -> Generator[None]:
+        """Let the base's weights be as one member changes them, inside the block; where there is one, they are so.
+
+        Args:
+            number: The member.
+
+        Raises:
+            PlanError: The member is being trained and changes weights.
+        """
+        member = self.members[number]
+        if len(self.members) == 1 or not member.edits_weights:
+            yield
+            return
+        if torch.is_grad_enabled() and member.learns:
             raise PlanError(
                 f"The plan '{self.name}' was to train '{member}' in a batch of several ways, and a graft of "
                 "it changes the base's own weights, which are what they were again before the gradients come. "
                 "Train it by itself."
             )
-        edits = WeightEdits(self.base, member.grafts if is_alone else ())
+        edits = WeightEdits(self.base, member.grafts)
         try:
-            return self.run(
-                input_ids, attention_mask, layer=layer, start=start, at=at, member=group.member, group=group
-            )
+            yield
         finally:
             edits.remove()
 

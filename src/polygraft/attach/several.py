@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Protocol
 
 import torch
 
 from polygraft.attach.hooks import pick
+from polygraft.attach.rows import check_rows, put_back, select_places
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +36,10 @@ class Running(Protocol):
     @property
     def only(self) -> Member:
         """The one way through the plan."""
+        ...
+
+    def lend_weights(self, number: int) -> AbstractContextManager[None]:
+        """Let the base's weights be as one of several members changes them, inside the block."""
         ...
 
     def run(
@@ -118,7 +124,7 @@ def score_rows(
     Raises:
         PlanError: A member that a row goes through has no head for labels.
     """
-    owners = [attachment.members.index(attachment.only)] * len(input_ids) if rows is None else list(rows)
+    owners = _list_owners(attachment, rows, num_rows=len(input_ids))
     heads = {number: attachment.members[number].find_head() for number in sorted(set(owners))}
     scores: list[Tensor | None] = [None] * len(owners)
     for layer in dict.fromkeys(head.options.layer for head in heads.values()):
@@ -135,6 +141,68 @@ def score_rows(
             places = head.find_places(attention_mask[row : row + 1])
             scores[row] = head(states[None] if places is None else pick(states[None], places))[0]
     return [score for score in scores if score is not None]
+
+
+def score_pieces(
+    attachment: Running,
+    input_ids: Tensor,
+    attention_mask: Tensor,
+    *,
+    at: Tensor,
+    rows: Sequence[int] | None = None,
+) -> Tensor:
+    """Score pieces at some places, each by what its own row goes through: its head and its inverse.
+
+    Hidden states go through the head, every invertible part of the row's member is undone, and the decoder scores all
+    pieces: the hidden piece at a place, or on a causal base the one after it.
+
+    Args:
+        attachment: The plan in force.
+        input_ids: Pieces, [B, T].
+        attention_mask: 1 for pieces, 0 for padding, [B, T].
+        at: The places that are asked for, [N], each `row * T + column`. A score of every piece is computed for each.
+        rows: The member of each row, as for `run`; None where there is one.
+
+    Returns:
+        [N, V], in the order of `at`.
+
+    Raises:
+        OptionError: `rows` are not one member a row.
+        PlanError: A member that a row goes through has no head for pieces, and neither has the base; or it is being
+            trained and changes weights.
+    """
+    num_rows, num_tokens = input_ids.shape
+    owners = _list_owners(attachment, rows, num_rows=num_rows)
+    heads = {number: attachment.members[number].find_piece_head() for number in sorted(set(owners))}
+    pieces: list[tuple[Tensor, Tensor]] = []
+    for layer in dict.fromkeys(layer for _, layer in heads.values()):
+        own = [row for row, owner in enumerate(owners) if heads[owner][1] == layer]
+        index = torch.tensor(own, device=input_ids.device)
+        places, which = select_places(at, index, num_rows=num_rows, num_tokens=num_tokens)
+        if not len(places):
+            continue
+        hidden = attachment.run(
+            input_ids.index_select(0, index),
+            attention_mask.index_select(0, index),
+            layer=layer,
+            at=places,
+            rows=[owners[row] for row in own],
+        )
+        owner_of = torch.tensor([owners[row] for row in own], device=at.device)[places // num_tokens]
+        for number in owner_of.unique().tolist():
+            chosen = (owner_of == number).nonzero().flatten()
+            with attachment.lend_weights(number):
+                x, weight, bias = attachment.members[number].prepare_decoding(hidden[chosen])
+                scores = x @ weight.to(x.dtype).T
+            pieces.append((scores if bias is None else scores + bias, which[chosen]))
+    return put_back(pieces) if pieces else torch.empty(0, attachment.base.sites.vocab, device=at.device)
+
+
+def _list_owners(attachment: Running, rows: Sequence[int] | None, *, num_rows: int) -> list[int]:
+    if rows is None:
+        return [attachment.members.index(attachment.only)] * num_rows
+    check_rows(rows, num_rows=num_rows, num_members=len(attachment.members))
+    return list(rows)
 
 
 def score_each(attachment: Running, input_ids: Tensor, attention_mask: Tensor) -> list[Tensor]:

@@ -110,12 +110,8 @@ class WeightEdits:
     def _collect(self, base: Base, edits: Sequence[tuple[str, EditLayers]]) -> None:
         weights = dict(base.model.named_parameters())
         for graft, layers in edits:
+            check_weights(base, graft, layers)
             for info in layers.infos:
-                if info.name not in weights or tuple(weights[info.name].shape) != info.shape:
-                    raise GraftError(
-                        f"The graft '{graft}' changes the weight '{info.name}' of the shape {list(info.shape)}, which "
-                        f"the base '{base.name}' does not have. Load the base that the graft was made for."
-                    )
                 changed = self.changed.setdefault(info.name, _Changed(weight=weights[info.name]))
                 changed.stacked.append((graft, layers))
 
@@ -195,6 +191,26 @@ def count_undone(mask: MaskLayers, others: Sequence[EditLayers], name: str, *, s
         touched |= mark(places, size=size)
     left = mark(mask.find_kept(name), size=size) & ~mark(mask.find_valued(name), size=size)
     return int((touched & ~left).sum())
+
+
+def check_weights(base: Base, graft: str, layers: EditLayers) -> None:
+    """Refuse a part that changes weights which a base does not have.
+
+    Args:
+        base: The base.
+        graft: What messages call the graft.
+        layers: The part.
+
+    Raises:
+        GraftError: It does.
+    """
+    weights = dict(base.model.named_parameters())
+    for info in layers.infos:
+        if info.name not in weights or tuple(weights[info.name].shape) != info.shape:
+            raise GraftError(
+                f"The graft '{graft}' changes the weight '{info.name}' of the shape {list(info.shape)}, which "
+                f"the base '{base.name}' does not have. Load the base that the graft was made for."
+            )
 
 
 def refuse_int8(base: Base, graft: str) -> None:

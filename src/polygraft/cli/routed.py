@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polygraft.cli.labelling import Prediction, describe_words
-from polygraft.errors import DataError
+from polygraft.errors import DataError, PlanError, PolygraftError
 
 if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
     from polygraft.attach.graft import Graft
+    from polygraft.attach.plan import Named, Plan
     from polygraft.base.base import Base
     from polygraft.store.store import Store
 
 KEYS = ("text", "plan")
+KEPT_BYTES = 2**30
+"""Grafts that are kept between batches; one of a language has a few megabytes."""
 
 
 class RoutedLine(NamedTuple):
@@ -23,6 +27,8 @@ class RoutedLine(NamedTuple):
 
     text: str
     plan: str
+    place: str
+    """Where it stands, for messages."""
 
 
 def read_routed(lines: Iterable[str], *, name: str, first: int, plan: str | None) -> list[RoutedLine]:
@@ -62,27 +68,69 @@ def _read_line(line: str, place: str, plan: str | None) -> RoutedLine:
     missing = [key for key in KEYS if key not in whole]
     if missing:
         raise DataError(f"{place}: the line has no '{missing[0]}'. {expected} Correct the line.")
-    return RoutedLine(whole["text"], whole["plan"])
+    return RoutedLine(whole["text"], whole["plan"], place)
+
+
+def read_plan(text: str) -> Plan:
+    """Read the plan of a line.
+
+    Raises:
+        PlanError: It is no plan, is the bare base, which labels nothing, or has several ways.
+    """
+    from polygraft.attach.parse import parse_way
+    from polygraft.attach.plan import list_ways
+
+    plan = parse_way(text)
+    if plan is None:
+        raise PlanError(
+            f"The plan '{text}' is the bare base, which has no head, so it cannot label anything. Expected a task "
+            "graft in it, as in stack(qu, ner). Name one, or leave the line out."
+        )
+    num_ways = len(list_ways(plan))
+    if num_ways > 1:
+        raise PlanError(
+            f"The plan '{text}' has {num_ways} ways for a row, and a line goes one. Expected a plan without route and "
+            "parallel. Write a line for each way."
+        )
+    return plan
 
 
 def _is_text(value: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
+@contextmanager
+def asked_in(place: str) -> Generator[None]:
+    """Say of errors inside the block which line asked for it."""
+    try:
+        yield
+    except PolygraftError as error:
+        error.add_note(f"That is the plan of {place}.")
+        raise
+
+
 class RoutedLabeller:
-    """Labels lines of many plans in common batches; a graft is read from the store once.
+    """Labels lines of many plans in common batches.
+
+    A version of a graft is read from the store once and kept for later batches, as long as there is room; then those go
+    first that were needed longest ago, and are read again when they are needed. Which version is the latest of a name
+    is asked once.
 
     Args:
         base: The base.
         store: Where the grafts are.
         any_base: Whether to accept grafts of another base.
+        kept_bytes: The most bytes of grafts that are kept between batches; those of one batch are there together.
     """
 
-    def __init__(self, base: Base, store: Store, *, any_base: bool) -> None:
+    def __init__(self, base: Base, store: Store, *, any_base: bool, kept_bytes: int = KEPT_BYTES) -> None:
         self.base = base
         self.store = store
         self.any_base = any_base
-        self.grafts: dict[str, Graft] = {}
+        self.kept_bytes = kept_bytes
+        self.kept: dict[Named, Graft] = {}
+        """Grafts by name and version, those first that were needed longest ago."""
+        self.latest: dict[str, int] = {}
 
     def label(self, lines: Sequence[RoutedLine]) -> list[Prediction]:
         """Label some lines, in their order; each prediction names its plan.
@@ -90,39 +138,73 @@ class RoutedLabeller:
         Raises:
             PlanError: A plan cannot be read, names a graft that is not there, or has no head for labels.
         """
-        from polygraft.attach.attach import attach
-        from polygraft.attach.parse import parse_plan
-        from polygraft.attach.plan import Route
-
-        # Sorted, so that rows of one language stand beside each other.
-        plans = sorted({line.plan for line in lines})
-        if not plans:
+        if not lines:
             return []
-        members = [parse_plan(plan) for plan in plans]
-        self._keep(plans)
-        rows = [plans.index(line.plan) for line in lines]
-        with attach(
-            self.base,
-            Route(tuple(members)),
-            grafts=self.grafts,
-            store=self.store,
-            any_base=self.any_base,
+        first_lines = {line.plan: line for line in reversed(lines)}
+        plans: dict[str, Plan] = {}
+        grafts: dict[str, Graft] = {}
+        for line in sorted(first_lines.values(), key=lines.index):
+            with asked_in(line.place):
+                plans[line.plan] = read_plan(line.plan)
+                grafts |= self._gather(plans[line.plan])
+        # Sorted, so that rows of one language stand beside each other.
+        ways = sorted(set(plans.values()), key=str)
+        rows = [ways.index(plans[line.plan]) for line in lines]
+        with self._attach(
+            ways, grafts, lines=[lines[rows.index(row)] for row in range(len(ways))]
         ) as attachment:
+            for line, row in zip(lines, rows, strict=True):
+                with asked_in(line.place):
+                    attachment.members[row].find_head()
             found = self._label(attachment, [line.text for line in lines], rows)
+        self._drop_oldest()
         return [{**each, "plan": line.plan} for each, line in zip(found, lines, strict=True)]
 
-    def _keep(self, plans: Sequence[str]) -> None:
-        """Read the grafts that were not read yet; what is not there is told when the plan is attached."""
-        from polygraft.attach.graft import rebuild_graft
-        from polygraft.attach.parse import parse_plan
-        from polygraft.attach.plan import list_names
+    def _attach(
+        self, ways: Sequence[Plan], grafts: Mapping[str, Graft], *, lines: Sequence[RoutedLine]
+    ) -> Attachment:
+        """Put all ways in force; what is wrong with one is said with its line."""
+        from polygraft.attach.attach import attach
+        from polygraft.attach.plan import Route
 
-        known = set(self.store.names())
-        for named in (named for plan in plans for named in list_names(parse_plan(plan))):
-            # One with a version is read for every batch.
-            if named.name in known and named.name not in self.grafts and named.version is None:
-                manifest, tensors = self.store.get(named.name)
-                self.grafts[named.name] = rebuild_graft(self.base, manifest, tensors, any_base=self.any_base)
+        try:
+            return attach(self.base, Route(tuple(ways)), grafts=grafts, any_base=self.any_base)
+        except PolygraftError:
+            for way, line in zip(ways, lines, strict=True):
+                with asked_in(line.place):
+                    attach(self.base, way, grafts=grafts, any_base=self.any_base).remove()
+            raise
+
+    def _gather(self, plan: Plan) -> dict[str, Graft]:
+        """Give the grafts of a plan by what it calls them, read from the store where they are not kept."""
+        from polygraft.attach.find import Finder
+        from polygraft.attach.plan import Named, list_names
+
+        finder = Finder(self.base, plan, {}, self.store, any_base=self.any_base)
+        found: dict[str, Graft] = {}
+        for named in list_names(plan):
+            exact = Named(named.name, named.version or self._find_latest(named.name))
+            graft = self.kept.pop(exact, None) or finder.find(exact)
+            self.kept[exact] = found[str(named)] = graft
+        return found
+
+    def _find_latest(self, name: str) -> int | None:
+        """Give the latest version of a graft, or None where there is none, which is told when it is looked for."""
+        if name not in self.latest and name in self.store.names():
+            self.latest[name] = self.store.manifest(name).version
+        return self.latest.get(name)
+
+    def _drop_oldest(self) -> None:
+        sizes = {
+            named: sum(tensor.nbytes for tensor in graft.tensors().values())
+            for named, graft in self.kept.items()
+        }
+        total = sum(sizes.values())
+        for named, size in sizes.items():
+            if total <= self.kept_bytes:
+                break
+            del self.kept[named]
+            total -= size
 
     @staticmethod
     def _label(attachment: Attachment, texts: Sequence[str], rows: Sequence[int]) -> list[Prediction]:

@@ -11,19 +11,17 @@ import torch
 
 from polygraft.data.batches import plan_eval_batches
 from polygraft.data.collate import collate
-from polygraft.data.encode import IGNORE, encode_labelled, encode_tags
-from polygraft.data.example import LabelledText, TaggedSentence
+from polygraft.data.encode import IGNORE, encode_labelled
+from polygraft.data.example import LabelledText
 from polygraft.errors import PlanError
 from polygraft.evaluate.run import BATCH_TOKENS, find_max_length
+from polygraft.evaluate.words import ANY_LABEL, EncodedWords
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from polygraft.attach.attach import Attachment
     from polygraft.data.encode import EncodedLabels, EncodedTags
-
-ANY_LABEL = ("O",)
-"""What stands for the labels of sentences that have none yet."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,31 +54,21 @@ def label_rows(
         PlanError: A member has no head for tokens.
     """
     _check_objective(attachment, rows, objective="tokens")
-    places = [place for place, words in enumerate(sentences) if words]
     labels: list[tuple[str, ...]] = [() for _ in sentences]
     num_cut = [0] * len(labels)
-    if not places:
-        return Routed(labels=tuple(labels), num_cut=tuple(num_cut))
-    tagged = [
-        TaggedSentence(tuple(sentences[place]), ANY_LABEL * len(sentences[place]), 0) for place in places
-    ]
-    encoded = encode_tags(
-        tagged,
-        attachment.base.tokenizer,
-        labels=ANY_LABEL,
-        max_length=find_max_length(attachment.base, num_taken=attachment.num_taken),
-    )
-    owners = [rows[place] for place in places]
-    for batch_rows in plan_eval_batches(encoded.lengths, token_budget=batch_tokens):
-        for row, found in zip(batch_rows, _label_batch(attachment, encoded, batch_rows, owners), strict=True):
-            span = slice(encoded.starts[row], encoded.starts[row + 1])
-            words = encoded.word_of[span][encoded.first_pieces[span]]
-            names = attachment.members[owners[row]].find_head().options.labels
-            spread = [names[0]] * len(sentences[places[row]])
-            for word, label in zip(words.tolist(), found, strict=True):
-                spread[word] = label
-            labels[places[row]] = tuple(spread)
-            num_cut[places[row]] = len(spread) - len(found)
+    base = attachment.base
+    for max_length, own in _group_by_length(attachment, rows):
+        chosen = [sentences[place] for place in own]
+        if not any(chosen):
+            continue
+        words = EncodedWords(chosen, base.tokenizer, max_length=max_length)
+        places = [own[place] for place in words.places]
+        owners = [rows[place] for place in places]
+        for batch_rows in plan_eval_batches(words.encoded.lengths, token_budget=batch_tokens):
+            found = _label_batch(attachment, words.encoded, batch_rows, owners)
+            for row, each in zip(batch_rows, found, strict=True):
+                rest = attachment.members[owners[row]].find_head().options.labels[0]
+                labels[places[row]], num_cut[places[row]] = words.spread(row, each, rest=rest)
     return Routed(labels=tuple(labels), num_cut=tuple(num_cut))
 
 
@@ -93,20 +81,28 @@ def label_text_rows(
         PlanError: A member has no head for sequences.
     """
     _check_objective(attachment, rows, objective="sequence")
-    examples = [LabelledText(text, ANY_LABEL[0], 0) for text in texts]
-    if not examples:
-        return Routed(labels=(), num_cut=())
-    encoded = encode_labelled(
-        examples,
-        attachment.base.tokenizer,
-        labels=ANY_LABEL,
-        max_length=find_max_length(attachment.base, num_taken=attachment.num_taken),
-    )
     labels: list[tuple[str, ...]] = [() for _ in texts]
-    for batch_rows in plan_eval_batches(encoded.lengths, token_budget=batch_tokens):
-        for row, found in zip(batch_rows, _label_batch(attachment, encoded, batch_rows, rows), strict=True):
-            labels[row] = found
-    return Routed(labels=tuple(labels), num_cut=tuple(encoded.num_cut.tolist()))
+    num_cut = [0] * len(labels)
+    for max_length, own in _group_by_length(attachment, rows):
+        examples = [LabelledText(texts[place], ANY_LABEL[0], 0) for place in own]
+        owners = [rows[place] for place in own]
+        encoded = encode_labelled(
+            examples, attachment.base.tokenizer, labels=ANY_LABEL, max_length=max_length
+        )
+        for batch_rows in plan_eval_batches(encoded.lengths, token_budget=batch_tokens):
+            found = _label_batch(attachment, encoded, batch_rows, owners)
+            for row, each in zip(batch_rows.tolist(), found, strict=True):
+                labels[own[row]], num_cut[own[row]] = each, int(encoded.num_cut[row])
+    return Routed(labels=tuple(labels), num_cut=tuple(num_cut))
+
+
+def _group_by_length(attachment: Attachment, rows: Sequence[int]) -> list[tuple[int, list[int]]]:
+    """Sort rows by the most tokens that each may have, which is fewer where its member has a prompt."""
+    groups: dict[int, list[int]] = {}
+    for place, owner in enumerate(rows):
+        num_taken = attachment.members[owner].num_taken
+        groups.setdefault(find_max_length(attachment.base, num_taken=num_taken), []).append(place)
+    return list(groups.items())
 
 
 def _label_batch(

@@ -14,17 +14,21 @@ import torch
 
 from polygraft.data.batches import plan_eval_batches
 from polygraft.data.collate import collate, pad_places
-from polygraft.data.encode import IGNORE, EncodedTags, encode_labelled, encode_tags
-from polygraft.data.example import LabelledText, TaggedSentence
+from polygraft.data.encode import IGNORE, EncodedTags, encode_labelled
+from polygraft.data.example import LabelledText
 from polygraft.errors import OptionError
 from polygraft.evaluate.bootstrap import bootstrap_interval
 from polygraft.evaluate.labels import accuracy_of_counts, label_counts_per_sentence, score_labels
 from polygraft.evaluate.result import Result
 from polygraft.evaluate.spans import TypeScore, f1_of_counts, score_spans, span_counts_per_sentence
+from polygraft.evaluate.words import EncodedWords
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from polygraft.attach.attach import Attachment
     from polygraft.base.base import Base
+    from polygraft.data.example import TaggedSentence
 
 MAX_LENGTH = 512
 LEAST_LENGTH = 8
@@ -74,30 +78,16 @@ def predict_tags(
     """
     names = attachment.find_labels()
     started = time.perf_counter()
-    places = [place for place, words in enumerate(sentences) if words]
     labels: list[tuple[str, ...]] = [() for _ in sentences]
-    if not places:
-        return Predictions(labels=tuple(labels), num_cut=(0,) * len(labels), seconds=0.0, num_tokens=0)
-    tagged = [
-        TaggedSentence(tuple(sentences[place]), (names[0],) * len(sentences[place]), 0) for place in places
-    ]
-    encoded = encode_tags(
-        tagged,
-        attachment.base.tokenizer,
-        labels=names,
-        max_length=find_max_length(attachment.base, num_taken=attachment.num_taken),
-    )
-    first = encoded.first_pieces
-    best, num_tokens = _score_rows(attachment, encoded, batch_tokens=batch_tokens)
-    row_of = np.repeat(np.arange(encoded.num_rows), encoded.lengths)
-    found = [np.zeros(len(sentence.tokens), dtype=np.int64) for sentence in tagged]
-    starts = np.searchsorted(row_of[first], np.arange(encoded.num_rows + 1))
     num_cut = [0] * len(labels)
-    for row, numbers in enumerate(found):
-        span = slice(starts[row], starts[row + 1])
-        numbers[encoded.word_of[first][span]] = best[first][span]
-        labels[places[row]] = tuple(names[number] for number in numbers)
-        num_cut[places[row]] = len(numbers) - int(starts[row + 1] - starts[row])
+    if not any(sentences):
+        return Predictions(labels=tuple(labels), num_cut=tuple(num_cut), seconds=0.0, num_tokens=0)
+    max_length = find_max_length(attachment.base, num_taken=attachment.num_taken)
+    words = EncodedWords(sentences, attachment.base.tokenizer, max_length=max_length)
+    best, num_tokens = _score_rows(attachment, words.encoded, batch_tokens=batch_tokens)
+    for row, (place, numbers) in enumerate(zip(words.places, best, strict=True)):
+        found = [names[number] for number in numbers.tolist()]
+        labels[place], num_cut[place] = words.spread(row, found, rest=names[0])
     return Predictions(
         labels=tuple(labels),
         num_cut=tuple(num_cut),
@@ -145,9 +135,11 @@ def predict_texts(
     )
 
 
-def _score_rows(attachment: Attachment, encoded: EncodedTags, *, batch_tokens: int) -> tuple[np.ndarray, int]:
-    """Give the number of the best label at every labelled token of the flat data, and 0 at the others."""
-    best = np.zeros(encoded.num_tokens, dtype=np.int64)
+def _score_rows(
+    attachment: Attachment, encoded: EncodedTags, *, batch_tokens: int
+) -> tuple[list[NDArray[np.int64]], int]:
+    """Give the numbers of the best labels at the labelled tokens of each row, and count the tokens computed."""
+    best = [np.zeros(0, dtype=np.int64)] * encoded.num_rows
     num_tokens = 0
     with torch.inference_mode():
         for rows in plan_eval_batches(encoded.lengths, token_budget=batch_tokens):
@@ -160,7 +152,9 @@ def _score_rows(attachment: Attachment, encoded: EncodedTags, *, batch_tokens: i
             scores = attachment.score(
                 batch.input_ids, batch.attention_mask, at=places.to(attachment.base.device)
             )
-            best[encoded.starts[rows[row]] + column] = scores.argmax(-1).cpu().numpy()[: len(row)]
+            numbers = scores.argmax(-1).cpu().numpy()[: len(row)]
+            for index, own in enumerate(np.split(numbers, np.searchsorted(row, np.arange(1, len(rows))))):
+                best[rows[index]] = own
     return best, num_tokens
 
 
