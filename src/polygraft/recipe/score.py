@@ -110,7 +110,10 @@ def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Labelled | Sco
             scored[condition] = replace(scored[condition], source=task.source)
             results.append(scored[condition])
             yield scored[condition]
-        examples += choose_examples(language, sentences, predictions, task=task.task or name)
+        examples += [
+            replace(example, task=task.task or name, source=task.source)
+            for example in choose_examples(language, sentences, predictions)
+        ]
         gains += compare_target(sentences, scored, predictions)
         labels[language] = {condition: found.labels for condition, found in predictions.items()}
     yield Labelled(labels=labels)
@@ -143,8 +146,6 @@ def choose_examples(
     language: str,
     sentences: Sequence[TaggedSentence] | Sequence[LabelledText],
     predictions: Mapping[str, Predictions],
-    *,
-    task: str = "",
 ) -> list[ExampleSummary]:
     """Take sentences spread over a test set, of readable length and with something to find."""
     if not sentences or isinstance(sentences[0], LabelledText):
@@ -162,7 +163,6 @@ def choose_examples(
             tokens=tagged[place].tokens,
             gold=tagged[place].tags,
             predicted={condition: found.labels[place] for condition, found in predictions.items()},
-            task=task,
         )
         for place in chosen
     ]

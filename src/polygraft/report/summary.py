@@ -111,6 +111,8 @@ class ExampleSummary:
     gold: tuple[str, ...] | None
     predicted: Mapping[str, tuple[str, ...]]
     task: str = ""
+    source: str = ""
+    """The language of the labels that were learned."""
     method: str = ""
     """The method whose conditions these are, where several are compared."""
 
