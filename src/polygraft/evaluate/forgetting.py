@@ -86,8 +86,18 @@ def measure_forgetting(results: Sequence[Result], rechecks: Sequence[Result]) ->
     Example:
         >>> from dataclasses import replace
         >>> first = Result(
-        ...     task="ner", language="en", condition="task alone", plan="ner", metric="f1", score=0.8,
-        ...     num_sentences=9, num_gold=9, seconds=1.0, tokens_per_second=9.0, seed=0, method="sequential",
+        ...     task="ner",
+        ...     language="en",
+        ...     condition="task alone",
+        ...     plan="ner",
+        ...     metric="f1",
+        ...     score=0.8,
+        ...     num_sentences=9,
+        ...     num_gold=9,
+        ...     seconds=1.0,
+        ...     tokens_per_second=9.0,
+        ...     seed=0,
+        ...     method="sequential",
         ... )
         >>> second = replace(first, task="pos", score=0.9)
         >>> [found] = measure_forgetting([first, second], [replace(first, score=0.5, after="pos")])

@@ -10,6 +10,7 @@ from markupsafe import Markup
 
 from polygraft.evaluate.forgetting import Forgetting, History, measure_forgetting
 from polygraft.report.cells import DASH, Cell, Table
+from polygraft.report.heat import draw_cell
 from polygraft.report.numbers import format_difference, format_score
 from polygraft.report.scores import list_sources, name_test
 from polygraft.report.summary import RunSummary
@@ -125,13 +126,13 @@ def plot_matrix(each: Forgotten, *, ident: str, width: int) -> Markup:
     body: list[Markup] = []
     for line, (task, scores) in enumerate(zip(each.tasks, each.matrix, strict=True)):
         y = top + line * height
-        body.append(
-            element("text", cut_text(task, room=left - 6), x=0, y=y + height / 2 + 4, class_="label")
-        )
+        body.append(element("text", cut_text(task, room=left - 6), x=0, y=y + height / 2 + 4, class_="label"))
         for index, score in enumerate(scores):
             if score is not None:
                 box = (left + index * column, y, column - 3, height - 3)
-                body.append(_draw_score(f"{task} after {each.stages[index]}", score, scale=scale, box=box))
+                text = format_score(score, metric="f1")
+                hover = f"{task} after {each.stages[index]}: {text}"
+                body.append(draw_cell(text, hover=hover, share=scale(score), box=box))
     return picture(
         *heads,
         *body,
@@ -201,22 +202,6 @@ def _measure_cell(values: Sequence[float]) -> Cell:
 
 def _matrix_cell(score: float | None) -> Cell:
     return Cell(text=DASH if score is None else format_score(score, metric="f1"), value=score)
-
-
-def _draw_score(
-    name: str, score: float, *, scale: Scale, box: tuple[float, float, float, float]
-) -> Markup:
-    x, y, width, height = box
-    text = format_score(score, metric="f1")
-    return element(
-        "g",
-        element("title", f"{name}: {text}"),
-        element("rect", x=x, y=y, width=width, height=height, rx=3, class_="cell"),
-        element(
-            "rect", x=x, y=y, width=width, height=height, rx=3, class_="warmth", fill_opacity=scale(score)
-        ),
-        element("text", text, x=x + width / 2, y=y + height / 2 + 5, class_="value", text_anchor="middle"),
-    )
 
 
 def _describe(each: Forgotten, line: int) -> str:

@@ -73,7 +73,9 @@ def format_spread(spread: Spread, *, metric: str) -> str | None:
 
 
 def _build_row(grid: MethodGrid, row: MethodRow, *, has_mean: bool) -> tuple[Cell, ...]:
-    head = Cell(text=row.condition, is_under=True) if row.condition else Cell(text=row.method, value=row.method)
+    head = (
+        Cell(text=row.condition, is_under=True) if row.condition else Cell(text=row.method, value=row.method)
+    )
     cells = [_score_cell(grid, row, language) for language in grid.languages]
     if has_mean:
         best = None if row.condition else grid.best_mean()
@@ -109,11 +111,11 @@ def _list_costs(cost: MethodCost | None) -> tuple[Cell, ...]:
     each = format_count(cost.language_parameters), format_bytes(cost.language_bytes)
     spent = format_seconds(cost.language_seconds)
     return (
-        _add_note(count_cell(cost.num_parameters), f"+ {each[0]} a language", cost=cost),
-        _add_note(bytes_cell(cost.num_bytes), f"+ {each[1]} a language", cost=cost),
+        _add_note(count_cell(cost.num_parameters), f"+ {each[0]}\na language", cost=cost),
+        _add_note(bytes_cell(cost.num_bytes), f"+ {each[1]}\na language", cost=cost),
         replace(bytes_cell(cost.total_bytes), note="one copy" if cost.goes_on else None),
         _add_note(
-            seconds_cell(cost.seconds), f"+ {spent} for {cost.num_languages:.0f} languages", cost=cost
+            seconds_cell(cost.seconds), f"+ {spent} for\n{cost.num_languages:.0f} languages", cost=cost
         ),
         count_cell(cost.tokens_per_second),
         Cell(text=DASH) if peak is None else Cell(text=format_bytes(peak), value=peak),

@@ -14,12 +14,14 @@ from polygraft.report.methods import MethodGrid, Spread
 from polygraft.report.numbers import format_bytes, format_score
 from polygraft.report.placing import Box, place_labels
 from polygraft.report.plots import draw_marker
-from polygraft.report.svg import LETTER, Scale, choose_ticks, element, picture
+from polygraft.report.svg import Scale, choose_ticks, element, picture
 
 GRAFT, COPY = 3, 0
 """Numbers of the markers: a circle and a square."""
 UNITS = ("B", "kB", "MB", "GB", "TB")
 _LINE = 14.0
+_WIDEST = 8.0
+"""Pixels of a letter in a wide face: names must not touch in any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +37,7 @@ class Point:
 def list_points(grid: MethodGrid) -> tuple[Point, ...]:
     """Give the methods whose size and mean over the target languages are known."""
     return tuple(
-        Point(
-            name=row.method, num_bytes=row.cost.num_bytes, spread=spread, is_copy=row.cost.is_copy
-        )
+        Point(name=row.method, num_bytes=row.cost.num_bytes, spread=spread, is_copy=row.cost.is_copy)
         for row in grid.rows
         for spread in [row.mean]
         if spread is not None
@@ -74,14 +74,15 @@ def plot_pareto(grid: MethodGrid, *, ident: str, width: int) -> Markup | None:
     across = _size_scale(points, start=left, end=width - right)
     down, ticks = _score_scale(points, metric=grid.metric, start=bottom, end=top + 8)
     frontier = find_frontier(points, lower_is_better=grid.metric == "loss")
+    corners = _list_corners(frontier, across=across, down=down, end=width - right)
     return picture(
         element("text", "score" if grid.metric != "loss" else "loss", x=0, y=10, class_="axis"),
         element("text", "stored a task", x=width, y=height - 2, class_="axis", text_anchor="end"),
         *(_draw_tick(tick, y=down(tick), left=left, end=width - right, metric=grid.metric) for tick in ticks),
         *_draw_sizes(across, top=top, bottom=bottom, room=52.0 if wide else 40.0),
-        _draw_frontier(frontier, across=across, down=down, end=width - right),
+        element("polyline", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in corners), class_="line frontier"),
         *(_draw_point(point, across=across, down=down, is_best=point in frontier) for point in points),
-        *_draw_names(points, across=across, down=down, area=Box(left, top, width, bottom)),
+        *_draw_names(points, across=across, down=down, area=Box(left, top, width, bottom), corners=corners),
         title=f"Score against stored bytes in {grid.title}",
         description=_describe(points, frontier, metric=grid.metric),
         width=width,
@@ -139,14 +140,15 @@ def _size_text(power: int) -> str:
     return f"{10 ** (power - 3 * unit):g} {UNITS[unit]}"
 
 
-def _draw_frontier(frontier: Sequence[Point], *, across: Scale, down: Scale, end: float) -> Markup:
-    """Draw steps: each of its methods is the best for all sizes up to the next."""
+def _list_corners(
+    frontier: Sequence[Point], *, across: Scale, down: Scale, end: float
+) -> list[tuple[float, float]]:
+    """Give the corners of the frontier's steps: each of its methods is the best for all sizes up to the next."""
     places = [(across(math.log10(point.num_bytes)), down(point.spread.score)) for point in frontier]
     corners = [places[0]]
     for (_, y), (x, later) in pairwise(places):
         corners += [(x, y), (x, later)]
-    corners.append((end, places[-1][1]))
-    return element("polyline", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in corners), class_="line frontier")
+    return [*corners, (end, places[-1][1])]
 
 
 def _draw_point(point: Point, *, across: Scale, down: Scale, is_best: bool) -> Markup:
@@ -163,22 +165,40 @@ def _draw_point(point: Point, *, across: Scale, down: Scale, is_best: bool) -> M
     return element("g", *parts, draw_marker(series, x=x, y=y, best=is_best))
 
 
-def _draw_names(points: Sequence[Point], *, across: Scale, down: Scale, area: Box) -> list[Markup]:
+def _draw_names(
+    points: Sequence[Point],
+    *,
+    across: Scale,
+    down: Scale,
+    area: Box,
+    corners: Sequence[tuple[float, float]],
+) -> list[Markup]:
     places = [(across(math.log10(point.num_bytes)), down(point.spread.score)) for point in points]
     bars = [
         Box(x - 4, down(point.spread.ends[1]), x + 4, down(point.spread.ends[0]))
         for point, (x, _) in zip(points, places, strict=True)
         if point.spread.ends is not None
     ]
-    sizes = [(len(point.name) * LETTER, _LINE) for point in points]
+    bars += [Box(min(x, a), min(y, b), max(x, a), max(y, b)).grown(1) for (x, y), (a, b) in pairwise(corners)]
+    sizes = [(len(point.name) * _WIDEST, _LINE) for point in points]
     boxes = place_labels(places, sizes, area=area, bars=bars)
     drawn: list[Markup] = []
     for point, (x, y), box in zip(points, places, boxes, strict=True):
         end_x, end_y = min(max(x, box.left), box.right), min(max(y, box.top), box.bottom)
         if math.hypot(end_x - x, end_y - y) > 12:
             drawn.append(element("line", x1=x, y1=y, x2=end_x, y2=end_y, class_="leader"))
-        drawn.append(element("text", point.name, x=box.left, y=box.bottom - 3, class_="label"))
+        drawn.append(_draw_name(point.name, box=box, x=x))
     return drawn
+
+
+def _draw_name(name: str, *, box: Box, x: float) -> Markup:
+    """Draw a name from the side at which its point is."""
+    if box.left > x:
+        return element("text", name, x=box.left, y=box.bottom - 3, class_="label")
+    if box.right < x:
+        return element("text", name, x=box.right, y=box.bottom - 3, class_="label", text_anchor="end")
+    middle = (box.left + box.right) / 2
+    return element("text", name, x=middle, y=box.bottom - 3, class_="label", text_anchor="middle")
 
 
 def _describe(points: Sequence[Point], frontier: Sequence[Point], *, metric: str) -> str:

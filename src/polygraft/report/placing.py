@@ -20,6 +20,10 @@ class Box:
     right: float
     bottom: float
 
+    def grown(self, by: float) -> Box:
+        """Give a box that is so many pixels larger on each side."""
+        return Box(self.left - by, self.top - by, self.right + by, self.bottom + by)
+
     def meets(self, other: Box) -> bool:
         """Whether the two share more than an edge."""
         return (

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from polygraft.report.heat import draw_cell
 from polygraft.report.languages import language_name
 from polygraft.report.numbers import format_score
 from polygraft.report.scores import CONDITIONS, Grid, GridCell
@@ -208,31 +209,14 @@ def _interval_row(grid: Grid, language: str, condition: str, *, scale: Scale, y:
 def _heat_cell(
     grid: Grid, language: str, condition: str, *, scale: Scale, box: tuple[float, float, float, float]
 ) -> Markup:
-    x, y, width, height = box
     cell = grid.cells.get((language, condition))
-    best = " best" if grid.is_best(language, condition) else ""
     share = 0.0 if cell is None or not math.isfinite(cell.score) else scale(cell.score)
     if grid.metric == "loss" and share:
         share = scale.start + scale.end - share
     text = "\u2013" if cell is None else format_score(cell.score, metric=grid.metric)
     hover = f"{language_name(language)}, {condition}: "
     hover += "not measured" if cell is None else _value_text(cell, metric=grid.metric)
-    return element(
-        "g",
-        element("title", hover),
-        element("rect", x=x, y=y, width=width, height=height, rx=3, class_="cell"),
-        element(
-            "rect", x=x, y=y, width=width, height=height, rx=3, class_=f"warmth{best}", fill_opacity=share
-        ),
-        element(
-            "text",
-            text,
-            x=x + width / 2,
-            y=y + height / 2 + 5,
-            class_=f"value{best}",
-            text_anchor="middle",
-        ),
-    )
+    return draw_cell(text, hover=hover, share=share, box=box, best=grid.is_best(language, condition))
 
 
 def _score_scale(grid: Grid, *, start: float, end: float) -> Scale:
@@ -248,7 +232,6 @@ def _score_scale(grid: Grid, *, start: float, end: float) -> Scale:
     if grid.metric != "loss":
         low, high = max(low, 0.0), min(high, 1.0)
     return Scale(low=low, high=high, start=start, end=end)
-
 
 
 def _heading(grid: Grid, language: str) -> str:

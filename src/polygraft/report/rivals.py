@@ -11,6 +11,7 @@ from markupsafe import Markup
 from polygraft.evaluate.contest import Contest
 from polygraft.evaluate.holm import correct_holm
 from polygraft.report.cells import DASH, Cell, Table
+from polygraft.report.heat import draw_cell
 from polygraft.report.languages import language_name
 from polygraft.report.methods import MethodGrid, MethodRow
 from polygraft.report.numbers import format_difference
@@ -69,10 +70,7 @@ def rival_table(grid: MethodGrid, *, ident: str) -> Table | None:
     rows = tuple(
         (
             Cell(text=row.method, value=row.method),
-            *(
-                _rival_cell(rivals.get((language, row.method)), row, grid, language)
-                for language in languages
-            ),
+            *(_rival_cell(rivals.get((language, row.method)), row, grid, language) for language in languages),
         )
         for row in grid.rows
     )
@@ -166,24 +164,14 @@ def _draw_difference(
     scale: Scale,
     box: tuple[float, float, float, float],
 ) -> Markup:
-    x, y, width, height = box
     gain = grid.better(_subtract(row, other), 0.0)
     text = "" if row is other else format_difference(_subtract(row, other), metric=grid.metric)
-    return element(
-        "g",
-        element("title", f"{row.method} against {other.method}: {text or 'itself'}"),
-        element("rect", x=x, y=y, width=width, height=height, rx=3, class_="cell"),
-        element(
-            "rect",
-            x=x,
-            y=y,
-            width=width,
-            height=height,
-            rx=3,
-            class_="warmth" if gain >= 0 else "cold",
-            fill_opacity=scale(abs(gain)),
-        ),
-        element("text", text, x=x + width / 2, y=y + height / 2 + 5, class_="value", text_anchor="middle"),
+    return draw_cell(
+        text,
+        hover=f"{row.method} against {other.method}: {text or 'itself'}",
+        share=scale(abs(gain)),
+        box=box,
+        colour="warmth" if gain >= 0 else "cold",
     )
 
 

@@ -51,6 +51,8 @@ class Grid:
     cells: Mapping[tuple[str, str], GridCell]
     source: str | None
     """The language whose labels the task was learned from, where that is known."""
+    method: str = ""
+    """The method whose conditions these are, where several are compared."""
     gains: tuple[Gain, ...] = ()
     """How the target's graft compares with other conditions on the same sentences."""
 
@@ -206,9 +208,7 @@ def order_conditions(conditions: Iterable[str]) -> tuple[str, ...]:
     return (*(c for c in CONDITIONS if c in seen), *(c for c in seen if c not in CONDITIONS))
 
 
-def _build_grid(
-    results: Sequence[Result], *, title: str, source: str | None, gains: Sequence[Gain]
-) -> Grid:
+def _build_grid(results: Sequence[Result], *, title: str, source: str | None, gains: Sequence[Gain]) -> Grid:
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         groups.setdefault((result.language, result.condition), []).append(result)
@@ -217,6 +217,7 @@ def _build_grid(
         task=results[0].task,
         metric=results[0].metric,
         title=title,
+        method=results[0].method,
         languages=tuple(sorted(languages, key=lambda language: language != source)),
         conditions=order_conditions(result.condition for result in results),
         cells={place: _join(group) for place, group in groups.items()},
