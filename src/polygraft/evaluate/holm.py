@@ -9,8 +9,8 @@ def correct_holm(p_values: Sequence[float]) -> list[float]:
     """Give each p-value as it counts among all of its family, in their order.
 
     The smallest of m is multiplied by m, the next one by m - 1 and so on; none counts less than a smaller one, or more
-    than 1. Calling those below 0.05 significant is wrong about any of them in at most 5 % of cases (Holm 1979, "A Simple
-    Sequentially Rejective Multiple Test Procedure").
+    than 1. Calling those below 0.05 significant is wrong about any of them in at most 5 % of cases (Holm 1979, "A
+    Simple Sequentially Rejective Multiple Test Procedure").
 
     Args:
         p_values: Those of the questions that are asked together.

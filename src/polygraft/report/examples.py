@@ -62,10 +62,10 @@ def join_methods(examples: Sequence[ExampleSummary]) -> tuple[ExampleSummary, ..
     joined: dict[tuple[str, str, str, tuple[str, ...]], ExampleSummary] = {}
     for example in examples:
         key = (example.task, example.source, example.language, example.tokens)
-        condition = order_conditions(example.predicted)[-1:]
-        predicted = {example.method: example.predicted[name] for name in condition}
-        before = joined[key].predicted if key in joined else {}
-        joined[key] = replace(example, predicted={**before, **predicted})
+        predicted = dict(joined[key].predicted) if key in joined else {}
+        for condition in order_conditions(example.predicted)[-1:]:
+            predicted[example.method] = example.predicted[condition]
+        joined[key] = replace(example, predicted=predicted)
     kept = Counter[tuple[str, str, str]]()
     shown: list[ExampleSummary] = []
     for example in joined.values():

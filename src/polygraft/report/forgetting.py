@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from polygraft.evaluate.deviation import standard_deviation
 from polygraft.evaluate.forgetting import Forgetting, History, measure_forgetting
 from polygraft.report.cells import DASH, Cell, Table
 from polygraft.report.heat import draw_cell
@@ -41,12 +41,12 @@ class Forgotten:
     @property
     def average(self) -> float:
         """The mean of the seeds' average forgetting."""
-        return statistics.fmean(self.averages)
+        return _average(self.averages)
 
     @property
     def transfer(self) -> float:
         """The mean of the seeds' backward transfer."""
-        return statistics.fmean(self.transfers)
+        return _average(self.transfers)
 
 
 def list_forgotten(summary: RunSummary) -> tuple[Forgotten, ...]:
@@ -187,16 +187,20 @@ def _mean_at(found: Sequence[Forgetting], line: int, stage: int, *, num_stages: 
     """Average a task's score after a stage: its scores end with the last stage."""
     scores = [_score_at(each.histories[line], stage - num_stages) for each in found]
     known = [score for score in scores if score is not None]
-    return statistics.fmean(known) if len(known) == len(found) else None
+    return _average(known) if len(known) == len(found) else None
 
 
 def _score_at(history: History, behind: int) -> float | None:
     return history.scores[behind] if -behind <= len(history.scores) else None
 
 
+def _average(values: Sequence[float]) -> float:
+    return sum(values) / len(values)
+
+
 def _measure_cell(values: Sequence[float]) -> Cell:
-    mean = statistics.fmean(values)
-    off = f"\u00b1 {format_score(statistics.stdev(values), metric='f1')}" if len(values) > 1 else None
+    mean = _average(values)
+    off = f"\u00b1 {format_score(standard_deviation(values), metric='f1')}" if len(values) > 1 else None
     return Cell(text=format_difference(mean, metric="f1"), value=mean, note=off)
 
 

@@ -20,9 +20,10 @@ class Run:
 
 
 def call_methods(runs: Sequence[Run]) -> dict[tuple[str, str], str]:
-    """Name the methods of each run, by the run's label and the method: where two have one name, the run stands in front.
+    """Name the methods of each run, by the run's label and the method.
 
-    The one method of a run that compares none is called by the run.
+    Where two runs have a method of one name, the run stands in front. The one method of a run that compares none is
+    called by the run.
     """
     methods = {run.label: dict.fromkeys(result.method for result in run.summary.results) for run in runs}
     counts = Counter(method for found in methods.values() for method in found)

@@ -59,8 +59,8 @@ def explain_costs(grids: Sequence[MethodGrid]) -> str:
     if copies:
         names = ", ".join(dict.fromkeys(f"\u2018{row.method}\u2019" for row in copies))
         sentences.append(
-            f"{names} keeps one copy for all tasks, as it is after the last one; the small heads of the earlier tasks are "
-            "not counted."
+            f"{names} keeps one copy for all tasks, as it is after the last one; the small heads of the earlier tasks "
+            "are not counted."
         )
     return " ".join(sentences)
 

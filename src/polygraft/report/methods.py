@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from polygraft.evaluate.contest import Contest
+from polygraft.evaluate.deviation import standard_deviation
 from polygraft.evaluate.result import Result
 from polygraft.report.costs import MethodCost, measure_cost
 from polygraft.report.joining import Run, call_methods, group_alike
@@ -166,8 +166,8 @@ def as_grid(grid: MethodGrid) -> Grid:
 def average(spreads: Sequence[Spread], by_seed: Sequence[Sequence[float]]) -> Spread:
     """Average scores over languages.
 
-    With one seed the ends are those of a mean of independent scores, worked out from the scores' own ends (the square-and-add
-    way, MOVER: Zou and Donner 2008).
+    With one seed the ends are those of a mean of independent scores, worked out from the scores' own ends (the
+    square-and-add way, MOVER: Zou and Donner 2008).
 
     Args:
         spreads: The score of each language.
@@ -176,7 +176,7 @@ def average(spreads: Sequence[Spread], by_seed: Sequence[Sequence[float]]) -> Sp
     means = [sum(scores) / len(scores) for scores in by_seed]
     score = sum(means) / len(means)
     if len(means) > 1:
-        return Spread(score=score, deviation=statistics.stdev(means), num_seeds=len(means))
+        return Spread(score=score, deviation=standard_deviation(means), num_seeds=len(means))
     ends = [
         (each.score - each.low, each.high - each.score)
         for each in spreads
@@ -235,6 +235,7 @@ def _build_grid(
             )
             for contest in run.summary.contests
             if (contest.task, contest.source, contest.metric) == key
+            and {(run.label, contest.method), (run.label, contest.other_method)} <= names.keys()
         ]
     return MethodGrid(
         title=title,
@@ -292,5 +293,5 @@ def _spread(results: Sequence[Result]) -> Spread:
     scores = [result.score for result in results]
     score = sum(scores) / len(scores)
     if len(scores) > 1:
-        return Spread(score=score, deviation=statistics.stdev(scores), num_seeds=len(scores))
+        return Spread(score=score, deviation=standard_deviation(scores), num_seeds=len(scores))
     return Spread(score=score, low=results[0].low, high=results[0].high, num_seeds=1)

@@ -141,7 +141,7 @@ def _collect_packed(
     for number, method in enumerate(dict.fromkeys(graft.method for graft in packed)):
         own = [graft for graft in packed if graft.method == method]
         first = [graft for graft in own if graft.seed == own[0].seed]
-        ident = f"{prefix}packed-{number}"
+        ident = f"{prefix}packed-{number}" if number else f"{prefix}packed"
         pictures = [plot_packed(first, ident=f"{ident}-{width}", width=width) for width in WIDTHS]
         table = packed_table(first)
         found.append((pictures, None if table is None else replace(table, ident=ident)))

@@ -45,6 +45,8 @@ def write_verdict(grids: Sequence[MethodGrid]) -> str:
     if not leaders or len(grid.rows) == 1:
         return "What was compared and what came out"
     count = spell(len(grid.rows))
+    if len(leaders) == len(grid.rows):
+        return f"All {count} methods have the same mean {_metric(grid)}"
     if len(leaders) > 1:
         return f"{_name(leaders)} share the best mean {_metric(grid)} of {count} methods"
     places = [language for language in grid.targets if _is_ahead(grid, language, leaders[0].method)]
@@ -93,8 +95,8 @@ def _what_came_out(grid: MethodGrid) -> list[str]:
     if len(grid.targets) > 1:
         kind = "target " if grid.source in grid.languages else ""
         sentences.append(
-            f"In {grid.title}{learned} the best mean {_metric(grid)} over the {spell(len(grid.targets))} {kind}languages "
-            f"is {_say_mean(leaders[0], grid)} with {_name(leaders)}."
+            f"In {grid.title}{learned} the best mean {_metric(grid)} over the {spell(len(grid.targets))} "
+            f"{kind}languages is {_say_mean(leaders[0], grid)} with {_name(leaders)}."
         )
     elif grid.targets:
         sentences.append(
@@ -179,14 +181,14 @@ def _what_was_forgotten(forgotten: Sequence[Forgotten]) -> list[str]:
         lost = format_score(each.average, metric="f1")
         transfer = format_difference(each.transfer, metric="f1")
         sentences.append(
-            f"\u2018{each.method}\u2019 has an average forgetting of {lost} points and a backward transfer of {transfer}: "
-            f"after later tasks {_say_kept(each)}."
+            f"\u2018{each.method}\u2019 has an average forgetting of {lost} points and a backward transfer of "
+            f"{transfer}: after later tasks {_say_kept(each)}."
         )
     same = [each.method for each in forgotten if each.is_same]
     if same:
         sentences.append(
-            f"{_list_names(same, most=99)} forgot nothing: every label of every earlier task was the same after each later "
-            "task, as equal digests of the predictions prove."
+            f"{_list_names(same, most=99)} forgot nothing: every label of every earlier task was the same after each "
+            "later task, as equal digests of the predictions prove."
         )
     return sentences
 
@@ -195,7 +197,8 @@ def _say_kept(each: Forgotten) -> str:
     if not each.num_compared:
         return "it is not known which predictions stayed"
     kept = spell(each.num_same) if each.num_same else "none"
-    return f"{kept} of {each.num_compared} test sets were still predicted label by label as before"
+    verb = "was" if each.num_same < 2 else "were"
+    return f"{kept} of {each.num_compared} test sets {verb} still predicted label by label as before"
 
 
 def _what_did_not_help(runs: Sequence[Run]) -> list[str]:
@@ -214,7 +217,8 @@ def _what_did_not_help(runs: Sequence[Run]) -> list[str]:
                 name = names[run.label, grid.method]
                 title = grid.title.removesuffix(f" with {grid.method}")
                 sentences.append(
-                    f"In {title} the target\u2019s own language graft did not help \u2018{name}\u2019 in {join_words(told)}."
+                    f"In {title} the target\u2019s own language graft did not help \u2018{name}\u2019 in "
+                    f"{join_words(told)}."
                 )
     return sentences
 
@@ -230,20 +234,21 @@ def _what_is_worse(grids: Sequence[MethodGrid]) -> list[str]:
             if all((language, row.method) in clear for language in grid.targets)
         ]
         if worse:
-            where = "every target language" if len(grid.targets) > 1 else language_name(grid.targets[0])
+            names = [language_name(language) for language in grid.targets]
+            where = names[0] if len(names) == 1 else "every target language"
+            verb = "is" if len(worse) == 1 else "are"
             sentences.append(
-                f"In {grid.title} {_list_names(worse, most=99)} {'is' if len(worse) == 1 else 'are'} clearly worse than the "
-                f"best method in {where}."
+                f"In {grid.title} {_list_names(worse, most=99)} {verb} clearly worse than the best method in {where}."
             )
     return sentences
 
 
-def _lead(grid: MethodGrid) -> tuple[MethodRow, ...]:
+def _lead(grid: MethodGrid) -> list[MethodRow]:
     """Give the methods with the best mean: several only where they are equal."""
     best = grid.best_mean()
     if best is None or best.mean is None:
-        return ()
-    return tuple(row for row in grid.rows if row.mean is not None and row.mean.score == best.mean.score)
+        return []
+    return [row for row in grid.rows if row.mean is not None and row.mean.score == best.mean.score]
 
 
 def _is_ahead(grid: MethodGrid, language: str, method: str) -> bool:
