@@ -182,3 +182,13 @@ def test_methods_are_shown_side_by_side_with_costs_and_what_they_forgot(polygraf
     [*_, kept] = [line for line in lines if line.startswith("head ")]
     assert kept.endswith("all 2 test sets")
     assert "Gain of target" not in done.stdout
+    summary = json.loads(Path("runs/compare/results.json").read_text(encoding="utf-8"))
+    after = {graft["name"]: graft["after"] for graft in summary["grafts"] if graft["after"]}
+    assert after == {
+        "pos-sequential": "ner-sequential",
+        "pos-sequential-seed-1": "ner-sequential-seed-1",
+    }
+    # The sentences are shown once a method, not once a seed.
+    shown = {(example["method"], example["task"], example["source"]) for example in summary["examples"]}
+    assert shown == {(method, task, "en") for method in ("sequential", "head") for task in ("ner", "pos")}
+    assert len(summary["examples"]) == len(shown)

@@ -5,7 +5,7 @@ import dataclasses
 from tests.report.sample import make_summary
 from tests.report.study import make_study
 
-from polygraft.report.joining import Run, call_methods, list_differences
+from polygraft.report.joining import Run, call_methods, fill_sources, list_differences
 from polygraft.report.methods import build_method_grids
 from polygraft.report.summary import RunSummary
 
@@ -89,3 +89,18 @@ def test_a_third_run_joins_the_one_that_it_is_like():
     other = dataclasses.replace(OTHER, summary=change_tests(OTHER.summary))
     third = Run(label="c", summary=change_tests(make_study(("head",))))
     assert [grid.title for grid in build_method_grids([FIRST, other, third])][:2] == ["ner (a)", "ner (b, c)"]
+
+
+def test_an_older_run_that_does_not_say_its_source_is_given_it():
+    plain = fill_sources(Run(label="plain", summary=make_summary()))
+    assert {result.source for result in plain.summary.results} == {"en"}
+    results = tuple(
+        dataclasses.replace(result, num_sentences=made.num_sentences, num_gold=made.num_gold)
+        for made in make_study(("lora",)).results
+        if (made.task, made.seed) == ("ner", 0)
+        for result in plain.summary.results
+        if result.language == made.language
+    )
+    older = dataclasses.replace(plain, summary=dataclasses.replace(plain.summary, results=results))
+    ner, *_ = build_method_grids([FIRST, older])
+    assert [row.method for row in ner.rows] == ["full", "lora", "plain"]

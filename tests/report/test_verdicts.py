@@ -113,3 +113,23 @@ def test_several_runs_are_named_and_what_was_never_compared_is_said():
 
 def test_without_scores_there_is_nothing_to_say():
     assert write_verdict(()) == "No scores were recorded"
+
+
+def test_methods_that_are_equal_in_a_language_are_named_together():
+    results = tuple(
+        dataclasses.replace(result, score=0.9)
+        if (result.language, result.method) in (("hau", "lora"), ("hau", "ia3"))
+        else dataclasses.replace(result, score=0.25)
+        if result.language == "swa"
+        else result
+        for result in STUDY.results
+    )
+    ner = paragraphs(dataclasses.replace(STUDY, results=results))[1]
+    assert "In Hausa ‘lora’ and ‘ia3’ are best (90.0), " in ner
+    assert "In Swahili all methods score 25.0." in ner
+
+
+def test_methods_of_several_runs_have_the_names_of_the_tables():
+    first, other = make_study(("full", "lora")), make_study(("lora",))
+    [forgotten] = [each for each in paragraphs(first, other) if "forgot nothing" in each]
+    assert forgotten.startswith("‘full’, ‘run 0: lora’ and ‘run 1: lora’ forgot nothing")

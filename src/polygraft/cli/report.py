@@ -88,7 +88,7 @@ def _load(path: Path) -> RunSummary:
 def _name_runs(loaded: Sequence[tuple[Path, RunSummary]]) -> tuple[Run, ...]:
     """Call each run by its name; by where it is where others have the name, too."""
     from polygraft.errors import OptionError
-    from polygraft.report.joining import Run
+    from polygraft.report.joining import Run, fill_sources
 
     counts = Counter(summary.name for _, summary in loaded)
     runs = [
@@ -98,7 +98,7 @@ def _name_runs(loaded: Sequence[tuple[Path, RunSummary]]) -> tuple[Run, ...]:
     twice = [label for label, count in Counter(run.label for run in runs).items() if count > 1]
     if twice:
         raise OptionError(f"The run {twice[0]} is given twice. Expected each once. Leave one out.")
-    return tuple(runs)
+    return tuple(map(fill_sources, runs))
 
 
 def _describe(runs: Sequence[Run], path: Path) -> dict[str, object]:

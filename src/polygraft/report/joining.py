@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from polygraft.report.languages import language_name
-from polygraft.report.scores import list_sources, name_test
+from polygraft.report.scores import find_source, list_sources, name_test
 from polygraft.report.summary import RunSummary
 
 
@@ -17,6 +17,14 @@ class Run:
 
     label: str
     summary: RunSummary
+
+
+def fill_sources(run: Run) -> Run:
+    """Give a run whose results say from which language's labels they were learned, where an older one left it out."""
+    summary = run.summary
+    found = {r.task: find_source(summary, task=r.task) or "" for r in summary.results if not r.source}
+    results = tuple(replace(r, source=r.source or found[r.task]) for r in summary.results)
+    return replace(run, summary=replace(summary, results=results))
 
 
 def call_methods(runs: Sequence[Run]) -> dict[tuple[str, str], str]:

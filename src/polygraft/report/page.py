@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from polygraft.report.joining import Run, list_differences
+from polygraft.report.joining import Run, fill_sources, list_differences
 from polygraft.report.languages import language_name
 from polygraft.report.method_table import explain_costs
 from polygraft.report.methods import build_method_grids, is_compared
@@ -85,7 +85,8 @@ def render_joined(runs: Sequence[Run]) -> str:
     return page.rstrip("\n") + "\n"
 
 
-def _collect(runs: Sequence[Run]) -> dict[str, Any]:
+def _collect(told: Sequence[Run]) -> dict[str, Any]:
+    runs = [fill_sources(run) for run in told]
     compares = is_compared(runs)
     grids = build_method_grids(runs) if compares else ()
     parts = [

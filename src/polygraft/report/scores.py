@@ -139,7 +139,7 @@ def list_sources(results: Iterable[Result]) -> dict[str, set[str]]:
 
 def name_test(task: str, source: str, *, sources: Mapping[str, set[str]], method: str = "") -> str:
     """Call a task by its name, by its source where it has several, and by the method where there are some."""
-    from_source = f" from {language_name(source)}" if len(sources.get(task, ())) > 1 else ""
+    from_source = f" from {language_name(source)}" if source and len(sources.get(task, ())) > 1 else ""
     return f"{task}{from_source}{f' with {method}' if method else ''}"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 
 from polygraft.report.forgetting import Forgotten, list_forgotten
 from polygraft.report.joining import Run, call_methods
@@ -59,7 +60,12 @@ def write_verdict(grids: Sequence[MethodGrid]) -> str:
 
 def write_verdicts(runs: Sequence[Run], grids: Sequence[MethodGrid]) -> tuple[str, ...]:
     """Write the paragraphs that open the report of a comparison."""
-    forgotten = [each for run in runs for each in list_forgotten(run.summary)]
+    names = call_methods(runs)
+    forgotten = [
+        replace(each, method=names.get((run.label, each.method), each.method))
+        for run in runs
+        for each in list_forgotten(run.summary)
+    ]
     paragraphs = [
         _what_was_compared(runs),
         *(" ".join((*_what_came_out(grid), *_what_it_costs(grid))) for grid in grids),
@@ -116,11 +122,18 @@ def _how_sure(grid: MethodGrid) -> list[str]:
         best = grid.best(language)
         if best is None:
             continue
-        where = f"In {language_name(language)} \u2018{best.method}\u2019 is best"
-        if len(grid.targets) > 1:
-            where += f" ({format_score(best.cells[language].score, metric=grid.metric)})"
-        here = [rival for rival in rivals if rival.language == language]
-        sentences.append(f"{where}, {_say_sure(here, num_others=len(grid.rows) - 1)}.")
+        score = best.cells[language].score
+        told, where = format_score(score, metric=grid.metric), f"In {language_name(language)}"
+        tied = [
+            row.method for row in grid.rows if language in row.cells and row.cells[language].score == score
+        ]
+        if len(tied) == len(grid.rows):
+            sentences.append(f"{where} all methods score {told}.")
+            continue
+        here = [rival for rival in rivals if rival.language == language and rival.other not in tied]
+        sure = _say_sure(here, num_others=len(grid.rows) - len(tied))
+        verb = "is" if len(tied) == 1 else "are"
+        sentences.append(f"{where} {_list_names(tied)} {verb} best ({told}), {sure}.")
     return sentences
 
 
