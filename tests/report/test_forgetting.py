@@ -8,6 +8,7 @@ import pytest
 from tests.report.sample import make_summary
 from tests.report.study import LOST, SEEDS, TESTS, make_study, score_of, wobble
 
+from polygraft.evaluate.result import Result
 from polygraft.report.forgetting import (
     forgetting_table,
     list_forgotten,
@@ -59,9 +60,9 @@ def test_measures_are_means_over_the_seeds():
 
 def test_only_equal_digests_say_that_nothing_changed():
     # Five languages of ner after two tasks, three of pos after one, three seeds.
-    assert say_same(FORGOTTEN["lora"]) == "all 39 test sets"
+    assert say_same(FORGOTTEN["lora"]) == "39 of 39"
     assert (FORGOTTEN["lora"].is_same, FORGOTTEN["lora"].average) == (True, 0.0)
-    assert say_same(FORGOTTEN["sequential"]) == "0 of 39 test sets"
+    assert say_same(FORGOTTEN["sequential"]) == "0 of 39"
     blind = dataclasses.replace(
         STUDY, rechecks=tuple(dataclasses.replace(result, predictions="") for result in STUDY.rechecks)
     )
@@ -77,10 +78,10 @@ def test_the_table_has_a_row_a_method():
     assert [cell.text for cell in rows["sequential"][1:]] == [
         f"+{100 * found.average:.1f}",
         f"−{100 * found.average:.1f}",
-        "0 of 39 test sets",
+        "0 of 39",
     ]
     assert rows["sequential"][1].note == f"± {100 * statistics.stdev(found.averages):.1f}"
-    assert [cell.text for cell in rows["madx"][1:]] == ["0.0", "0.0", "all 39 test sets"]
+    assert [cell.text for cell in rows["madx"][1:]] == ["0.0", "0.0", "39 of 39"]
 
 
 def test_a_run_that_scored_nothing_again_has_nothing_to_show():
@@ -100,7 +101,7 @@ def test_the_matrix_is_shown_as_a_table_and_as_a_map():
 
 
 def test_sources_of_one_task_are_told_apart():
-    def move(result: object) -> object:
+    def move(result: Result) -> Result:
         return dataclasses.replace(result, task="ner", source="swa") if result.task == "pos" else result
 
     summary = dataclasses.replace(

@@ -76,7 +76,7 @@ def forgetting_table(forgotten: Sequence[Forgotten], *, ident: str) -> Table | N
     return Table(
         ident=ident,
         caption="What was forgotten of earlier tasks",
-        columns=("Method", "Average forgetting", "Backward transfer", "Predictions that stayed as they were"),
+        columns=("Method", "Average forgetting", "Backward transfer", "Test sets predicted as before"),
         numeric=(False, True, True, True),
         rows=rows,
     )
@@ -149,9 +149,7 @@ def say_same(each: Forgotten) -> str:
     """Say how many test sets were predicted as before, label by label."""
     if not each.num_compared:
         return "not known"
-    if each.is_same:
-        return f"all {each.num_compared} test sets"
-    return f"{each.num_same} of {each.num_compared} test sets"
+    return f"{each.num_same} of {each.num_compared}"
 
 
 def _join(found: Sequence[Forgetting], *, sources: dict[str, set[str]], name: str) -> Forgotten:

@@ -74,6 +74,8 @@ def plot_pareto(grid: MethodGrid, *, ident: str, width: int) -> Markup | None:
     across = _size_scale(points, start=left, end=width - right)
     down, ticks = _score_scale(points, metric=grid.metric, start=bottom, end=top + 8)
     frontier = find_frontier(points, lower_is_better=grid.metric == "loss")
+    # Equal ones are beaten by none, either.
+    kept = {(point.num_bytes, point.spread.score) for point in frontier}
     corners = _list_corners(frontier, across=across, down=down, end=width - right)
     return picture(
         element("text", "score" if grid.metric != "loss" else "loss", x=0, y=10, class_="axis"),
@@ -81,7 +83,12 @@ def plot_pareto(grid: MethodGrid, *, ident: str, width: int) -> Markup | None:
         *(_draw_tick(tick, y=down(tick), left=left, end=width - right, metric=grid.metric) for tick in ticks),
         *_draw_sizes(across, top=top, bottom=bottom, room=52.0 if wide else 40.0),
         element("polyline", points=" ".join(f"{x:.1f},{y:.1f}" for x, y in corners), class_="line frontier"),
-        *(_draw_point(point, across=across, down=down, is_best=point in frontier) for point in points),
+        *(
+            _draw_point(
+                point, across=across, down=down, is_best=(point.num_bytes, point.spread.score) in kept
+            )
+            for point in points
+        ),
         *_draw_names(points, across=across, down=down, area=Box(left, top, width, bottom), corners=corners),
         title=f"Score against stored bytes in {grid.title}",
         description=_describe(points, frontier, metric=grid.metric),
