@@ -64,7 +64,7 @@ COMMANDS = {
     "export adapterhub": f"--safetensors --static-head --members {EXPORTED}",
     "export peft": EXPORTED,
     "export sft": EXPORTED,
-    "report": "FOLDER --out",
+    "report": "RUN... --out --json",
     "doctor": f"--plan --json {LOADED}",
     "bases": "--json",
     "bases show": "[NAME] --device --dtype --json",

@@ -163,3 +163,32 @@ def test_packed_tasks_are_shown_with_what_each_took(polygraft: Command):
     assert ["Packed", "into", "one", "set", "of", "weights"] in lines
     assert ["ner", "2,688", "50", "%", "50", "%"] in lines
     assert ["pos", "1,344", "25", "%", "25", "%"] in lines
+
+
+def test_methods_are_shown_side_by_side_with_costs_and_what_they_forgot(polygraft: Command):
+    text = Path("recipe.toml").read_text(encoding="utf-8")
+    task = 'source = "en"\ntrain = "tagged.conll"\ndev = "tagged.conll"\ntest.en = "tagged.conll"\n'
+    tasks = f"[task.ner]\n{task}[task.pos]\n{task}"
+    head = 'methods = ["sequential", "head"]\nseeds = [0, 1]\nforgetting = true\n'
+    Path("compare.toml").write_text(
+        f"{head}{text.splitlines()[1]}\n{tasks}[train.task]\nepochs = 1\n", encoding="utf-8"
+    )
+    done = polygraft("run", "compare.toml")
+    assert done.exit_code == 0, done.stderr
+    lines = [" ".join(line.split()) for line in done.stdout.splitlines()]
+    assert "ner: cost by method" in lines
+    assert "What was forgotten of earlier tasks" in lines
+    assert len([line for line in lines if line.startswith("sequential ")]) == 5
+    [*_, kept] = [line for line in lines if line.startswith("head ")]
+    assert kept.endswith("2 of 2")
+    assert "Gain of target" not in done.stdout
+    summary = json.loads(Path("runs/compare/results.json").read_text(encoding="utf-8"))
+    after = {graft["name"]: graft["after"] for graft in summary["grafts"] if graft["after"]}
+    assert after == {
+        "pos-sequential": "ner-sequential",
+        "pos-sequential-seed-1": "ner-sequential-seed-1",
+    }
+    # The sentences are shown once a method, not once a seed.
+    shown = {(example["method"], example["task"], example["source"]) for example in summary["examples"]}
+    assert shown == {(method, task, "en") for method in ("sequential", "head") for task in ("ner", "pos")}
+    assert len(summary["examples"]) == len(shown)

@@ -56,6 +56,10 @@ def test_json_holds_every_field_as_it_is():
             "seconds",
             "tokens_per_second",
             "seed",
+            "method",
+            "source",
+            "after",
+            "predictions",
             "notes",
         ),
     ]

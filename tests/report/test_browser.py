@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 from tests.report.chromium import Chromium, find_chromium
 from tests.report.sample import make_summary
+from tests.report.study import make_study
 
-from polygraft.report.page import write_report
+from polygraft.report.joining import Run
+from polygraft.report.page import write_joined, write_report
 
 PROGRAM = find_chromium()
 FIRST_COLUMN = (
@@ -25,6 +27,20 @@ pytestmark = [
 @pytest.fixture(scope="module")
 def report(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(make_summary(), tmp_path_factory.mktemp("report") / "report.html")
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(make_study(), tmp_path_factory.mktemp("study") / "report.html")
+
+
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    runs = [
+        Run(label="study", summary=make_study(("full", "madx", "lora"))),
+        Run(label="a run with a rather long name", summary=make_study(("full", "madx", "ia3"))),
+    ]
+    return write_joined(runs, tmp_path_factory.mktemp("joined") / "report.html")
 
 
 @pytest.fixture(scope="module")
@@ -110,3 +126,95 @@ def test_all_text_stands_out_from_what_is_behind_it(browser: Chromium, report: P
     paper = browser.evaluate("getComputedStyle(document.body).backgroundColor")
     assert paper == ("rgb(22, 24, 28)" if dark else "rgb(253, 252, 249)")
     assert browser.evaluate(CONTRAST) >= 4.5
+
+
+def test_rows_of_conditions_stay_under_their_method_when_a_table_is_sorted(browser: Chromium, study: Path):
+    browser.open(study)
+    browser.click("#methods-0 thead th:nth-child(2) button")
+    names = browser.evaluate(
+        "[...document.querySelectorAll('#methods-0 tbody tr')].map(row => row.cells[0].firstChild.data)"
+    )
+    places = [names.index(name) for name in ("lt-sft", "lora", "madx", "bottleneck", "full", "head")]
+    assert places == sorted(places)
+    for method in ("madx", "lt-sft"):
+        at = names.index(method)
+        assert names[at + 1 : at + 4] == ["none", "source", "target"]
+
+
+@pytest.mark.parametrize("width", [360, 390, 1000])
+def test_a_page_of_methods_is_never_wider_than_the_window(
+    browser: Chromium, study: Path, joined: Path, width: int
+):
+    for page in (study, joined):
+        browser.open(page, width=width)
+        browser.evaluate("document.querySelectorAll('details').forEach(item => item.open = true)")
+        assert browser.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_all_text_of_a_page_of_methods_stands_out(browser: Chromium, study: Path, dark: bool):
+    browser.open(study, dark=dark)
+    assert browser.evaluate(CONTRAST) >= 4.5
+
+
+NAMES = """
+[...document.querySelectorAll("svg.pareto")].filter((svg) => svg.getClientRects().length).map((svg) => {
+  const box = (item) => item.getBoundingClientRect().toJSON();
+  return [box(svg), [...svg.querySelectorAll("text.label")].map(box), [...svg.querySelectorAll(".marker")].map(box)];
+})
+"""
+
+
+@pytest.mark.parametrize("width", [390, 1000])
+def test_names_in_the_plot_of_score_against_bytes_hide_nothing(browser: Chromium, study: Path, width: int):
+    browser.open(study, width=width)
+    plots = browser.evaluate(NAMES)
+    assert len(plots) == 3
+
+    def meet(one: dict[str, float], two: dict[str, float]) -> bool:
+        # A line of text is taller than its letters.
+        return (
+            one["left"] < two["right"]
+            and two["left"] < one["right"]
+            and one["top"] + 3 < two["bottom"] - 3
+            and two["top"] + 3 < one["bottom"] - 3
+        )
+
+    for svg, names, markers in plots:
+        assert len(names) == len(markers) == 8
+        for number, name in enumerate(names):
+            assert svg["left"] - 1 <= name["left"]
+            assert name["right"] <= svg["right"] + 1
+            assert not any(meet(name, other) for other in names[number + 1 :])
+            assert not any(meet(name, marker) for marker in markers)
+
+
+VALUES = """
+(() => {
+  const read = (text) => (text.match(/[\\d.]+/g) ?? []).map(Number);
+  const light = (parts) => {
+    const shares = parts.map((part) => {
+      const share = part / 255;
+      return share <= 0.03928 ? share / 12.92 : ((share + 0.055) / 1.055) ** 2.4;
+    });
+    return 0.2126 * shares[0] + 0.7152 * shares[1] + 0.0722 * shares[2];
+  };
+  const ratios = [...document.querySelectorAll("svg.heat g")].filter((g) => g.querySelector("rect.cell")).map((g) => {
+    const [cell, colour] = [...g.querySelectorAll("rect")].map((rect) => read(getComputedStyle(rect).fill).slice(0, 3));
+    const share = Number(g.querySelectorAll("rect")[1].getAttribute("fill-opacity"));
+    const behind = cell.map((part, place) => part * (1 - share) + colour[place] * share);
+    const text = read(getComputedStyle(g.querySelector("text")).fill).slice(0, 3);
+    const [a, b] = [light(text), light(behind)];
+    return (Math.max(a, b) + 0.05) / (Math.min(a, b) + 0.05);
+  });
+  return [ratios.length, Math.min(...ratios)];
+})()
+"""
+
+
+@pytest.mark.parametrize("dark", [False, True], ids=["light", "dark"])
+def test_numbers_stand_out_from_the_cells_of_heat_maps(browser: Chromium, study: Path, dark: bool):
+    browser.open(study, dark=dark)
+    count, least = browser.evaluate(VALUES)
+    assert count > 100
+    assert least >= 4.5

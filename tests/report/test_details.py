@@ -6,7 +6,6 @@ from tests.report.sample import make_summary
 
 from polygraft.report.cells import Cell
 from polygraft.report.details import graft_table, result_table, type_table
-from polygraft.report.scores import build_grids
 
 SUMMARY = make_summary()
 
@@ -35,7 +34,7 @@ def test_macro_f1_and_perplexity_have_columns_where_a_result_has_them():
 
 
 def test_scores_by_type_stand_beside_how_many_there_were():
-    table = type_table(build_grids(SUMMARY)[0], results=SUMMARY.results, ident="t")
+    table = type_table("ner", results=SUMMARY.results, ident="t")
     assert table is not None
     assert table.columns == ("Language", "Condition", "LOC", "ORG", "PER")
     assert [(cell.text, cell.note) for cell in table.rows[5][2:]] == [
@@ -47,7 +46,7 @@ def test_scores_by_type_stand_beside_how_many_there_were():
 
 def test_without_scores_by_type_there_is_no_such_table():
     results = [dataclasses.replace(result, by_type={}) for result in SUMMARY.results]
-    assert type_table(build_grids(SUMMARY)[0], results=results, ident="t") is None
+    assert type_table("ner", results=results, ident="t") is None
 
 
 def test_grafts_are_listed_with_version_and_digest():

@@ -8,9 +8,11 @@ from typing import Any
 
 import pytest
 from tests.report.sample import make_graft, make_result, make_summary
+from tests.report.study import make_study
 
 from polygraft.report import page
-from polygraft.report.page import render_report, write_report
+from polygraft.report.joining import Run
+from polygraft.report.page import render_joined, render_report, write_report
 from polygraft.report.reader import from_plain, to_plain
 from polygraft.report.summary import RunSummary
 
@@ -88,6 +90,96 @@ def test_hostile_text_stays_text():
     assert [name for name, _ in reader.attributes if name.startswith("on")] == []
     assert "<script>alert" not in text
     assert "{{ 7 * 7 }}" in text
+
+
+STUDY = make_study()
+JOINED = (
+    Run(label="study", summary=STUDY),
+    Run(label="lora again", summary=make_study(("lora", "full"))),
+    Run(label="plain", summary=make_summary()),
+)
+
+
+@pytest.mark.parametrize("text", [render_report(STUDY), render_joined(JOINED)], ids=["one run", "several"])
+def test_a_page_of_methods_is_well_formed_and_its_ids_are_unique(text: str):
+    reader = Reader(text)
+    ids = [value for name, value in reader.attributes if name == "id"]
+    assert len(ids) == len(set(ids))
+    targets = {value[1:] for name, value in reader.attributes if name == "href" and value}
+    labels = {
+        word
+        for name, value in reader.attributes
+        if name == "aria-labelledby"
+        for word in (value or "").split()
+    }
+    assert targets | labels <= set(ids)
+    assert "methods" in targets
+
+
+def test_methods_have_their_tables_plots_and_words():
+    text = render_report(STUDY)
+    ids = {value for name, value in Reader(text).attributes if name == "id"}
+    for number in range(3):
+        assert {f"methods-{number}", f"rivals-{number}", f"pareto-{number}-912-title"} <= ids
+    assert {"forgotten", "matrix-1-912-title", "after-7", "transfer-0", "transfer-5", "results"} <= ids
+    assert "transfer-6" not in ids
+    assert "Best on average: ‘madx’ in two of three tests" in text
+    assert "N = 11 pairs of a task and a test language" in text
+    assert "average forgetting of 21.0 points" in text
+
+
+def test_provenance_has_seeds_and_digests():
+    text = render_report(STUDY)
+    assert "<dt>Seeds</dt><dd>0, 1, 2</dd>" in text
+    assert STUDY.results[0].predictions[:12] in text
+    assert "seeds = [0, 1, 2]" in text
+
+
+def test_several_runs_have_a_table_in_common_and_their_own_sections():
+    text = render_joined(JOINED)
+    reader = Reader(text)
+    targets = [value for name, value in reader.attributes if name == "href"]
+    assert targets == ["#methods", "#run-1-forgetting", "#run-2-forgetting", "#run-3-transfer"]
+    assert "<h1>study and lora again and plain</h1>" in text
+    assert "How it was run: lora again</h2>" in text
+    assert ">lora again: lora<" in text
+
+
+def test_runs_that_cannot_stand_in_one_table_say_why():
+    base = dataclasses.replace(STUDY.base, fingerprint="0" * 32)
+    other = Run(label="other", summary=dataclasses.replace(STUDY, base=base))
+    text = render_joined((Run(label="study", summary=STUDY), other))
+    assert (
+        "‘other’ and ‘study’ are not in one table of ner: the base of ‘study’ is multilingual-e5-small"
+        in text
+    )
+    assert "<h3>ner (other)</h3>" in text
+
+
+def test_names_of_methods_stay_text():
+    def spoil(value: Any) -> Any:
+        return dataclasses.replace(value, method=f"{value.method}{HOSTILE}")
+
+    summary = dataclasses.replace(
+        STUDY,
+        name=HOSTILE,
+        grafts=tuple(map(spoil, STUDY.grafts)),
+        results=tuple(map(spoil, STUDY.results)),
+        rechecks=tuple(map(spoil, STUDY.rechecks)),
+        examples=tuple(map(spoil, STUDY.examples)),
+        gains=tuple(map(spoil, STUDY.gains)),
+    )
+    text = render_joined((Run(label=HOSTILE, summary=summary), Run(label="other", summary=STUDY)))
+    reader = Reader(text)
+    assert reader.tags.count("script") == 1
+    assert "img" not in reader.tags
+    assert "<script>alert" not in text
+
+
+def test_examples_show_each_method_under_the_condition_that_it_is_known_by():
+    text = render_report(STUDY)
+    assert "<h3>Swahili, ner</h3>" in text
+    assert text.count("<dt>lt-sft<small>") == 2
 
 
 def test_the_page_asks_for_nothing_from_outside():

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from tests.report.sample import make_summary
+from tests.report.study import make_study
 
 from polygraft.errors import DataError
 from polygraft.report.summary import summary_from_json, summary_to_json
@@ -36,9 +37,9 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one():
         summary_from_json(changed(comand="x"))
     assert str(caught.value) == (
         "summary has the key 'comand', which is not known here. Did you mean 'command'? Known keys "
-        "are schema, name, created, recipe_text, command, base, grafts, results, gains, examples, versions, "
-        "machine, seconds, predicted_seconds, notes. Take the key out, or use the polygraft that "
-        "wrote it."
+        "are schema, name, created, recipe_text, command, base, grafts, results, rechecks, gains, contests, "
+        "examples, versions, machine, seconds, predicted_seconds, notes. Take the key out, or use the "
+        "polygraft that wrote it."
     )
 
 
@@ -74,7 +75,7 @@ def test_another_schema_is_refused():
     with pytest.raises(DataError) as caught:
         summary_from_json(changed(schema=1))
     assert str(caught.value) == (
-        "The run summary has schema 1; this polygraft reads schemas 2 to 3. "
+        "The run summary has schema 1; this polygraft reads schemas 2 to 4. "
         "Read it with the polygraft that wrote it, or run the recipe again."
     )
 
@@ -101,6 +102,26 @@ def test_a_summary_of_before_padding_was_measured_is_read_and_becomes_one_of_tod
         for key in new:
             del graft[key]
     found = summary_from_json(json.dumps({**value, "schema": 2}))
-    assert found.schema == 3
+    assert found.schema == 4
     assert {vars(graft)[key] for graft in found.grafts for key in new} == {None}
     assert found.grafts[0].peak_memory_bytes == 2_310_000_000
+
+
+def test_a_comparison_comes_back_from_json_as_it_went():
+    study = make_study(("sequential", "madx"))
+    assert summary_from_json(summary_to_json(study)) == study
+
+
+def test_a_summary_of_before_methods_were_compared_is_read():
+    value: dict[str, Any] = json.loads(summary_to_json(make_summary()))
+    del value["rechecks"], value["contests"]
+    new = {
+        "grafts": ("task", "method", "seed", "is_copy", "after"),
+        "results": ("method", "source", "after", "predictions"),
+        "examples": ("task", "source", "method"),
+    }
+    for rows, keys in new.items():
+        for row in value[rows]:
+            for key in keys:
+                del row[key]
+    assert summary_from_json(json.dumps({**value, "schema": 3})) == make_summary()

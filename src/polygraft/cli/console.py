@@ -107,5 +107,8 @@ def close_output() -> None:
 
 
 def _draw_cell(cell: Cell) -> Text:
-    text = Text(cell.text, style="bold green" if cell.best else "")
-    return text if cell.note is None else text.append(f" ({cell.note})", style="not bold dim")
+    style = "bold green" if cell.best else "green" if cell.is_close else ""
+    text = Text(f"  {cell.text}" if cell.is_under else cell.text, style=style)
+    if cell.note is None:
+        return text
+    return text.append(f" ({cell.note.replace(chr(10), ' ')})", style="not bold not green dim")

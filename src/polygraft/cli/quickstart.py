@@ -10,8 +10,9 @@ import typer
 from rich.text import Text
 
 from polygraft.cli.console import say, show
-from polygraft.cli.follow import follow_run, show_results
+from polygraft.cli.follow import follow_run
 from polygraft.cli.options import JsonOption
+from polygraft.cli.outcome import show_results
 from polygraft.cli.tagged import choose_styles, draw_tags
 
 if TYPE_CHECKING:

@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from polygraft.cli.follow import follow_run, show_plan, show_results
+from polygraft.cli.follow import follow_run, show_plan
 from polygraft.cli.options import JsonOption, LogOption
+from polygraft.cli.outcome import show_results
 from polygraft.cli.tracking import TrackerOption
 
 

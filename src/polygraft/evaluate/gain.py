@@ -38,6 +38,10 @@ class Gain:
     """Two-sided: how often chance alone would give a gain of the other sign, or none."""
     seed: int
     """The seed of the training."""
+    method: str = ""
+    """The method that was trained, where several are compared."""
+    source: str = ""
+    """The language of the labels that were learned, where that is known."""
 
 
 def measure_gain(result: Result, other: Result, *, gold: Labels, predicted: Labels, against: Labels) -> Gain:
@@ -69,4 +73,6 @@ def measure_gain(result: Result, other: Result, *, gold: Labels, predicted: Labe
         high=found.high,
         p_value=found.p_value,
         seed=result.seed,
+        method=result.method,
+        source=result.source,
     )

@@ -110,7 +110,10 @@ def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Labelled | Sco
             scored[condition] = replace(scored[condition], source=task.source)
             results.append(scored[condition])
             yield scored[condition]
-        examples += choose_examples(language, sentences, predictions)
+        examples += [
+            replace(example, task=task.task or name, source=task.source)
+            for example in choose_examples(language, sentences, predictions)
+        ]
         gains += compare_target(sentences, scored, predictions)
         labels[language] = {condition: found.labels for condition, found in predictions.items()}
     yield Labelled(labels=labels)

@@ -18,7 +18,7 @@ from polygraft.recipe.packing import read_packed
 from polygraft.recipe.score import Scores, load_other_seeds, load_scores
 from polygraft.recipe.workshop import describe_machine, list_versions
 from polygraft.report.page import write_report
-from polygraft.report.summary import BaseSummary, GraftSummary, RunSummary, summary_to_json
+from polygraft.report.summary import BaseSummary, ExampleSummary, GraftSummary, RunSummary, summary_to_json
 from polygraft.store.files import replace_file
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def summarise(
         rechecks=tuple(result for each in again for result in each.results),
         contests=tuple(_hold_contests(recipe, turns)),
         gains=tuple(gain for each in found for gain in each.gains),
-        examples=tuple(example for each in own for example in each[2].examples),
+        examples=tuple(_choose_examples(own)),
         versions=list_versions(),
         machine=describe_machine(base),
         seconds=seconds,
@@ -104,6 +104,17 @@ def _hold_contests(recipe: Recipe, turns: Sequence[Turn]) -> list[Contest]:
     return gather_contests(scored, folder=find_scores(recipe))
 
 
+def _choose_examples(scored: Sequence[tuple[Turn, Job, Scores]]) -> list[ExampleSummary]:
+    """Give the examples of each method with the first of its seeds."""
+    first = scored[0][0].workshop.recipe.seed if scored else None
+    return [
+        example
+        for turn, _, scores in scored
+        if turn.workshop.recipe.seed == first
+        for example in _name(scores, turn).examples
+    ]
+
+
 def _load_scores(turn: Turn, kind: StepKind) -> list[tuple[Job, Scores]]:
     """Give the scoring steps of a turn that were done, now or before, with what they gave."""
     folder = find_scores(turn.workshop.recipe)
@@ -114,8 +125,12 @@ def _load_scores(turn: Turn, kind: StepKind) -> list[tuple[Job, Scores]]:
 def _name(scores: Scores, turn: Turn) -> Scores:
     """Say of scores by which method they came about: what is kept of them may serve several."""
     method = turn.workshop.recipe.variant.method
-    results = tuple(dataclasses.replace(result, method=method) for result in scores.results)
-    return dataclasses.replace(scores, results=results)
+    return dataclasses.replace(
+        scores,
+        results=tuple(dataclasses.replace(result, method=method) for result in scores.results),
+        gains=tuple(dataclasses.replace(gain, method=method) for gain in scores.gains),
+        examples=tuple(dataclasses.replace(example, method=method) for example in scores.examples),
+    )
 
 
 def _summarise_grafts(turns: Sequence[Turn]) -> list[GraftSummary]:
@@ -154,6 +169,7 @@ def _summarise_graft(manifest: Manifest, job: Job | None, *, recipe: Recipe) -> 
         method=recipe.variant.method if kind == "task" else "",
         seed=recipe.seed if kind == "task" else recipe.text_seed,
         is_copy=recipe.variant.is_copy,
+        after=None if job is None else job.after,
         language=None if job is None else job.language,
         plan=manifest.trained_under,
         kinds=tuple(part.kind for part in manifest.parts),

@@ -20,8 +20,12 @@ class Cell:
     """What the column is sorted by; None sorts last."""
     note: str | None = None
     best: bool = False
+    is_close: bool = False
+    """Whether it is not clearly worse than the best."""
     code: bool = False
     """Whether it is set in a fixed-width face."""
+    is_under: bool = False
+    """In the first cell of a row: whether the row says more of the one above it, and is sorted with it."""
 
     @property
     def key(self) -> str | None:

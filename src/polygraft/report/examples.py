@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from polygraft.evaluate.spans import Span, read_spans
+from polygraft.report.languages import language_name
 from polygraft.report.scores import order_conditions
 from polygraft.report.summary import ExampleSummary
 
 NUM_COLOURS = 6
 """How many entity types have a colour of their own; the types' names always stand beside them."""
+
+
+MOST_OF_A_TEST = 2
+"""Sentences of a task and language that are shown where methods are compared: each has a line a method."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,8 +46,34 @@ class Line:
 class Example:
     """A sentence with all its readings."""
 
+    title: str
+    """The language, and the task where methods are compared."""
     language: str
     lines: tuple[Line, ...]
+
+
+def join_methods(examples: Sequence[ExampleSummary]) -> tuple[ExampleSummary, ...]:
+    """Put what several methods predicted of a sentence under it, each under the condition that it is known by.
+
+    Of each task and language the first few sentences are kept. Where no methods are compared, all stay as they are.
+    """
+    if not any(example.method for example in examples):
+        return tuple(examples)
+    joined: dict[tuple[str, str, str, tuple[str, ...]], ExampleSummary] = {}
+    for example in examples:
+        key = (example.task, example.source, example.language, example.tokens)
+        predicted = dict(joined[key].predicted) if key in joined else {}
+        for condition in order_conditions(example.predicted)[-1:]:
+            predicted[example.method] = example.predicted[condition]
+        joined[key] = replace(example, predicted=predicted)
+    kept = Counter[tuple[str, str, str]]()
+    shown: list[ExampleSummary] = []
+    for example in joined.values():
+        place = (example.task, example.source, example.language)
+        kept[place] += 1
+        if kept[place] <= MOST_OF_A_TEST:
+            shown.append(example)
+    return tuple(shown)
 
 
 def build_examples(examples: Sequence[ExampleSummary]) -> tuple[Example, ...]:
@@ -102,7 +134,9 @@ def _build_example(example: ExampleSummary, *, colours: dict[str, int]) -> Examp
         spans = read_spans(example.predicted[condition])
         pieces = mark_line(example.tokens, spans, gold=gold, colours=colours)
         lines.append(Line(label=condition, pieces=pieces, note=_note(spans, gold=gold)))
-    return Example(language=example.language, lines=tuple(lines))
+    name = language_name(example.language)
+    title = f"{name}, {example.task}" if example.method else name
+    return Example(title=title, language=example.language, lines=tuple(lines))
 
 
 def _missed(predicted: Sequence[Span], *, gold: Sequence[Span]) -> list[Span]:

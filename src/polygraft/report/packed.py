@@ -9,13 +9,11 @@ from markupsafe import Markup
 from polygraft.report.cells import Cell, Table, count_cell
 from polygraft.report.numbers import format_share
 from polygraft.report.summary import GraftSummary, PackedSummary
-from polygraft.report.svg import Scale, element, picture
+from polygraft.report.svg import Scale, cut_text, element, picture
 
 TITLE = "Packed into one set of weights"
 _ROW = 30
 _BAR = 16
-_LETTER = 7.2
-"""Pixels of a letter, about."""
 
 
 def list_packed(grafts: Sequence[GraftSummary]) -> list[tuple[GraftSummary, PackedSummary]]:
@@ -87,7 +85,7 @@ def _draw_row(graft: GraftSummary, packed: PackedSummary, *, scale: Scale, y: fl
     }
     return element(
         "g",
-        element("text", _cut(graft.name, room=room), x=0, y=text, class_="label"),
+        element("text", cut_text(graft.name, room=room), x=0, y=text, class_="label"),
         *(
             element("rect", x=start, y=bar, width=end - start, height=_BAR, class_=name)
             for name, (start, end) in ends.items()
@@ -104,8 +102,3 @@ def _describe(graft: GraftSummary, packed: PackedSummary) -> str:
         f"{graft.name} took {format_share(packed.share)} of {packed.total:,} weights, and {format_share(packed.left)} "
         "were left."
     )
-
-
-def _cut(text: str, *, room: float) -> str:
-    most = int(room / _LETTER)
-    return text if len(text) <= most else text[: most - 1] + "\u2026"

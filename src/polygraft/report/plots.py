@@ -7,10 +7,11 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
+from polygraft.report.heat import draw_cell
 from polygraft.report.languages import language_name
 from polygraft.report.numbers import format_score
 from polygraft.report.scores import CONDITIONS, Grid, GridCell
-from polygraft.report.svg import Scale, choose_ticks, element, picture
+from polygraft.report.svg import Scale, choose_ticks, cut_text, element, picture
 
 WIDE = 912
 """Width in pixels of a plot on a desk."""
@@ -40,7 +41,7 @@ def plot_intervals(grid: Grid, *, ident: str, width: int = WIDE) -> Markup:
         rows.append(
             element(
                 "text",
-                _cut(_heading(grid, language), room=124 if wide else width),
+                cut_text(_heading(grid, language), room=124 if wide else width),
                 x=0,
                 y=y + 16,
                 class_="group",
@@ -72,7 +73,7 @@ def plot_intervals(grid: Grid, *, ident: str, width: int = WIDE) -> Markup:
     return picture(
         *lines,
         *rows,
-        title=f"Scores of {grid.task} with 95 % intervals",
+        title=f"Scores of {grid.title} with 95 % intervals",
         description=describe_grid(grid),
         width=width,
         height=y + 24,
@@ -110,7 +111,7 @@ def plot_heat_map(grid: Grid, *, ident: str, width: int = WIDE) -> Markup:
     for line, condition in enumerate(grid.conditions):
         y = top + line * height
         body.append(
-            element("text", _cut(condition, room=left - 6), x=0, y=y + height / 2 + 4, class_="label")
+            element("text", cut_text(condition, room=left - 6), x=0, y=y + height / 2 + 4, class_="label")
         )
         for index, language in enumerate(grid.languages):
             x = left + index * column
@@ -120,7 +121,7 @@ def plot_heat_map(grid: Grid, *, ident: str, width: int = WIDE) -> Markup:
     return picture(
         *heads,
         *body,
-        title=f"Scores of {grid.task} by condition and language",
+        title=f"Scores of {grid.title} by {grid.rows} and language",
         description=describe_grid(grid),
         width=max(left + column * len(grid.languages), 120.0),
         height=top + height * len(grid.conditions) + 2,
@@ -190,7 +191,7 @@ def _interval_row(grid: Grid, language: str, condition: str, *, scale: Scale, y:
     wide = width >= 600
     value = _value_text(cell, metric=grid.metric) if wide else format_score(cell.score, metric=grid.metric)
     weight = " best" if best else ""
-    name = _cut(condition, room=124 if wide else 88)
+    name = cut_text(condition, room=124 if wide else 88)
     parts = [element("text", name, x=130 if wide else 0, y=y + 4, class_=f"label{weight}")]
     if cell.low is not None and cell.high is not None:
         ends = (scale(cell.low), scale(cell.high))
@@ -208,31 +209,14 @@ def _interval_row(grid: Grid, language: str, condition: str, *, scale: Scale, y:
 def _heat_cell(
     grid: Grid, language: str, condition: str, *, scale: Scale, box: tuple[float, float, float, float]
 ) -> Markup:
-    x, y, width, height = box
     cell = grid.cells.get((language, condition))
-    best = " best" if grid.is_best(language, condition) else ""
     share = 0.0 if cell is None or not math.isfinite(cell.score) else scale(cell.score)
     if grid.metric == "loss" and share:
         share = scale.start + scale.end - share
     text = "\u2013" if cell is None else format_score(cell.score, metric=grid.metric)
     hover = f"{language_name(language)}, {condition}: "
     hover += "not measured" if cell is None else _value_text(cell, metric=grid.metric)
-    return element(
-        "g",
-        element("title", hover),
-        element("rect", x=x, y=y, width=width, height=height, rx=3, class_="cell"),
-        element(
-            "rect", x=x, y=y, width=width, height=height, rx=3, class_=f"warmth{best}", fill_opacity=share
-        ),
-        element(
-            "text",
-            text,
-            x=x + width / 2,
-            y=y + height / 2 + 5,
-            class_=f"value{best}",
-            text_anchor="middle",
-        ),
-    )
+    return draw_cell(text, hover=hover, share=share, box=box, best=grid.is_best(language, condition))
 
 
 def _score_scale(grid: Grid, *, start: float, end: float) -> Scale:
@@ -248,11 +232,6 @@ def _score_scale(grid: Grid, *, start: float, end: float) -> Scale:
     if grid.metric != "loss":
         low, high = max(low, 0.0), min(high, 1.0)
     return Scale(low=low, high=high, start=start, end=end)
-
-
-def _cut(text: str, *, room: float) -> str:
-    most = int(room / 7.2)
-    return text if len(text) <= most else text[: most - 1] + "\u2026"
 
 
 def _heading(grid: Grid, language: str) -> str:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 from polygraft.evaluate.gain import Gain
 from polygraft.evaluate.result import Result
+from polygraft.report.languages import language_name
 from polygraft.report.summary import RunSummary
 
 CONDITIONS = {
@@ -37,15 +38,21 @@ class GridCell:
 
 @dataclass(frozen=True, kw_only=True)
 class Grid:
-    """The scores of one task in one metric, by language and condition."""
+    """The scores of one task in one metric, by language and condition, or by language and method."""
 
     task: str
     metric: str
+    title: str
+    """The task, and what else tells it from the other grids of a report."""
+    rows: str = "condition"
+    """What `conditions` are, in a word."""
     languages: tuple[str, ...]
     conditions: tuple[str, ...]
     cells: Mapping[tuple[str, str], GridCell]
     source: str | None
     """The language whose labels the task was learned from, where that is known."""
+    method: str = ""
+    """The method whose conditions these are, where several are compared."""
     gains: tuple[Gain, ...] = ()
     """How the target's graft compares with other conditions on the same sentences."""
 
@@ -100,20 +107,40 @@ class Comparison:
 
 
 def build_grids(summary: RunSummary) -> tuple[Grid, ...]:
-    """Lay out a run's results, one grid for each task and metric, in the order they came."""
-    groups: dict[tuple[str, str], list[Result]] = {}
+    """Lay out a run's results, one grid for each task, source, metric and method, in the order they came."""
+    groups: dict[tuple[str, str, str, str], list[Result]] = {}
     for result in summary.results:
-        groups.setdefault((result.task, result.metric), []).append(result)
+        key = (result.task, result.source, result.metric, result.method)
+        groups.setdefault(key, []).append(result)
+    sources = list_sources(summary.results)
     return tuple(
         _build_grid(
             results,
-            task=task,
-            metric=metric,
-            source=find_source(summary, task=task),
-            gains=[gain for gain in summary.gains if (gain.task, gain.metric) == (task, metric)],
+            title=name_test(task, source, sources=sources, method=method),
+            source=source or find_source(summary, task=task),
+            gains=[
+                gain
+                for gain in summary.gains
+                if (gain.task, gain.metric, gain.method) == (task, metric, method)
+                and gain.source in ("", source)
+            ],
         )
-        for (task, metric), results in groups.items()
+        for (task, source, metric, method), results in groups.items()
     )
+
+
+def list_sources(results: Iterable[Result]) -> dict[str, set[str]]:
+    """List the languages from whose labels each task was learned."""
+    sources: dict[str, set[str]] = {}
+    for result in results:
+        sources.setdefault(result.task, set()).add(result.source)
+    return sources
+
+
+def name_test(task: str, source: str, *, sources: Mapping[str, set[str]], method: str = "") -> str:
+    """Call a task by its name, by its source where it has several, and by the method where there are some."""
+    from_source = f" from {language_name(source)}" if source and len(sources.get(task, ())) > 1 else ""
+    return f"{task}{from_source}{f' with {method}' if method else ''}"
 
 
 def compare_target(grid: Grid) -> tuple[Comparison, ...]:
@@ -181,16 +208,16 @@ def order_conditions(conditions: Iterable[str]) -> tuple[str, ...]:
     return (*(c for c in CONDITIONS if c in seen), *(c for c in seen if c not in CONDITIONS))
 
 
-def _build_grid(
-    results: Sequence[Result], *, task: str, metric: str, source: str | None, gains: Sequence[Gain]
-) -> Grid:
+def _build_grid(results: Sequence[Result], *, title: str, source: str | None, gains: Sequence[Gain]) -> Grid:
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         groups.setdefault((result.language, result.condition), []).append(result)
     languages = tuple(dict.fromkeys(result.language for result in results))
     return Grid(
-        task=task,
-        metric=metric,
+        task=results[0].task,
+        metric=results[0].metric,
+        title=title,
+        method=results[0].method,
         languages=tuple(sorted(languages, key=lambda language: language != source)),
         conditions=order_conditions(result.condition for result in results),
         cells={place: _join(group) for place, group in groups.items()},

@@ -67,6 +67,8 @@ class GraftSummary:
     """Of its training."""
     is_copy: bool = False
     """Whether it is a full copy of the base, in the run's folder."""
+    after: str | None = None
+    """The graft from whose values it went on: one copy that learns one task after the other."""
     plan: str | None
     """The plan it was trained under."""
     kinds: tuple[str, ...]
@@ -108,6 +110,11 @@ class ExampleSummary:
     tokens: tuple[str, ...]
     gold: tuple[str, ...] | None
     predicted: Mapping[str, tuple[str, ...]]
+    task: str = ""
+    source: str = ""
+    """The language of the labels that were learned."""
+    method: str = ""
+    """The method whose conditions these are, where several are compared."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+LETTER = 7.2
+"""Pixels of a letter of a label, about."""
+SMALL_LETTER = 6.7
+"""The same of a tick."""
+
 Attribute = str | int | float | None
 """What an attribute may be; None leaves it out."""
 
@@ -90,6 +95,18 @@ def choose_ticks(low: float, high: float, *, count: int) -> list[float]:
     first = math.floor(low / step + 1e-9)
     last = max(math.ceil(high / step - 1e-9), first + 1)
     return [round(index * step, 10) for index in range(first, last + 1)]
+
+
+def cut_text(text: str, *, room: float, letter: float = LETTER) -> str:
+    """Cut a text that is longer than so many pixels.
+
+    Args:
+        text: What is to be shown.
+        room: Pixels that there are.
+        letter: Pixels of a letter, about.
+    """
+    most = max(int(room / letter), 1)
+    return text if len(text) <= most else text[: most - 1] + "\u2026"
 
 
 def thin_out(items: Sequence[tuple[float, float]], *, most: int) -> list[tuple[float, float]]:

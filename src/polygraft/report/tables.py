@@ -41,7 +41,7 @@ def transfer_table(grid: Grid, *, ident: str) -> Table:
     names = (*columns, "Sentences", "Gold items")
     return Table(
         ident=ident,
-        caption=f"{grid.task}: {_metric_words(grid.metric)} by language and condition",
+        caption=f"{grid.title}: {describe_metric(grid.metric)} by language and condition",
         columns=names,
         numeric=(False, *(True for _ in names[1:])),
         rows=tuple(rows),
@@ -61,7 +61,7 @@ def gain_table(grid: Grid, *, ident: str) -> Table | None:
     )
     return Table(
         ident=ident,
-        caption=f"{grid.task}: what the target\u2019s graft gains, on the same sentences",
+        caption=f"{grid.title}: what the target\u2019s graft gains, on the same sentences",
         columns=("Language", *(f"Over {other}" for other in others)),
         numeric=(False, *(True for _ in others)),
         rows=rows,
@@ -224,7 +224,8 @@ def _mean_row(grid: Grid, *, num_columns: int) -> tuple[Cell, ...] | None:
     return (*cells, *(Cell(text="") for _ in range(num_columns - len(cells))))
 
 
-def _metric_words(metric: str) -> str:
+def describe_metric(metric: str) -> str:
+    """Say what a metric is, and its range."""
     words = {
         "f1": "entity F1 (0 to 100)",
         "accuracy": "accuracy (0 to 100)",

@@ -167,7 +167,7 @@ def _what_came_out(grid: Grid) -> list[str]:
     if grid.source is not None and grid.targets:
         names = join_words([language_name(language) for language in grid.targets])
         source = language_name(grid.source)
-        sentences.append(f"The task {grid.task} was learned from {source} labels and tried on {names}.")
+        sentences.append(f"The task {grid.title} was learned from {source} labels and tried on {names}.")
     means = _means(grid)
     if len(means) > 1 and len(grid.targets) > 1:
         over = f"the {spell(len(grid.targets))} {'target ' if grid.source else ''}languages"
@@ -188,7 +188,7 @@ def _what_came_out(grid: Grid) -> list[str]:
 def _means(grid: Grid) -> list[str]:
     means = [(condition, grid.mean(condition, languages=grid.targets)) for condition in grid.conditions]
     return [
-        f"{format_score(mean, metric=grid.metric)} with {_call(condition)}"
+        f"{format_score(mean, metric=grid.metric)} with {call_condition(condition)}"
         for condition, mean in means
         if mean is not None
     ]
@@ -199,7 +199,7 @@ def _list(compared: Sequence[Comparison], grid: Grid) -> str:
     said = ""
     for comparison in compared:
         gain = format_difference(comparison.gain, metric=grid.metric)
-        against = "" if comparison.other == said else f" against {_call(comparison.other)}"
+        against = "" if comparison.other == said else f" against {call_condition(comparison.other)}"
         words.append(f"{language_name(comparison.language)} ({gain}{against})")
         said = comparison.other
     return join_words(words)
@@ -230,10 +230,10 @@ def _without_target(grid: Grid, *, metric: str) -> list[str]:
         condition = grid.best(language)
         if condition is not None:
             score = format_score(grid.cells[language, condition].score, metric=grid.metric)
-            words.append(f"{score} in {language_name(language)} (with {_call(condition)})")
+            words.append(f"{score} in {language_name(language)} (with {call_condition(condition)})")
     if not words:
-        return [f"No {metric} of {grid.task} is a number."]
-    return [f"The best {metric} of {grid.task} is {join_words(words)}."]
+        return [f"No {metric} of {grid.title} is a number."]
+    return [f"The best {metric} of {grid.title} is {join_words(words)}."]
 
 
 def _what_it_cost(summary: RunSummary) -> list[str]:
@@ -251,5 +251,6 @@ def _what_it_cost(summary: RunSummary) -> list[str]:
     return [f"The grafts take {stored}; one more task adds {format_bytes(each)} ({share})."]
 
 
-def _call(condition: str) -> str:
+def call_condition(condition: str) -> str:
+    """Call a condition as a sentence does."""
     return CONDITION_WORDS.get(condition, f"\u2018{condition}\u2019")

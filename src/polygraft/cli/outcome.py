@@ -1,0 +1,122 @@
+"""Shows what came out of a run, for `run` and `quickstart`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+from polygraft.cli.console import say, show, show_table, write_json
+from polygraft.report.cells import Table
+
+if TYPE_CHECKING:
+    from polygraft.recipe.events import RunFinished
+    from polygraft.report.joining import Run
+    from polygraft.report.summary import RunSummary
+
+GAIN = "Gain of target"
+COST_COLUMNS = ("Graft", "Trained parameters", "Bytes stored", "Of a full copy", "Time", "Tokens/s")
+
+
+def show_results(finished: RunFinished, *, as_json: bool) -> None:
+    """Show what came out of a run: scores, costs, and where the files are."""
+    from polygraft.report.joining import Run
+    from polygraft.report.methods import is_compared
+    from polygraft.report.reader import to_plain
+
+    summary, folder = finished.summary, finished.folder
+    paths = {
+        "results": str(folder / "results.json"),
+        "table": str(folder / "results.csv"),
+        "report": str(finished.report),
+    }
+    if as_json:
+        write_json({**paths, "summary": to_plain(summary)})
+        return
+    run = Run(label=summary.name, summary=summary)
+    if is_compared([run]):
+        show_methods(run)
+    else:
+        show_transfer(summary)
+    for note in summary.notes:
+        say(note, style="yellow")
+    width = max(map(len, paths))
+    show(Text("\n".join(f"{name.capitalize():<{width}}  {path}" for name, path in paths.items())))
+
+
+def show_methods(run: Run) -> None:
+    """Show methods side by side: scores, then costs, for each task and source; and what they forgot."""
+    from polygraft.report.forgetting import forgetting_table, list_forgotten
+    from polygraft.report.method_table import COSTS, method_table
+    from polygraft.report.methods import build_method_grids
+    from polygraft.report.tables import describe_metric
+    from polygraft.report.verdicts import write_verdict
+
+    grids = build_method_grids([run])
+    for grid in grids:
+        table = method_table(grid, ident=grid.task)
+        scores = pick_columns(table, [name for name in table.columns if name not in COSTS])
+        show_table(replace(scores, caption=f"{grid.title}: {describe_metric(grid.metric)} by method"))
+        costs = pick_columns(table, (table.columns[0], *COSTS))
+        own = tuple(row for row in costs.rows if not row[0].is_under)
+        show_table(replace(costs, caption=f"{grid.title}: cost by method", rows=own))
+    forgotten = forgetting_table(list_forgotten(run.summary), ident="forgetting")
+    if forgotten is not None:
+        show_table(forgotten)
+    show(Text(f"{write_verdict(grids)}. The page says how sure that is.\n"))
+
+
+def show_transfer(summary: RunSummary) -> None:
+    """Show each language's scores under each condition, and what each graft cost."""
+    from polygraft.report.packed import packed_table
+    from polygraft.report.scores import build_grids
+    from polygraft.report.tables import cost_table, gain_table, transfer_table
+
+    for grid in build_grids(summary):
+        columns = ("Language", *grid.conditions, GAIN)
+        show_table(_without_notes(pick_columns(transfer_table(grid, ident=grid.task), columns), GAIN))
+        gains = gain_table(grid, ident=grid.task)
+        if gains is not None:
+            show_table(gains)
+    packed = packed_table(summary.grafts)
+    if packed is not None:
+        show_table(packed)
+    show_table(pick_columns(cost_table(summary.grafts, base=summary.base), COST_COLUMNS))
+    show(_compare_with_copies(summary))
+
+
+def pick_columns(table: Table, names: Sequence[str]) -> Table:
+    """Give a table with some of its columns, in their order."""
+    places = [place for place, name in enumerate(table.columns) if name in names]
+    return replace(
+        table,
+        columns=tuple(table.columns[place] for place in places),
+        numeric=tuple(table.numeric[place] for place in places),
+        rows=tuple(tuple(row[place] for place in places) for row in table.rows),
+        foot=None if table.foot is None else tuple(table.foot[place] for place in places),
+    )
+
+
+def _without_notes(table: Table, name: str) -> Table:
+    """Give a table without the second lines of one column, which are for the page."""
+    place = table.columns.index(name) if name in table.columns else None
+    rows = tuple(
+        tuple(replace(cell, note=None) if at == place else cell for at, cell in enumerate(row))
+        for row in table.rows
+    )
+    return replace(table, rows=rows)
+
+
+def _compare_with_copies(summary: RunSummary) -> Text:
+    from polygraft.report.numbers import format_bytes, format_count, format_share
+
+    base = summary.base
+    num_bytes = sum(graft.num_bytes for graft in summary.grafts)
+    largest = max((graft.num_parameters for graft in summary.grafts), default=0)
+    return Text(
+        f"All grafts together take {format_bytes(num_bytes)}; one full copy of the base takes "
+        f"{format_bytes(base.num_bytes)} ({format_share(num_bytes / base.num_bytes)}). At most "
+        f"{format_count(largest)} parameters were trained at once, of {format_count(base.num_parameters)}.\n"
+    )

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import dataclasses
+
+from tests.report.sample import make_summary
+from tests.report.study import make_study
+
+from polygraft.report.joining import Run
+from polygraft.report.methods import build_method_grids
+from polygraft.report.summary import RunSummary
+from polygraft.report.verdicts import write_verdict, write_verdicts
+
+STUDY = make_study()
+
+
+def only(task: str, *, summary: RunSummary = STUDY) -> RunSummary:
+    return dataclasses.replace(summary, results=tuple(r for r in summary.results if r.task == task))
+
+
+def headline(summary: RunSummary) -> str:
+    return write_verdict(build_method_grids([Run(label="study", summary=summary)]))
+
+
+def paragraphs(*summaries: RunSummary) -> tuple[str, ...]:
+    runs = [Run(label=f"run {n}", summary=summary) for n, summary in enumerate(summaries)]
+    return write_verdicts(runs, build_method_grids(runs))
+
+
+def set_score(summary: RunSummary, score: float) -> RunSummary:
+    results = tuple(dataclasses.replace(result, score=score) for result in summary.results)
+    return dataclasses.replace(summary, results=results)
+
+
+def test_the_headline_counts_the_tests_that_each_method_leads():
+    assert headline(STUDY) == "Best on average: ‘madx’ in two of three tests and ‘full’ in one"
+
+
+def test_the_headline_of_one_test_says_where_that_is_sure():
+    assert headline(only("ner")) == (
+        "‘madx’ has the best mean F1 of eight methods; it is clearly ahead of all others in one of four languages"
+    )
+    blind = dataclasses.replace(only("ner"), contests=())
+    assert headline(blind) == "‘madx’ has the best mean F1 of eight methods"
+
+
+def test_methods_that_score_the_same_share_the_headline():
+    same = set_score(only("ner"), 0.0)
+    assert headline(same) == "All eight methods have the same mean F1"
+    results = tuple(
+        dataclasses.replace(result, score=0.1) if result.method in ("lora", "ia3") else result
+        for result in same.results
+    )
+    assert headline(dataclasses.replace(same, results=results)) == (
+        "‘lora’ and ‘ia3’ share the best mean F1 of eight methods"
+    )
+
+
+def test_the_paragraphs_say_what_came_out_what_it_costs_and_what_was_forgotten():
+    ran, ner, _, _, forgotten, worse = paragraphs(STUDY)
+    assert ran == (
+        "This run has eight methods, each with the seeds 0, 1 and 2, on the frozen base multilingual-e5-small (118 "
+        "million parameters); it took 25 h 53 min."
+    )
+    assert ner.startswith(
+        "In ner, learned from English labels, the best mean F1 over the four target languages is 43.1 (± 0.2) with "
+        "‘madx’."
+    )
+    assert "In Swahili ‘madx’ is best (60.5), clearly ahead of every other method." in ner
+    assert (
+        "For the task ‘madx’ stores 1.21 MB, 0.26 % of the 471 MB of the full copy ‘full’, and 4.75 MB for each "
+        "language; on average it scores 1.1 better."
+    ) in ner
+    assert forgotten == (
+        "‘sequential’ has an average forgetting of 21.0 points and a backward transfer of −21.0: after later tasks "
+        "none of 39 test sets was still predicted label by label as before. ‘full’, ‘head’, ‘bottleneck’, ‘madx’, "
+        "‘lora’, ‘ia3’ and ‘lt-sft’ forgot nothing: every label of every earlier task was the same after each later "
+        "task, as equal digests of the predictions prove."
+    )
+    assert "In ner ‘head’ and ‘ia3’ are clearly worse than the best method in every target language." in worse
+
+
+def test_it_is_said_where_the_language_graft_did_not_help():
+    worse = paragraphs(STUDY)[-1]
+    assert (
+        "In ner the target’s own language graft did not help ‘madx’ in Yoruba (−3.0 against the source’s graft, "
+        "clearly)."
+    ) in worse
+
+
+def test_equal_scores_without_equal_digests_are_no_proof():
+    rechecks = tuple(
+        dataclasses.replace(result, predictions="") if result.method == "lora" else result
+        for result in STUDY.rechecks
+    )
+    forgotten = paragraphs(dataclasses.replace(STUDY, rechecks=rechecks))[-2]
+    assert (
+        "‘lora’ has an average forgetting of 0.0 points and a backward transfer of 0.0: after later tasks it is not "
+        "known which predictions stayed."
+    ) in forgotten
+    assert "‘lora’ and" not in forgotten
+    assert "‘madx’, ‘ia3’ and ‘lt-sft’ forgot nothing" in forgotten
+
+
+def test_several_runs_are_named_and_what_was_never_compared_is_said():
+    plain = make_summary()
+    results = tuple(dataclasses.replace(result, source="en") for result in plain.results)
+    told = paragraphs(only("ner"), dataclasses.replace(plain, results=results))
+    assert told[0].startswith(
+        "‘run 0’ has eight methods, each with the seeds 0, 1 and 2, on the frozen base "
+    )
+    assert "‘run 1’ has one method, with one seed, on the frozen base" in told[0]
+
+
+def test_without_scores_there_is_nothing_to_say():
+    assert write_verdict(()) == "No scores were recorded"
+
+
+def test_methods_that_are_equal_in_a_language_are_named_together():
+    results = tuple(
+        dataclasses.replace(result, score=0.9)
+        if (result.language, result.method) in (("hau", "lora"), ("hau", "ia3"))
+        else dataclasses.replace(result, score=0.25)
+        if result.language == "swa"
+        else result
+        for result in STUDY.results
+    )
+    ner = paragraphs(dataclasses.replace(STUDY, results=results))[1]
+    assert "In Hausa ‘lora’ and ‘ia3’ are best (90.0), " in ner
+    assert "In Swahili all methods score 25.0." in ner
+
+
+def test_methods_of_several_runs_have_the_names_of_the_tables():
+    first, other = make_study(("full", "lora")), make_study(("lora",))
+    [forgotten] = [each for each in paragraphs(first, other) if "forgot nothing" in each]
+    assert forgotten.startswith("‘full’, ‘run 0: lora’ and ‘run 1: lora’ forgot nothing")
