@@ -17,9 +17,11 @@ import pytest
 
 import polygraft
 from polygraft.recipe.data import LanguageData, TaskData
+from polygraft.recipe.kinds import KINDS
 from polygraft.recipe.read import load_recipe
 from polygraft.recipe.schema import Recipe
 from polygraft.recipe.train_tables import TrainTables
+from polygraft.recipe.variants import MethodTable
 
 ROOT = Path(__file__).parent.parent
 SAMPLE = ROOT / "src" / "polygraft" / "sample"
@@ -205,6 +207,7 @@ TABLES = {name: kind for name, kind in get_type_hints(TrainTables).items() if da
 SECTIONS: dict[str, type] = {
     "`[language.xx]`": LanguageData,
     "`[task.name]`": TaskData,
+    "`[method.name]`": MethodTable,
     **{f"`[train.{name}]`": kind for name, kind in TABLES.items()},
 }
 
@@ -229,11 +232,22 @@ def test_the_page_of_recipes_tells_every_key_of_training_as_a_whole():
 
 
 def test_the_page_of_recipes_tells_every_key_at_the_top():
-    tables = {"languages", "tasks", "train", "text"}
+    tables = {"languages", "tasks", "train", "text", "method", "variant"}
     fields = [field for field in dataclasses.fields(Recipe) if field.name not in tables]
     expected = {field.name: write_default(field) for field in fields} | {"name": "the file's name"}
     found = keys_on_the_page("Top of the file")
     assert {key: default for key, (default, _) in found.items()} == expected
+
+
+def test_the_page_of_methods_tells_every_method_and_what_it_sets():
+    page = (ROOT / "docs" / "comparing.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \| .+? \| (yes)? ?\| (.*?) ?\|$", page, re.MULTILINE)
+    assert [name for name, _, _ in rows] == list(KINDS)
+    for name, over, told in rows:
+        assert bool(over) == KINDS[name].is_over, name
+        for key in ("method", "part"):
+            if key in KINDS[name].task:
+                assert f'`{key} = "{KINDS[name].task[key]}"`' in told, name
 
 
 def test_the_file_map_of_the_readme_names_every_folder_and_no_other():
