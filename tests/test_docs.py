@@ -105,6 +105,9 @@ def reader_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("sports\tThe match ended late.\n", encoding="utf-8")
     shutil.copytree(tmp_path / "data" / "ner" / "en", tmp_path / "data" / "pos" / "en")
+    for name in ("train", "dev"):
+        folder = tmp_path / "data" / "ner"
+        shutil.copy(folder / "en" / f"{name}.conll", folder / "qu" / f"{name}.conll")
     for name in ("train", "dev", "test"):
         row = '{"tokens": ["Late"], "upos": ["ADV"]}\n'
         (tmp_path / "data" / "pos" / "en" / f"{name}.jsonl").write_text(row, encoding="utf-8")
