@@ -12,35 +12,20 @@ from rich.text import Text
 from polygraft.cli.console import say, show, show_table, write_json
 from polygraft.cli.interrupt import stop_on_signals
 from polygraft.cli.loading import quieten_libraries, waiting
+from polygraft.cli.planned import draw_plan, warn
 from polygraft.cli.progress import Display, make_display
 from polygraft.cli.tracking import track_recipe
-from polygraft.report.cells import DASH, Cell, Table
+from polygraft.report.cells import Table
 from polygraft.report.numbers import format_seconds
 from polygraft.settings import load_launch
 
 if TYPE_CHECKING:
-    from polygraft.recipe.events import Event, RunFinished, RunPlan
+    from polygraft.recipe.events import Event, RunFinished
     from polygraft.recipe.schema import Recipe
     from polygraft.report.summary import RunSummary
 
 GAIN = "Gain of target"
 COST_COLUMNS = ("Graft", "Trained parameters", "Bytes stored", "Of a full copy", "Time", "Tokens/s")
-
-
-def show_plan(recipe: Recipe, *, only: Sequence[str] = (), as_json: bool = False) -> None:
-    """Show what a run would do, and do nothing."""
-    from polygraft.recipe.events import RunPlanned
-    from polygraft.report.reader import to_plain
-
-    for event in _start(recipe, only=only, dry_run=True):
-        if isinstance(event, RunPlanned):
-            if as_json:
-                plan = event.plan
-                write_json(
-                    {"folder": str(event.folder), "seconds": plan.seconds, "steps": to_plain(plan.steps)}
-                )
-            else:
-                show_table(draw_plan(event.plan))
 
 
 def follow_run(
@@ -67,7 +52,7 @@ def follow_run(
         make_display() as display,
         tracking as tracker,
     ):
-        for event in _start(recipe, only=only, should_stop=should_stop):
+        for event in start(recipe, only=only, should_stop=should_stop):
             opened.write(type(event).__name__, describe_event(event))
             show_event(event, display=display)
             if isinstance(event, TrainStep):
@@ -77,7 +62,7 @@ def follow_run(
     return finished
 
 
-def _start(
+def start(
     recipe: Recipe,
     *,
     only: Sequence[str],
@@ -110,6 +95,7 @@ def show_event(event: Event, *, display: Display) -> None:
     match event:
         case RunPlanned():
             show_table(draw_plan(event.plan), stderr=True)
+            warn(event.plan)
         case StepStarted():
             display.begin(f"[{event.index}/{event.count}] {event.description} ...", name=event.name)
         case StepSkipped():
@@ -117,7 +103,8 @@ def show_event(event: Event, *, display: Display) -> None:
         case TrainStep():
             display.advance(event.step)
         case StepFinished():
-            display.end(f"{event.name}: {event.summary} ({format_seconds(event.seconds)})")
+            left = "" if event.left is None else f"; about {format_seconds(event.left)} left"
+            display.end(f"{event.name}: {event.summary} ({format_seconds(event.seconds)}{left})")
         case Noted():
             display.note(event.sentence)
         case RunFinished():
@@ -137,31 +124,10 @@ def describe_event(event: Event) -> dict[str, object]:
     return facts
 
 
-def draw_plan(plan: RunPlan) -> Table:
-    """Lay out the steps of a run with the time that each is expected to take."""
-    rows = [
-        (
-            Cell(text=str(number)),
-            Cell(text=step.name, code=True),
-            Cell(text=step.description),
-            Cell(text="done" if step.is_done else _guess(step.seconds)),
-        )
-        for number, step in enumerate(plan.steps, start=1)
-    ]
-    foot = (Cell(text=""), Cell(text="All"), Cell(text=""), Cell(text=_guess(plan.seconds)))
-    return Table(
-        ident="plan",
-        caption="The steps of the run",
-        columns=("", "Step", "What it does", "Time"),
-        numeric=(True, False, False, True),
-        rows=tuple(rows),
-        foot=foot,
-    )
-
-
 def show_results(finished: RunFinished, *, as_json: bool) -> None:
     """Show what came out of a run: scores, costs, and where the files are."""
     from polygraft.report.packed import packed_table
+    from polygraft.report.planned import planned_table
     from polygraft.report.reader import to_plain
     from polygraft.report.scores import build_grids
     from polygraft.report.tables import cost_table, gain_table, transfer_table
@@ -185,6 +151,9 @@ def show_results(finished: RunFinished, *, as_json: bool) -> None:
     if packed is not None:
         show_table(packed)
     show_table(pick_columns(cost_table(summary.grafts, base=summary.base), COST_COLUMNS))
+    planned = planned_table(summary.steps)
+    if planned is not None:
+        show_table(planned)
     show(_compare_with_copies(summary))
     for note in summary.notes:
         say(note, style="yellow")
@@ -225,9 +194,3 @@ def _compare_with_copies(summary: RunSummary) -> Text:
         f"{format_bytes(base.num_bytes)} ({format_share(num_bytes / base.num_bytes)}). At most "
         f"{format_count(largest)} parameters were trained at once, of {format_count(base.num_parameters)}.\n"
     )
-
-
-def _guess(seconds: float | None) -> str:
-    if seconds is None:
-        return DASH
-    return f"about {format_seconds(seconds)}" if seconds >= 1 else "under 1 s"

@@ -109,11 +109,13 @@ def draft_method(
     if isinstance(method, Structured):
         method = leave_out_biases(base, method)
     shapes = find_shapes(base, method, skip_layers=skip_layers)
-    about = {"weights": method.weights, "skip_layers": skip_layers}
+    about: dict[str, Any] = {"weights": method.weights, "skip_layers": skip_layers}
     draw = _Drawing(base=base, shapes=shapes, about=about, head=tuple(head), dtype=method.dtype)
     match method:
         case Full():
-            return Draft(rounds=(draw.round(Delta(**about)),), stored=(draw.store(Delta, dtype=method.dtype),))
+            return Draft(
+                rounds=(draw.round(Delta(**about)),), stored=(draw.store(Delta, dtype=method.dtype),)
+            )
         case LtSft():
             return _draft_lt_sft(draw, method)
         case Imp():
@@ -136,7 +138,7 @@ class _Drawing:
 
     base: Base
     shapes: Mapping[str, tuple[int, ...]]
-    about: Mapping[str, Any]
+    about: dict[str, Any]
     head: tuple[Part, ...]
     dtype: Literal["float32", "float16"]
 

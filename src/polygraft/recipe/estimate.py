@@ -134,7 +134,9 @@ class _Training:
         )
         seconds += volume.num_updates * update.value * each.num_values
         if scoring is not None:
-            seconds += self.num_evaluations * self._score(scoring)
+            # Each may be the best one so far, of which a copy is kept.
+            kept = each.num_values * self.planner.paces.rates.copied
+            seconds += self.num_evaluations * (self._score(scoring) + kept)
         saved = self._count_saves(each) * self._measure_checkpoint(each)
         return seconds + saved * self.planner.paces.rates.saved_byte
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -34,7 +34,7 @@ class Meter:
         self._memory = PeakMemory()
 
     @contextmanager
-    def measure(self, workshop: Workshop, job: Job, *, scores: Path) -> Iterator[None]:
+    def measure(self, workshop: Workshop, job: Job, *, scores: Path) -> Generator[None]:
         """Measure a step while it is done.
 
         Args:

@@ -9,14 +9,24 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import torch
 
 from polygraft.attach.attach import attach
 from polygraft.attach.graft import make_graft
 from polygraft.attach.plan import Plan, stack_names
+from polygraft.errors import TrainError
 from polygraft.recipe.corpus import take_rows
 from polygraft.recipe.drafts import count_values
 from polygraft.recipe.objectives import make_held_out_loss, make_text_objective, score_examples
-from polygraft.recipe.rehearse import Pace, Rates, measure_rates, rehearse_scores, rehearse_updates, split_sizes, warm_up
+from polygraft.recipe.rehearse import (
+    Pace,
+    Rates,
+    measure_rates,
+    rehearse_scores,
+    rehearse_updates,
+    split_sizes,
+    warm_up,
+)
 from polygraft.train.labels import Labelling
 from polygraft.train.loop import Training
 from polygraft.train.memory import read_free
@@ -73,7 +83,7 @@ class Paces:
     def find_text_update(
         self, parts: Parts, below: Stacked, sample: TextSample, *, settings: TrainSettings, **scored: Any
     ) -> Pace | None:
-        """Tell what an update on text takes; None where there is no memory to try.
+        """Tell what an update on text takes; None where it cannot be tried.
 
         Args:
             parts: What is trained.
@@ -99,7 +109,7 @@ class Paces:
         settings: TrainSettings,
         looks_up: bool,
     ) -> Pace | None:
-        """Tell what an update on labels takes; None where there is no memory to try.
+        """Tell what an update on labels takes; None where it cannot be tried.
 
         Args:
             parts: What is trained, a head among it.
@@ -118,7 +128,7 @@ class Paces:
         return self._find((*kind, parts, tuple(below)), parts, rehearse)
 
     def find_label_scores(self, parts: Parts, below: Stacked, sample: LabelSample) -> Pace | None:
-        """Tell what scoring labelled examples takes; None where there is no memory to try.
+        """Tell what scoring labelled examples takes; None where it cannot be tried.
 
         Args:
             parts: A graft with a head.
@@ -129,14 +139,14 @@ class Paces:
         def rehearse() -> Pace:
             sizes, lengths = split_sizes(len(sample.examples)), sample.objective.lengths()
             plan, grafts = self._stack(parts, below)
-            with attach(self.base, plan, grafts=grafts) as attachment:
 
-                def work(size: int) -> float:
-                    chosen: Any = sample.examples[: sizes[size]]
+            def work(size: int) -> float:
+                chosen: Any = sample.examples[: sizes[size]]
+                with attach(self.base, plan, grafts=grafts) as attachment:
                     score_examples(attachment, chosen, task=TRAINED, language="", condition="")
-                    return float(lengths[: sizes[size]].sum())
+                return float(lengths[: sizes[size]].sum())
 
-                return rehearse_scores(work)
+            return rehearse_scores(work)
 
         kind = ("scores", sample.objective.lengths()[:64].tobytes())
         return self._find((*kind, parts, tuple(below)), parts, rehearse)
@@ -144,7 +154,7 @@ class Paces:
     def find_text_scores(
         self, parts: Parts, below: Stacked, sample: TextSample, *, seed: int, **scored: Any
     ) -> Pace | None:
-        """Tell what the loss on text takes; None where there is no memory to try.
+        """Tell what the loss on text takes; None where it cannot be tried.
 
         Args:
             parts: A graft.
@@ -162,13 +172,13 @@ class Paces:
             ]
             works = [make_held_out_loss(self.base, objective, text, seed=seed) for text in texts]
             plan, grafts = self._stack(parts, below)
-            with attach(self.base, plan, grafts=grafts) as attachment:
 
-                def work(size: int) -> float:
+            def work(size: int) -> float:
+                with torch.no_grad(), attach(self.base, plan, grafts=grafts) as attachment:
                     works[size](attachment)
-                    return float(texts[size].num_tokens)
+                return float(texts[size].num_tokens)
 
-                return rehearse_scores(work)
+            return rehearse_scores(work)
 
         kind = ("losses", _describe(scored), sample.encoded.num_tokens)
         return self._find((*kind, parts, tuple(below)), parts, rehearse)
@@ -180,7 +190,11 @@ class Paces:
             free = read_free()
             needed = BYTES_PER_VALUE * self.count_values(parts)
             is_possible = free is None or needed < FREE_SHARE * free
-            self._known[key] = rehearse() if is_possible else None
+            try:
+                self._known[key] = rehearse() if is_possible else None
+            except TrainError:
+                # The step itself will say what is wrong, and of which graft.
+                self._known[key] = None
         return self._known[key]
 
     def _rehearse(
@@ -217,7 +231,13 @@ class Paces:
 
 
 def make_scored_objective(
-    base: Base, sample: TextSample, *, vocabulary: Any, masking: Any, scores_all_pieces: bool, num_negatives: int
+    base: Base,
+    sample: TextSample,
+    *,
+    vocabulary: Any,
+    masking: Any,
+    scores_all_pieces: bool,
+    num_negatives: int,
 ) -> MaskedLm | CausalLm:
     """Make the objective of guessing the pieces of a sample as if it were the whole text.
 

@@ -18,8 +18,8 @@ from polygraft.attach.plan import Named
 from polygraft.data.batches import plan_batches
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.places import encode_places
-from polygraft.prune.largest import keep_largest
 from polygraft.prune.keys import Places
+from polygraft.prune.largest import keep_largest
 from polygraft.recipe.volume import count_padded
 from polygraft.train.memory import PeakMemory, give_back_memory
 
@@ -34,7 +34,9 @@ SMALL_SHARE, LARGE_SHARE = 0.125, 0.5
 """Of a batch of the training, the sizes of those that are rehearsed: from two sizes follow the cost of a batch and that
 of a token."""
 NUM_REPEATS = 2
-"""How often each size is timed, after a first time that also prepares."""
+"""How often each size is tried. The first time of the small one also prepares, and does not count."""
+SMALL_ROWS, LARGE_ROWS = 4, 32
+"""Rows that are scored."""
 NUM_WRITTEN = 1 << 21
 """Values that are written down to see how fast that goes, and places that are chosen among."""
 WRITE_RATE = 400e6
@@ -77,6 +79,8 @@ class Rates:
     """Seconds for a byte of a checkpoint or a graft."""
     chosen: float
     """Seconds for a weight among which places are chosen."""
+    copied: float
+    """Seconds for a value of which a copy is kept."""
 
 
 def fit_cost(small: tuple[float, float], large: tuple[float, float]) -> Cost:
@@ -92,6 +96,18 @@ def fit_cost(small: tuple[float, float], large: tuple[float, float]) -> Cost:
     if token <= 0 or batch < 0:
         return Cost(batch=0.0, token=max(0.0, large[1]) / large[0])
     return Cost(batch=batch, token=token)
+
+
+def fit_memory(small: tuple[float, float], large: tuple[float, float]) -> Cost:
+    """Do the same for the memory that was taken, which is never told smaller than that of the larger batch.
+
+    Example:
+        >>> fit_memory((10, 30.0), (20, 30.0))
+        Cost(batch=30.0, token=0.0)
+    """
+    tokens = large[0] - small[0]
+    token = max(0.0, (large[1] - small[1]) / tokens) if tokens > 0 else 0.0
+    return Cost(batch=max(0.0, large[1] - token * large[0]), token=token)
 
 
 def warm_up(base: Base) -> None:
@@ -113,7 +129,7 @@ def rehearse_updates(training: Training, *, looks_up: bool = False) -> Pace:
     """
     lengths, budget = training.objective.lengths(), training.settings.batch_tokens
     sizes = [pick_batch(lengths, round(share * budget)) for share in (SMALL_SHARE, LARGE_SHARE)]
-    count, times = training.processes.launch.count, 1 + NUM_REPEATS
+    count, times = training.processes.launch.count, NUM_REPEATS
     training.updates = [[rows] * count for rows in sizes for _ in range(times)]
     give_back_memory()
     seconds, peaks, before = list[float](), list[float](), 0.0
@@ -124,14 +140,12 @@ def rehearse_updates(training: Training, *, looks_up: bool = False) -> Pace:
     num_values = sum(tensor.numel() for tensor in training.parameters.values())
     value = _time(training.optimiser.step) / num_values
     tokens = [float(count_padded(lengths, rows)) for rows in sizes]
-    timed = [statistics.median(seconds[start + 1 : start + times]) for start in (0, times)]
-    if looks_up:
-        # The first batch of a size is computed; those after it are looked up, all of them.
-        timed = [seconds[times - 1], seconds[-1]]
+    # The first batch of a size that is looked up later is computed.
+    timed = [seconds[times - 1], seconds[-1] if looks_up else min(seconds[times:])]
     whole = [max(0.0, each - value * num_values) for each in timed]
     return Pace(
         seconds=fit_cost((tokens[0], whole[0]), (tokens[1], whole[1])),
-        memory=fit_cost((tokens[0], peaks[times - 1]), (tokens[1], peaks[-1])),
+        memory=fit_memory((tokens[0], peaks[times - 1]), (tokens[1], peaks[-1])),
         value=value,
         num_values=num_values,
     )
@@ -146,14 +160,16 @@ def rehearse_scores(work: Callable[[int], float]) -> Pace:
     give_back_memory()
     memory = PeakMemory()
     memory.begin()
+    work(0)
     tokens, seconds, peaks = list[float](), list[float](), list[float]()
     for size in (0, 1):
+        started = time.perf_counter()
         tokens.append(work(size))
-        seconds.append(min(_time(lambda size=size: work(size)) for _ in range(NUM_REPEATS)))
+        seconds.append(time.perf_counter() - started)
         peaks.append(float(memory.read() - memory.start))
     return Pace(
         seconds=fit_cost((tokens[0], seconds[0]), (tokens[1], seconds[1])),
-        memory=fit_cost((tokens[0], peaks[0]), (tokens[1], peaks[1])),
+        memory=fit_memory((tokens[0], peaks[0]), (tokens[1], peaks[1])),
     )
 
 
@@ -166,6 +182,7 @@ def measure_rates() -> Rates:
     return Rates(
         saved_byte=packed / (4 * NUM_WRITTEN) + 1 / WRITE_RATE,
         chosen=chosen / NUM_WRITTEN,
+        copied=_time(values.clone) / NUM_WRITTEN,
     )
 
 
@@ -187,9 +204,10 @@ def _time(work: Callable[[], object]) -> float:
     return time.perf_counter() - started
 
 
-def split_sizes(total: int) -> Sequence[int]:
+def split_sizes(total: int) -> tuple[int, int]:
     """Give the two numbers of rows that are scored, of so many that there are."""
-    return max(1, min(8, total // 2)), min(64, total)
+    large = min(LARGE_ROWS, total)
+    return max(1, min(SMALL_ROWS, large // 2)), large
 
 
 def mean_pace(paces: Sequence[Pace | None]) -> Pace | None:

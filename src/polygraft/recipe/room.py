@@ -24,7 +24,8 @@ def check_memory(steps: Sequence[PlannedStep], *, free: int | None) -> list[str]
     if largest is None or largest.above_bytes is None or free is None or largest.above_bytes <= free:
         return []
     num_more = sum((step.above_bytes or 0) > free for step in steps) - 1
-    others = f" ({num_more} other{'s' if num_more > 1 else ''} need more than there is, too)" if num_more else ""
+    more = "1 other step needs" if num_more == 1 else f"{num_more} other steps need"
+    others = f" ({more} more than that, too)" if num_more else ""
     return [
         f"The step '{largest.name}' is expected to need {format_bytes(largest.above_bytes)} of memory beside the "
         f"loaded base, and {format_bytes(free)} are free{others}. Expected no more than that, or the system may end "

@@ -108,9 +108,7 @@ def run_recipe(
             )
         yield Noted(sentence="The base is unchanged, bit for bit.")
         seconds = time.perf_counter() - started
-        summary = summarise(
-            recipe, turns, seconds=seconds, predicted=plan.seconds, steps=meter.list_steps()
-        )
+        summary = summarise(recipe, turns, seconds=seconds, predicted=plan.seconds, steps=meter.list_steps())
         if not summary.results and _has_results(recipe.folder):
             yield Noted(
                 sentence="No scores belong to the recipe as it is now. The results of an earlier run in "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -148,7 +148,9 @@ class Planner:
         workshop, name = self.workshop, cast("str", job.task)
         recipe, base = workshop.recipe, workshop.base
         task, table = recipe.tasks[name], recipe.train.task
-        sample, dev = (self.samples.take_labels(workshop.corpus, task, path) for path in (task.train, task.dev))
+        sample, dev = (
+            self.samples.take_labels(workshop.corpus, task, path) for path in (task.train, task.dev)
+        )
         settings, method = recipe.train.plan_training(table, seed=recipe.seed), table.find_method()
         volume = measure_volume(sample.objective.lengths(), settings, times=sample.times)
         labels = find_labels(workshop.corpus.read_examples(task, task.train), source=task.train)
@@ -209,9 +211,7 @@ class Planner:
             return tuple(list_task_parts(workshop.recipe, task, labels))
         names = [*list_below(workshop.recipe, name), name]
         head = (make_task_head(task, labels),)
-        draft = draft_method(
-            workshop.base, method, head=head, skip_layers=table.skip_layers, names=names
-        )
+        draft = draft_method(workshop.base, method, head=head, skip_layers=table.skip_layers, names=names)
         return draft.rounds[-1].parts
 
     def list_below(self, plan: Plan) -> Stacked:
@@ -229,9 +229,7 @@ class Planner:
         assert method is not None
         return (Mask(weights=method.weights, skip_layers=table.skip_layers),)
 
-    def _draft(
-        self, method: Method, settings: TrainSettings, volume: Volume, **facts: Any
-    ) -> Draft:
+    def _draft(self, method: Method, settings: TrainSettings, volume: Volume, **facts: Any) -> Draft:
         total = volume.num_updates
         reach = sum(compute_lr(settings, step=step, total=total) for step in range(total))
         return draft_method(self.workshop.base, method, reach=reach, **facts)

@@ -22,6 +22,7 @@ from polygraft.report.languages import language_name
 from polygraft.report.levels import plot_levels
 from polygraft.report.numbers import format_bytes, format_count, format_score, format_seconds
 from polygraft.report.packed import packed_table, plot_packed
+from polygraft.report.planned import planned_table
 from polygraft.report.plots import (
     NARROW,
     WIDE,
@@ -116,6 +117,7 @@ def _collect(summary: RunSummary) -> dict[str, Any]:
         "grafts": graft_table(grafts),
         "examples": build_examples(summary.examples),
         "facts": _list_facts(summary),
+        "planned": planned_table(summary.steps),
     }
 
 
