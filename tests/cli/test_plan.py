@@ -54,7 +54,10 @@ def test_a_plan_tells_time_memory_and_disk_and_writes_nothing(
 
 
 def test_a_dry_run_tells_the_same(polygraft: Command):
-    plan, dry = polygraft("plan", "recipe.toml", "--json"), polygraft("run", "recipe.toml", "--dry-run", "--json")
+    plan, dry = (
+        polygraft("plan", "recipe.toml", "--json"),
+        polygraft("run", "recipe.toml", "--dry-run", "--json"),
+    )
     planned, told = json.loads(plan.stdout), json.loads(dry.stdout)
     assert planned.keys() == told.keys()
     assert [step["kept_bytes"] for step in planned["steps"]] == [step["kept_bytes"] for step in told["steps"]]
@@ -127,3 +130,20 @@ def test_a_run_ends_with_what_was_expected_beside_what_was_taken(polygraft: Comm
     assert '<h2 id="planned-head">Expected and taken</h2>' in page
     again = polygraft("run", "recipe.toml")
     assert "Expected and taken" not in again.stdout
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_ctrl_c_ends_planning_at_once(command: str, polygraft: Command, monkeypatch: pytest.MonkeyPatch):
+    from polygraft.recipe import planning
+
+    def press(*arguments: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(planning, "estimate_step", press)
+    before = list_files()
+    done = polygraft(command, "recipe.toml")
+    assert done.exit_code == 130
+    assert done.stderr.splitlines()[-1] == (
+        "error: Stopped. Nothing was left half-written; give the same command again to start anew."
+    )
+    assert list_files() == before

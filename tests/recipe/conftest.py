@@ -9,7 +9,6 @@ import pytest
 from tests.recipe.material import write_all
 
 
-
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recipe")

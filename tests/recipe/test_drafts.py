@@ -18,7 +18,19 @@ from polygraft.recipe.drafts import count_values, draft_method, draft_plain, gue
 from polygraft.recipe.methods import Full, Imp, LtSft, Method, Movement, PackNet, Piggyback, Structured
 
 LABELS = ("O", "B-LOC", "B-PER", "I-PER")
-EVERY = ["full", "sequential", "head", "bottleneck", "madx", "lora", "ia3", "bitfit", "lt-sft", "imp", "piggyback"]
+EVERY = [
+    "full",
+    "sequential",
+    "head",
+    "bottleneck",
+    "madx",
+    "lora",
+    "ia3",
+    "bitfit",
+    "lt-sft",
+    "imp",
+    "piggyback",
+]
 
 
 @pytest.mark.usefixtures("here")
@@ -70,7 +82,9 @@ def test_a_draft_tells_the_bytes_of_each_graft_that_a_method_stores(method: Meth
 def test_scores_that_can_fall_to_the_threshold_take_a_bit_a_weight():
     base, method = make_base("bert"), Piggyback()
     sizes = {
-        reach: measure_stored(base, draft_method(base, method, head=(), skip_layers=(), reach=reach).stored[0])
+        reach: measure_stored(
+            base, draft_method(base, method, head=(), skip_layers=(), reach=reach).stored[0]
+        )
         for reach in (0.004, 0.006)
     }
     num_bits = count_weights(find_shapes(base, method, skip_layers=()))

@@ -57,9 +57,7 @@ def estimate(recipe: Recipe, base: Base, **facts: Any) -> dict[str, Estimate]:
             corpus=corpus.share(variant),
             should_stop=lambda: False,
         )
-        planner = Planner(
-            workshop=workshop, samples=Samples(base=base), paces=KnownPaces(base, **facts)
-        )
+        planner = Planner(workshop=workshop, samples=Samples(base=base), paces=KnownPaces(base, **facts))
         jobs = list_jobs(variant, base, workshop.corpus)
         found |= {job.name: estimate_step(planner, job) for job in jobs}
     return found
@@ -134,7 +132,8 @@ def test_what_finds_no_room_in_the_cache_goes_to_the_disk():
     base = make_base("bert")
     settings = ("train.task.skip_layers=[0,1]", "train.task.epochs=2")
     found = {
-        gib: estimate(load(*settings, f"train.task.cache_gib={gib}"), base)["task.ner-alone"] for gib in (2, 0)
+        gib: estimate(load(*settings, f"train.task.cache_gib={gib}"), base)["task.ner-alone"]
+        for gib in (2, 0)
     }
     in_memory = found[2].above_bytes - found[0].above_bytes
     assert in_memory == found[0].passing_bytes > 0
@@ -155,7 +154,9 @@ def test_scores_are_taken_under_each_condition():
     task = recipe.tasks["ner"]
     samples = Samples(base=base)
     tokens = {name: samples.take_labels(corpus, task, path).num_tokens for name, path in task.test.items()}
-    assert found.seconds == pytest.approx(3 * (7 + tokens["en"]) + 4 * (7 + tokens["qu"]) + 3 * (7 + tokens["sw"]))
+    assert found.seconds == pytest.approx(
+        3 * (7 + tokens["en"]) + 4 * (7 + tokens["qu"]) + 3 * (7 + tokens["sw"])
+    )
 
 
 @pytest.mark.usefixtures("here")

@@ -44,7 +44,10 @@ def test_every_step_tells_what_it_took():
     for step, planned in zip(steps, plan.steps, strict=True):
         assert step.seconds == finished[step.name]
         assert step.predicted_seconds == planned.seconds
-        assert (step.predicted_bytes, step.predicted_memory_bytes) == (planned.kept_bytes, planned.memory_bytes)
+        assert (step.predicted_bytes, step.predicted_memory_bytes) == (
+            planned.kept_bytes,
+            planned.memory_bytes,
+        )
     grafts = {graft.name: graft for graft in find_end(events).summary.grafts}
     for name in ("ner", "ner-alone"):
         [step] = [step for step in steps if step.name == f"task.{name}"]

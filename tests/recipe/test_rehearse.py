@@ -13,7 +13,15 @@ from polygraft.recipe import paces as paces_file
 from polygraft.recipe import rehearse
 from polygraft.recipe.corpus import Corpus
 from polygraft.recipe.paces import Paces
-from polygraft.recipe.rehearse import Cost, Pace, fit_cost, fit_memory, mean_pace, measure_rates, rehearse_scores
+from polygraft.recipe.rehearse import (
+    Cost,
+    Pace,
+    fit_cost,
+    fit_memory,
+    mean_pace,
+    measure_rates,
+    rehearse_scores,
+)
 from polygraft.recipe.volume import LabelSample, Samples
 from polygraft.train.settings import TrainSettings
 
@@ -73,8 +81,12 @@ def test_scoring_is_timed_in_two_sizes(monkeypatch: pytest.MonkeyPatch):
 
 
 def test_means_are_those_of_times_and_the_most_of_memory():
-    first = Pace(seconds=Cost(batch=1.0, token=2.0), memory=Cost(batch=5.0, token=0.0), value=1.0, num_values=3)
-    second = Pace(seconds=Cost(batch=3.0, token=4.0), memory=Cost(batch=1.0, token=8.0), value=2.0, num_values=3)
+    first = Pace(
+        seconds=Cost(batch=1.0, token=2.0), memory=Cost(batch=5.0, token=0.0), value=1.0, num_values=3
+    )
+    second = Pace(
+        seconds=Cost(batch=3.0, token=4.0), memory=Cost(batch=1.0, token=8.0), value=2.0, num_values=3
+    )
     found = mean_pace([first, second])
     assert found == Pace(
         seconds=Cost(batch=2.0, token=3.0), memory=Cost(batch=5.0, token=8.0), value=1.5, num_values=3

@@ -21,7 +21,9 @@ class Usage(NamedTuple):
 
 
 def make_step(name: str, above: int | None) -> PlannedStep:
-    return PlannedStep(name=name, kind="task", description="", digest="", is_done=above is None, above_bytes=above)
+    return PlannedStep(
+        name=name, kind="task", description="", digest="", is_done=above is None, above_bytes=above
+    )
 
 
 def test_memory_that_is_not_there_is_told():
@@ -30,8 +32,8 @@ def test_memory_that_is_not_there_is_told():
     assert check_memory(steps, free=None) == []
     assert check_memory(steps[2:], free=0) == []
     assert check_memory(steps, free=500 * MB) == [
-        "The step 'task.ner' is expected to need 900 MB of memory beside the loaded base, and 500 MB are free. Expected "
-        "no more than that, or the system may end the run. Give smaller batches (batch_tokens), train with recompute = "
+        "The step 'task.ner' is expected to need 900 MB of memory beside the loaded base, and 500 MB are free. "
+        "Expected no more than that, or the system may end the run. Give smaller batches (batch_tokens), train with recompute = "
         "true, choose another method, or close other programs."
     ]
     [sentence] = check_memory(steps, free=200 * MB)

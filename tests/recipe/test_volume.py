@@ -24,9 +24,7 @@ from polygraft.train.updates import plan_updates
 def test_the_updates_of_a_small_file_are_counted_as_they_will_be(epochs: int, accumulate: int):
     recipe, base = load(), make_base("bert")
     task = recipe.tasks["ner"]
-    sample = Samples(base=base).take_labels(
-        Corpus(recipe=recipe, tokenizer=base.tokenizer), task, task.train
-    )
+    sample = Samples(base=base).take_labels(Corpus(recipe=recipe, tokenizer=base.tokenizer), task, task.train)
     settings = TrainSettings(epochs=epochs, batch_tokens=48, accumulate=accumulate)
     found = measure_volume(sample.objective.lengths(), settings)
     updates = plan_updates(sample.objective, settings, num_processes=1)
@@ -83,3 +81,14 @@ def test_a_small_text_is_read_whole():
 def test_a_sample_is_spread_over_the_file():
     assert pick_evenly(1001, count=11) == list(range(0, 1001, 100))
     assert pick_evenly(3, count=11) == [0, 1, 2]
+
+
+def test_lines_without_a_token_are_passed_over(here: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(volume, "NUM_SAMPLED", 2)
+    (here / "data" / "en.txt").write_text(
+        "\x7f\n" * 20 + "ana went to lima\n" * 20 + "\x7f\n", encoding="utf-8"
+    )
+    recipe, base = load("train.language.batch_tokens=8", "train.mlm.batch_tokens=8"), make_base("bert")
+    sample = Samples(base=base).take_text(recipe, "en", longest=64)
+    assert sample.num_lines == 41
+    assert sample.encoded.num_tokens >= 32

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING
 from rich.text import Text
 
 from polygraft.cli.console import say, show, show_table, write_json
-from polygraft.cli.interrupt import stop_on_signals
+from polygraft.cli.interrupt import StopFlag, stop_on_signals
 from polygraft.cli.loading import quieten_libraries, waiting
 from polygraft.cli.planned import draw_plan, warn
 from polygraft.cli.progress import Display, make_display
@@ -46,19 +47,18 @@ def follow_run(
     # Of several processes, the first one tells for all.
     chosen = log if load_launch().is_first else None
     tracking = track_recipe(recipe, trackers)
-    with (
-        open_log(chosen) as opened,
-        stop_on_signals() as should_stop,
-        make_display() as display,
-        tracking as tracker,
-    ):
-        for event in start(recipe, only=only, should_stop=should_stop):
-            opened.write(type(event).__name__, describe_event(event))
-            show_event(event, display=display)
-            if isinstance(event, TrainStep):
-                tracker.log(event.step, run=event.name)
-            if isinstance(event, RunFinished):
-                finished = event
+    with open_log(chosen) as opened, make_display() as display, tracking as tracker:
+        flag = StopFlag()
+        # Until it is planned nothing is done, and Ctrl-C ends it at once.
+        events = start(recipe, only=only, should_stop=flag)
+        with stop_on_signals(flag):
+            for event in events:
+                opened.write(type(event).__name__, describe_event(event))
+                show_event(event, display=display)
+                if isinstance(event, TrainStep):
+                    tracker.log(event.step, run=event.name)
+                if isinstance(event, RunFinished):
+                    finished = event
     return finished
 
 
@@ -69,15 +69,14 @@ def start(
     dry_run: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
-    """Run a recipe; what comes before its first event takes a while."""
+    """Plan a run, which takes a while, and give its events."""
     with waiting("Loading the base and planning ..."):
         from polygraft.recipe.run import run_recipe
 
         quieten_libraries()
         events = run_recipe(recipe, only=only, dry_run=dry_run, should_stop=should_stop)
         first = next(events)
-    yield first
-    yield from events
+    return itertools.chain([first], events)
 
 
 def show_event(event: Event, *, display: Display) -> None:

@@ -31,6 +31,7 @@ from polygraft.train.labels import Labelling
 from polygraft.train.loop import Training
 from polygraft.train.memory import read_free
 from polygraft.train.prefix import PrefixCache
+from polygraft.train.processes import join_processes
 
 if TYPE_CHECKING:
     from polygraft.attach.graft import Graft
@@ -66,6 +67,10 @@ class Paces:
     _known: dict[Hashable, Pace | None] = field(default_factory=dict)
     _counts: dict[Parts, int] = field(default_factory=dict)
     _rates: Rates | None = None
+
+    def __post_init__(self) -> None:
+        """Join the processes that rehearse together."""
+        self.processes = join_processes(self.base.device)
 
     @property
     def rates(self) -> Rates:
@@ -189,7 +194,9 @@ class Paces:
         if key not in self._known:
             free = read_free()
             needed = BYTES_PER_VALUE * self.count_values(parts)
-            is_possible = free is None or needed < FREE_SHARE * free
+            lacks_memory = free is not None and needed >= FREE_SHARE * free
+            # Of several processes, all try or none does.
+            is_possible = not self.processes.agree(on=lacks_memory)
             try:
                 self._known[key] = rehearse() if is_possible else None
             except TrainError:

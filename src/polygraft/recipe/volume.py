@@ -16,6 +16,7 @@ from polygraft.data.encode import EncodedText, collect_labels, encode_text
 from polygraft.data.example import TaggedSentence
 from polygraft.data.masking import corpus_vocabulary
 from polygraft.data.text import read_text
+from polygraft.errors import DataError
 from polygraft.recipe.corpus import Examples, count_held_out, join_texts
 from polygraft.recipe.objectives import make_labelling
 from polygraft.settings import load_launch
@@ -130,10 +131,16 @@ class Samples:
         count = NUM_SAMPLED
         while True:
             chosen = pick_evenly(len(lines), count=count)
-            started = time.perf_counter()
+            is_whole, started = len(chosen) == len(lines), time.perf_counter()
             sample = [lines[place] for place in chosen]
-            encoded = encode_text(sample, self.base.tokenizer, max_length=max_length, source=str(source))
-            if encoded.num_tokens >= least or len(chosen) == len(lines):
+            try:
+                encoded = encode_text(sample, self.base.tokenizer, max_length=max_length, source=str(source))
+            except DataError:
+                if is_whole:
+                    raise
+                encoded = None
+            if is_whole or (encoded is not None and encoded.num_tokens >= least):
+                assert encoded is not None
                 return TextSample(
                     encoded=encoded,
                     num_lines=len(lines),
