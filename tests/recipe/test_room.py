@@ -33,8 +33,8 @@ def test_memory_that_is_not_there_is_told():
     assert check_memory(steps[2:], free=0) == []
     assert check_memory(steps, free=500 * MB) == [
         "The step 'task.ner' is expected to need 900 MB of memory beside the loaded base, and 500 MB are free. "
-        "Expected no more than that, or the system may end the run. Give smaller batches (batch_tokens), train with recompute = "
-        "true, choose another method, or close other programs."
+        "Expected no more than that, or the system may end the run. Give smaller batches (batch_tokens), train with "
+        "recompute = true, choose another method, or close other programs."
     ]
     [sentence] = check_memory(steps, free=200 * MB)
     assert "and 200 MB are free (1 other step needs more than that, too). Expected" in sentence

@@ -14,7 +14,7 @@ import torch
 from polygraft.attach.attach import attach
 from polygraft.attach.graft import make_graft
 from polygraft.attach.plan import Plan, stack_names
-from polygraft.errors import TrainError
+from polygraft.errors import PolygraftError
 from polygraft.recipe.corpus import take_rows
 from polygraft.recipe.drafts import count_values
 from polygraft.recipe.objectives import make_held_out_loss, make_text_objective, score_examples
@@ -199,7 +199,7 @@ class Paces:
             is_possible = not self.processes.agree(on=lacks_memory)
             try:
                 self._known[key] = rehearse() if is_possible else None
-            except TrainError:
+            except PolygraftError:
                 # The step itself will say what is wrong, and of which graft.
                 self._known[key] = None
         return self._known[key]

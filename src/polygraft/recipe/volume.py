@@ -15,7 +15,7 @@ from polygraft.data.batches import pad_length, plan_batches
 from polygraft.data.encode import EncodedText, collect_labels, encode_text
 from polygraft.data.example import TaggedSentence
 from polygraft.data.masking import corpus_vocabulary
-from polygraft.data.text import read_text
+from polygraft.data.read import read_texts
 from polygraft.errors import DataError
 from polygraft.recipe.corpus import Examples, count_held_out, join_texts
 from polygraft.recipe.objectives import make_labelling
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 
     from polygraft.base.base import Base
     from polygraft.recipe.corpus import Corpus
-    from polygraft.recipe.schema import Recipe, TaskData
+    from polygraft.recipe.data import TaskData
+    from polygraft.recipe.schema import Recipe
     from polygraft.train.labels import Labelling
     from polygraft.train.settings import TrainSettings
 
@@ -103,7 +104,7 @@ class Samples:
 
     base: Base
     _texts: dict[tuple[Path, int | None, int, int], TextSample] = field(default_factory=dict)
-    _labels: dict[tuple[Path, int], LabelSample] = field(default_factory=dict)
+    _labels: dict[tuple[Path, int, int], LabelSample] = field(default_factory=dict)
 
     def take_text(self, recipe: Recipe, name: str, *, longest: int) -> TextSample:
         """Take lines of a language's text.
@@ -119,7 +120,7 @@ class Samples:
         key = (language.text, language.max_lines, max_length, least)
         if key not in self._texts:
             self._texts[key] = self._encode(
-                read_text(language.text)[: language.max_lines],
+                read_texts(language.text, language.reading, max_lines=language.max_lines),
                 source=language.text,
                 max_length=max_length,
                 least=least,
@@ -149,22 +150,25 @@ class Samples:
                 )
             count *= 4
 
-    def take_labels(self, corpus: Corpus, task: TaskData, path: Path) -> LabelSample:
+    def take_labels(self, corpus: Corpus, task: TaskData, path: Path, *, num_taken: int = 0) -> LabelSample:
         """Take examples of one of a task's files.
 
         Args:
             corpus: Where it is read.
             task: Says how it is read.
             path: The file.
+            num_taken: Size of the prompt that stands before the rows.
         """
         examples = corpus.read_examples(task, path)
-        key = (path, id(examples))
+        key = (path, id(examples), num_taken)
         if key not in self._labels:
             places = pick_evenly(len(examples), count=NUM_SAMPLED)
             sample = cast("Examples", [examples[place] for place in places])
             started = time.perf_counter()
             labels = collect_labels(examples)
-            objective, _ = make_labelling(self.base, sample, labels=labels, source=path, cache=None)
+            objective, _ = make_labelling(
+                self.base, sample, labels=labels, source=path, cache=None, num_taken=num_taken
+            )
             self._labels[key] = LabelSample(
                 examples=sample,
                 objective=objective,

@@ -19,6 +19,7 @@ from polygraft.recipe.grafts import (
     list_task_parts,
     make_task_head,
 )
+from polygraft.recipe.learned import count_taken
 from polygraft.recipe.paces import Paces, Stacked
 from polygraft.recipe.packing import list_below
 from polygraft.recipe.rehearse import Pace, mean_pace
@@ -148,14 +149,14 @@ class Planner:
         workshop, name = self.workshop, cast("str", job.task)
         recipe, base = workshop.recipe, workshop.base
         task, table = recipe.tasks[name], recipe.train.task
-        sample, dev = (
-            self.samples.take_labels(workshop.corpus, task, path) for path in (task.train, task.dev)
-        )
         settings, method = recipe.train.plan_training(table, seed=recipe.seed), table.find_method()
-        volume = measure_volume(sample.objective.lengths(), settings, times=sample.times)
         labels = find_labels(workshop.corpus.read_examples(task, task.train), source=task.train)
+        parts = list_task_parts(recipe, task, labels)
+        sample = self.samples.take_labels(workshop.corpus, task, task.train, num_taken=count_taken(parts))
+        dev = self.samples.take_labels(workshop.corpus, task, task.dev)
+        volume = measure_volume(sample.objective.lengths(), settings, times=sample.times)
         if method is None:
-            draft = draft_plain(base, list_task_parts(recipe, task, labels), is_scored=True)
+            draft = draft_plain(base, parts, is_scored=True)
         else:
             head = (make_task_head(task, labels),)
             names = [*list_below(recipe, name), name]
