@@ -141,7 +141,8 @@ class Planner:
             find_scoring=lambda each: self.paces.find_text_scores(
                 each.parts, below, text, seed=seed, **scored
             ),
-            seconds=text.seconds * text.times,
+            # Where there is a step `mlm`, it has read all texts before.
+            seconds=0.0 if below else text.seconds * text.times,
             data_bytes=4 * text.encoded.num_tokens * text.times,
         )
 
