@@ -33,6 +33,7 @@ COMMANDS = {
     "": "--version --traceback",
     "quickstart": "--folder --json",
     "run": "RECIPE --set --dry-run --only --seed --log-json --tracker --json",
+    "plan": "RECIPE --set --only --seed --json",
     "train": "",
     "train mlm": f"{TRAINED} --from-layer --invertible --negatives --vocabulary --head-layer {TEXT}",
     "train causal": f"{TRAINED} --from-layer --invertible --negatives --vocabulary --head-layer {TEXT}",

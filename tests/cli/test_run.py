@@ -111,7 +111,8 @@ def signal_after_the_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def run_and_press(training: Training) -> Iterator[Any]:
         for step in run(training):
-            if step.number == 1:
+            # What is rehearsed for the plan has no checkpoints.
+            if step.number == 1 and training.checkpoints is not None:
                 os.kill(os.getpid(), signal.SIGINT)
             yield step
 

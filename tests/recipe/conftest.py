@@ -8,8 +8,6 @@ from pathlib import Path
 import pytest
 from tests.recipe.material import write_all
 
-from polygraft.recipe import estimate
-
 
 @pytest.fixture(scope="session")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
@@ -25,9 +23,3 @@ def here(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(made, folder)
     monkeypatch.chdir(folder)
     return folder
-
-
-@pytest.fixture(autouse=True)
-def short_calibration(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Time each kind of work once."""
-    monkeypatch.setattr(estimate, "LEAST_SECONDS", 0.0)

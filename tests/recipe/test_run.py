@@ -363,7 +363,7 @@ def test_text_that_the_tokenizer_does_not_know_is_named(here: Path):
     with pytest.raises(DataError) as caught:
         run_all(load(*HEADED), only=["language.qu"])
     assert str(caught.value) == (
-        "None of the 2 lines of data/qu.txt has a token that the tokenizer knows. Text in the tokenizer's script was "
+        "None of the 3 lines of data/qu.txt has a token that the tokenizer knows. Text in the tokenizer's script was "
         "expected. Check the file, or take a base that was trained on this script."
     )
 

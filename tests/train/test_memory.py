@@ -91,3 +91,28 @@ def test_a_system_that_tells_no_peak_is_asked_for_the_largest_of_the_process(
     peak.begin()
     assert peak.start == 12 * 1024
     assert peak.read() >= resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+
+
+@needs_linux
+def test_what_is_free_is_told_by_the_system():
+    free = memory.read_free()
+    assert free is not None
+    assert 0 < free < 1 << 50
+
+
+def test_where_nothing_tells_what_is_free_none_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(memory, "FREE", tmp_path / "none")
+    assert memory.read_free() is None
+    (tmp_path / "none").write_text("MemTotal: 9 kB\nMemAvailable:    7 kB\n", encoding="ascii")
+    assert memory.read_free() == 7 * 1024
+
+
+@needs_linux
+def test_what_was_freed_is_given_back():
+    before = memory.read_status("VmRSS") or 0
+    small = [bytearray(2_000) for _ in range(50_000)]
+    last = bytearray(2_000)
+    del small
+    memory.give_back_memory()
+    assert (memory.read_status("VmRSS") or 0) - before < 20 * MB
+    assert len(last) == 2_000

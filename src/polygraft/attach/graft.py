@@ -115,6 +115,19 @@ def make_graft(base: Base, name: str, parts: Sequence[Part], *, seed: int = 0) -
     )
 
 
+def shape_layers(base: Base, parts: Sequence[Part]) -> nn.ModuleDict:
+    """Make what `make_graft` makes of parts without values: its shapes and dtypes, in no memory.
+
+    Args:
+        base: The base whose sizes the tensors take.
+        parts: What the graft is made of.
+
+    Raises:
+        OptionError: A part asks for what the base does not have.
+    """
+    return _build_layers(base, parts, seed=0, device="meta")
+
+
 def _build_layers(base: Base, parts: Sequence[Part], *, seed: int, device: str) -> nn.ModuleDict:
     generator = torch.Generator().manual_seed(seed)
     dimensions = measure_base(base)
@@ -213,7 +226,7 @@ def rebuild_graft(
     try:
         parts = [make_part(record.kind, record.options) for record in manifest.parts]
         # Without memory first: what a manifest asks for is not made before its tensors are known to fit.
-        shapes = _build_layers(base, parts, seed=0, device="meta").state_dict()
+        shapes = shape_layers(base, parts).state_dict()
         check_fit(manifest.name, tensors, own=shapes)
         graft = make_graft(base, manifest.name, parts)
         copy_tensors(graft, tensors)

@@ -25,6 +25,7 @@ from polygraft.cli.grafts import (
 )
 from polygraft.cli.import_graft import import_adapterhub, import_peft, import_sft
 from polygraft.cli.merge import merge
+from polygraft.cli.plan import plan
 from polygraft.cli.predict import predict
 from polygraft.cli.prune import prune
 from polygraft.cli.quickstart import quickstart
@@ -85,6 +86,7 @@ OTHERS = "Other libraries"
 
 add(app, "quickstart", quickstart, panel=WHOLE)
 add(app, "run", run, panel=WHOLE)
+add(app, "plan", plan, panel=WHOLE)
 add_group(
     "train",
     {

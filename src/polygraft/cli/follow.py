@@ -2,38 +2,23 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from polygraft.cli.console import show_table, write_json
-from polygraft.cli.interrupt import stop_on_signals
+from polygraft.cli.console import show_table
+from polygraft.cli.interrupt import StopFlag, stop_on_signals
 from polygraft.cli.loading import quieten_libraries, waiting
+from polygraft.cli.planned import draw_plan, warn
 from polygraft.cli.progress import Display, make_display
 from polygraft.cli.tracking import track_recipe
-from polygraft.report.cells import DASH, Cell, Table
 from polygraft.report.numbers import format_seconds
 from polygraft.settings import load_launch
 
 if TYPE_CHECKING:
-    from polygraft.recipe.events import Event, RunFinished, RunPlan
+    from polygraft.recipe.events import Event, RunFinished
     from polygraft.recipe.schema import Recipe
-
-
-def show_plan(recipe: Recipe, *, only: Sequence[str] = (), as_json: bool = False) -> None:
-    """Show what a run would do, and do nothing."""
-    from polygraft.recipe.events import RunPlanned
-    from polygraft.report.reader import to_plain
-
-    for event in _start(recipe, only=only, dry_run=True):
-        if isinstance(event, RunPlanned):
-            if as_json:
-                plan = event.plan
-                write_json(
-                    {"folder": str(event.folder), "seconds": plan.seconds, "steps": to_plain(plan.steps)}
-                )
-            else:
-                show_table(draw_plan(event.plan))
 
 
 def follow_run(
@@ -54,38 +39,36 @@ def follow_run(
     # Of several processes, the first one tells for all.
     chosen = log if load_launch().is_first else None
     tracking = track_recipe(recipe, trackers)
-    with (
-        open_log(chosen) as opened,
-        stop_on_signals() as should_stop,
-        make_display() as display,
-        tracking as tracker,
-    ):
-        for event in _start(recipe, only=only, should_stop=should_stop):
-            opened.write(type(event).__name__, describe_event(event))
-            show_event(event, display=display)
-            if isinstance(event, TrainStep):
-                tracker.log(event.step, run=event.name)
-            if isinstance(event, RunFinished):
-                finished = event
+    with open_log(chosen) as opened, make_display() as display, tracking as tracker:
+        flag = StopFlag()
+        # Until it is planned nothing is done, and Ctrl-C ends it at once.
+        events = start(recipe, only=only, should_stop=flag)
+        with stop_on_signals(flag):
+            for event in events:
+                opened.write(type(event).__name__, describe_event(event))
+                show_event(event, display=display)
+                if isinstance(event, TrainStep):
+                    tracker.log(event.step, run=event.name)
+                if isinstance(event, RunFinished):
+                    finished = event
     return finished
 
 
-def _start(
+def start(
     recipe: Recipe,
     *,
     only: Sequence[str],
     dry_run: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> Iterator[Event]:
-    """Run a recipe; what comes before its first event takes a while."""
+    """Plan a run, which takes a while, and give its events."""
     with waiting("Loading the base and planning ..."):
         from polygraft.recipe.run import run_recipe
 
         quieten_libraries()
         events = run_recipe(recipe, only=only, dry_run=dry_run, should_stop=should_stop)
         first = next(events)
-    yield first
-    yield from events
+    return itertools.chain([first], events)
 
 
 def show_event(event: Event, *, display: Display) -> None:
@@ -103,6 +86,7 @@ def show_event(event: Event, *, display: Display) -> None:
     match event:
         case RunPlanned():
             show_table(draw_plan(event.plan), stderr=True)
+            warn(event.plan)
         case StepStarted():
             display.begin(f"[{event.index}/{event.count}] {event.description} ...", name=event.name)
         case StepSkipped():
@@ -110,7 +94,8 @@ def show_event(event: Event, *, display: Display) -> None:
         case TrainStep():
             display.advance(event.step)
         case StepFinished():
-            display.end(f"{event.name}: {event.summary} ({format_seconds(event.seconds)})")
+            left = "" if event.left is None else f"; about {format_seconds(event.left)} left"
+            display.end(f"{event.name}: {event.summary} ({format_seconds(event.seconds)}{left})")
         case Noted():
             display.note(event.sentence)
         case RunFinished():
@@ -128,31 +113,3 @@ def describe_event(event: Event) -> dict[str, object]:
     if isinstance(event, RunFinished):
         del facts["summary"]
     return facts
-
-
-def draw_plan(plan: RunPlan) -> Table:
-    """Lay out the steps of a run with the time that each is expected to take."""
-    rows = [
-        (
-            Cell(text=str(number)),
-            Cell(text=step.name, code=True),
-            Cell(text=step.description),
-            Cell(text="done" if step.is_done else _guess(step.seconds)),
-        )
-        for number, step in enumerate(plan.steps, start=1)
-    ]
-    foot = (Cell(text=""), Cell(text="All"), Cell(text=""), Cell(text=_guess(plan.seconds)))
-    return Table(
-        ident="plan",
-        caption="The steps of the run",
-        columns=("", "Step", "What it does", "Time"),
-        numeric=(True, False, False, True),
-        rows=tuple(rows),
-        foot=foot,
-    )
-
-
-def _guess(seconds: float | None) -> str:
-    if seconds is None:
-        return DASH
-    return f"about {format_seconds(seconds)}" if seconds >= 1 else "under 1 s"

@@ -39,15 +39,18 @@ class StopFlag:
 
 
 @contextmanager
-def stop_on_signals() -> Generator[StopFlag]:
+def stop_on_signals(flag: StopFlag | None = None) -> Generator[StopFlag]:
     """Let signals raise a flag, and end with the exit code of an interruption where one did.
+
+    Args:
+        flag: The flag, where it was made before; None makes one.
 
     Example:
         >>> with stop_on_signals() as should_stop:
         ...     should_stop()
         False
     """
-    flag = StopFlag()
+    flag = StopFlag() if flag is None else flag
     before = {number: signal.signal(number, flag.receive) for number in SIGNALS}
     try:
         yield flag

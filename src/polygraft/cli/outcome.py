@@ -24,6 +24,7 @@ def show_results(finished: RunFinished, *, as_json: bool) -> None:
     """Show what came out of a run: scores, costs, and where the files are."""
     from polygraft.report.joining import Run
     from polygraft.report.methods import is_compared
+    from polygraft.report.planned import planned_table
     from polygraft.report.reader import to_plain
 
     summary, folder = finished.summary, finished.folder
@@ -40,6 +41,9 @@ def show_results(finished: RunFinished, *, as_json: bool) -> None:
         show_methods(run)
     else:
         show_transfer(summary)
+    planned = planned_table(summary.steps)
+    if planned is not None:
+        show_table(planned)
     for note in summary.notes:
         say(note, style="yellow")
     width = max(map(len, paths))

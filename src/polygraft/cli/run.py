@@ -2,32 +2,31 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from polygraft.cli.follow import follow_run, show_plan
+from polygraft.cli.follow import follow_run
 from polygraft.cli.options import JsonOption, LogOption
 from polygraft.cli.outcome import show_results
+from polygraft.cli.plan import show_plan
+from polygraft.cli.recipe_options import (
+    OnlyOption,
+    RecipeArgument,
+    SeedOption,
+    SettingsOption,
+    change_recipe,
+)
 from polygraft.cli.tracking import TrackerOption
 
 
 def run(
     *,
-    recipe: Annotated[Path, typer.Argument(metavar="RECIPE", help="The recipe, a TOML file.")],
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="Change the recipe, as train.language.steps=200."),
-    ] = None,
+    recipe: RecipeArgument,
+    settings: SettingsOption = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the plan and do nothing.")] = False,
-    only: Annotated[
-        list[str] | None,
-        typer.Option("--only", metavar="STEP", help="Run this step only; may be given several times."),
-    ] = None,
-    seed: Annotated[
-        int | None, typer.Option("--seed", min=0, metavar="N", help="Where random choices come from.")
-    ] = None,
+    only: OnlyOption = None,
+    seed: SeedOption = None,
     log: LogOption = None,
     tracker: TrackerOption = None,
     as_json: JsonOption = False,
@@ -36,10 +35,7 @@ def run(
 
     Steps that were done before are skipped, and a run that was stopped goes on where it was.
     """
-    from polygraft.recipe.read import load_recipe
-
-    changes = [*(settings or ()), *([] if seed is None else [f"seed={seed}"])]
-    loaded = load_recipe(recipe, settings=changes)
+    loaded = change_recipe(recipe, settings, seed=seed)
     if dry_run:
         show_plan(loaded, only=only or (), as_json=as_json)
         return

@@ -1,208 +1,241 @@
-"""How long steps will take, from a short calibration on this machine."""
+"""How long the steps of a run will take, and how much memory and disk, from a short rehearsal on this machine."""
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import torch
-
-from polygraft.attach.attach import Attachment, attach
-from polygraft.attach.graft import make_graft
-from polygraft.attach.plan import Named
-from polygraft.data.example import LabelledText
-from polygraft.data.read import read_texts
-from polygraft.parts.bottleneck import Bottleneck
-from polygraft.parts.delta import Delta
-from polygraft.recipe.corpus import count_held_out
-from polygraft.recipe.grafts import find_border, find_head_layer
-from polygraft.recipe.methods import count_phases
+from polygraft.attach.depth import count_layers_below
+from polygraft.attach.graft import Graft, shape_layers
+from polygraft.evaluate.run import BATCH_TOKENS
+from polygraft.recipe.caching import GIB
+from polygraft.recipe.drafts import Round, measure_stored
 from polygraft.recipe.packing import list_below
 from polygraft.recipe.score import list_conditions
+from polygraft.train.checkpoint import NUM_KEPT
 from polygraft.train.loop import NUM_EVALUATIONS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from polygraft.base.base import Base
-    from polygraft.recipe.methods import Method
+    from polygraft.recipe.rehearse import Pace
     from polygraft.recipe.steps import Job
-    from polygraft.recipe.workshop import Workshop
+    from polygraft.recipe.work import Planner, Work
 
-TOKENS = 32
-"""Length of the calibration's rows."""
-SMALL, LARGE = 4, 24
-"""Rows of its two batches: from two sizes follow the time of a batch and that of a token."""
-LEAST_SECONDS = 0.15
-"""A size is measured again until so much time has passed."""
-REDUCTION = 2
-"""Of the scratch bottleneck that is trained: that of language grafts."""
-EVALUATION_TOKENS = 4096
-PIECES_PER_WORD = 1.4
-PIECES_PER_SENTENCE = 2
-BYTES_PER_PIECE = 4.0
-
-
-@dataclass(frozen=True, kw_only=True)
-class Cost:
-    """Seconds of a kind of work."""
-
-    batch: float
-    """What each batch takes, however small."""
-    token: float
-    """What each token takes besides."""
-
-    def estimate(self, *, num_batches: float, num_tokens: float) -> float:
-        """Give the seconds of some batches with so many tokens together."""
-        return num_batches * self.batch + num_tokens * self.token
+VALUE = 4
+"""Bytes of a value that is trained."""
+OPTIMISER = 2
+"""What AdamW remembers of each value, in values."""
+PACKED = 2
+"""How often the bytes of a checkpoint are in memory while it is written."""
+SCORE_BYTES = 700
+"""Of a score with its intervals, in the run's folder."""
+EXAMPLE_BYTES = 850
+"""Of the examples of a test file, in the run's folder."""
+LABEL_BYTES = 0.4
+"""Of a predicted label among others, packed."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Speed:
-    """How fast a base computes on this machine."""
+class Estimate:
+    """What a step is likely to take."""
 
-    forward: Cost
-    """A forward pass through all layers."""
-    update: Cost
-    """A forward and a backward pass through all layers with a bottleneck in each."""
-    weights: Cost | None = None
-    """The same where the linear layers' own weights are trained; None where it was not asked for."""
-
-    def find_update(self, method: Method | None) -> Cost:
-        """Give what an update takes in all phases of a method together; None is that of bottlenecks."""
-        if method is None or self.weights is None:
-            return self.update
-        num_phases = count_phases(method)
-        return Cost(batch=num_phases * self.weights.batch, token=num_phases * self.weights.token)
+    seconds: float | None
+    """None where there was no memory to try it."""
+    above_bytes: int
+    """The most memory on top of what the loaded base takes."""
+    kept_bytes: int
+    """What stays on disk: the grafts' tensors, or the scores."""
+    passing_bytes: int = 0
+    """The most that checkpoints and caches take on disk beside that, until the step is done."""
+    is_bound: bool = False
+    """Whether training may stop before."""
 
 
-def measure_speed(base: Base, *, with_weights: bool = False) -> Speed:
-    """Time forward passes and updates of a scratch graft; takes one to three seconds on a base of usual size.
+def estimate_step(planner: Planner, job: Job) -> Estimate:
+    """Estimate what a step takes.
 
     Args:
-        base: The base.
-        with_weights: Whether to time updates of the base's weights as well.
+        planner: The step's variant, with what was rehearsed so far.
+        job: The step.
     """
-    graft = make_graft(base, "scratch", [Bottleneck(reduction=REDUCTION)])
-    with attach(base, Named("scratch"), grafts=[graft]) as attachment:
-        forward = fit_cost(lambda rows: _forward(attachment, rows))
-        update = fit_cost(lambda rows: _update(attachment, rows))
-    if not with_weights:
-        return Speed(forward=forward, update=update)
-    with attach(base, Named("scratch"), grafts=[make_graft(base, "scratch", [Delta()])]) as attachment:
-        weights = fit_cost(lambda rows: _update(attachment, rows))
-    return Speed(forward=forward, update=update, weights=weights)
+    if job.kind in ("evaluate", "recheck"):
+        return _estimate_scoring(planner, job)
+    work = planner.plan(job)
+    training = _Training(planner, work)
+    seconds = training.estimate_seconds()
+    kept = [measure_stored(planner.workshop.base, parts) for parts in work.draft.stored]
+    if seconds is not None:
+        rates = planner.paces.rates
+        seconds += sum(kept) * rates.saved_byte + work.draft.num_chosen * rates.chosen + work.seconds
+    return Estimate(
+        seconds=seconds,
+        above_bytes=round(work.data_bytes + training.estimate_memory()),
+        kept_bytes=sum(kept),
+        passing_bytes=training.measure_passing(),
+        is_bound=work.settings.patience is not None,
+    )
 
 
-def fit_cost(work: Callable[[int], None]) -> Cost:
-    """Find what a batch and what a token takes, from work on some rows."""
-    work(1)  # The first pass of all also prepares.
-    small, large = _time(work, SMALL), _time(work, LARGE)
-    token = (large - small) / ((LARGE - SMALL) * TOKENS)
-    batch = small - token * SMALL * TOKENS
-    if token <= 0 or batch < 0:
-        return Cost(batch=0.0, token=large / (LARGE * TOKENS))
-    return Cost(batch=batch, token=token)
+class _Training:
+    """The trainings of one step."""
 
+    def __init__(self, planner: Planner, work: Work) -> None:
+        self.planner, self.work = planner, work
+        self.table = planner.workshop.recipe.train.task
+        self.base = planner.workshop.base
 
-def _time(work: Callable[[int], None], rows: int) -> float:
-    started, count = time.perf_counter(), 0
-    while count == 0 or time.perf_counter() - started < LEAST_SECONDS:
-        work(rows)
-        count += 1
-    return (time.perf_counter() - started) / count
+    @property
+    def num_evaluations(self) -> int:
+        """How often data kept apart is scored in a round."""
+        total = self.work.volume.num_updates
+        every = self.work.settings.evaluate_every or max(1, math.ceil(total / NUM_EVALUATIONS))
+        return total // every + (total % every > 0)
 
+    def estimate_seconds(self) -> float | None:
+        """Give the seconds of all rounds with their scores and checkpoints; None where one is not known."""
+        draft, total = self.work.draft, 0.0
+        for each in draft.rounds:
+            seconds = self._estimate_round(each)
+            if seconds is None:
+                return None
+            total += seconds
+        last = draft.rounds[-1]
+        if draft.num_scorings or draft.num_batches:
+            scoring, update = self.work.find_scoring(last), self.work.find_update(last, False)
+            if scoring is None or update is None:
+                return None
+            batch = self.work.volume.batch_tokens
+            total += draft.num_scorings * self._score(scoring)
+            total += draft.num_batches * update.seconds.estimate(num_batches=1, num_tokens=batch)
+        return total
 
-def _make_rows(attachment: Attachment, rows: int) -> torch.Tensor:
-    base = attachment.base
-    generator = torch.Generator().manual_seed(0)
-    return torch.randint(0, base.sites.vocab, (rows, TOKENS), generator=generator).to(base.device)
-
-
-def _forward(attachment: Attachment, rows: int) -> None:
-    input_ids = _make_rows(attachment, rows)
-    with torch.inference_mode():
-        hidden = attachment.run(input_ids, torch.ones_like(input_ids))
-        float(hidden.sum())
-
-
-def _update(attachment: Attachment, rows: int) -> None:
-    input_ids = _make_rows(attachment, rows)
-    hidden = attachment.run(input_ids, torch.ones_like(input_ids))
-    hidden.float().square().mean().backward()
-
-
-def estimate_seconds(workshop: Workshop, job: Job, speed: Speed) -> float:
-    """Estimate the time of a step, with its scores on held-out data."""
-    train = workshop.recipe.train
-    num_layers = workshop.base.sites.num_layers
-    share = find_head_layer(workshop.recipe, workshop.base) / num_layers
-    if job.kind == "mlm":
-        # Below the first bottleneck nothing is differentiated.
-        below = find_border(workshop.recipe, workshop.base) / num_layers
-        steps, tokens = train.mlm.steps, train.mlm.steps * train.mlm.batch_tokens
-        forward, update = (
-            cost.estimate(num_batches=steps, num_tokens=tokens) for cost in (speed.forward, speed.update)
+    def _estimate_round(self, each: Round) -> float | None:
+        work, volume = self.work, self.work.volume
+        update, scoring = work.find_update(each, False), None
+        if each.is_scored and work.num_scored:
+            scoring = work.find_scoring(each)
+            if scoring is None:
+                return None
+        if update is None:
+            return None
+        num_computed = volume.num_batches
+        seconds = 0.0
+        if self._looks_up(each):
+            num_computed = self._count_computed()
+            found = work.find_update(each, True)
+            if found is None:
+                return None
+            num_found = volume.num_batches - num_computed
+            seconds += found.seconds.estimate(
+                num_batches=num_found, num_tokens=num_found * volume.batch_tokens
+            )
+        seconds += update.seconds.estimate(
+            num_batches=num_computed, num_tokens=num_computed * volume.batch_tokens
         )
-        return below * forward + (share - below) * update
-    if job.kind == "language":
-        steps, tokens = train.language.steps, train.language.steps * train.language.batch_tokens
-        held_out = NUM_EVALUATIONS * _count_held_out(workshop, job.language or "")
-        update = speed.find_update(train.language.find_method())
-        return share * (update.estimate(num_batches=steps, num_tokens=tokens) + _score(speed, held_out))
-    if job.kind == "evaluate":
-        return _estimate_scores(workshop, job.task or "", speed)
-    if job.kind == "recheck":
-        before = list_below(workshop.recipe, job.task or "")
-        return sum(_estimate_rechecks(workshop, name, speed) for name in before)
-    return _estimate_task(workshop, job.task or "", speed)
+        seconds += volume.num_updates * update.value * each.num_values
+        if scoring is not None:
+            # Each may be the best one so far, of which a copy is kept.
+            kept = each.num_values * self.planner.paces.rates.copied
+            seconds += self.num_evaluations * (self._score(scoring) + kept)
+        saved = self._count_saves(each) * self._measure_checkpoint(each)
+        return seconds + saved * self.planner.paces.rates.saved_byte
+
+    def _score(self, scoring: Pace) -> float:
+        return scoring.seconds.estimate(num_batches=1, num_tokens=self.work.num_scored)
+
+    def _looks_up(self, each: Round) -> bool:
+        """Whether later epochs look up what the layers below the first trained value give."""
+        if self.work.settings.epochs in (None, 1) or self.table.cache == "off":
+            return False
+        graft = Graft(name="", parts=each.parts, layers=shape_layers(self.base, each.parts))
+        return count_layers_below(graft, num_layers=self.base.sites.num_layers) > 0
+
+    def _count_computed(self) -> int:
+        """Count the batches that are computed, each once under each of the plans by which it is met."""
+        volume, plans = self.work.volume, self.work.num_plans
+        epochs = volume.num_batches / volume.num_of_epoch
+        met = plans * (1 - (1 - 1 / plans) ** epochs) if plans > 1 else 1
+        return min(volume.num_batches, round(volume.num_of_epoch * met))
+
+    def estimate_memory(self) -> float:
+        """Give the most bytes of all rounds on top of the base."""
+        return max(self._estimate_round_memory(each) for each in self.work.draft.rounds)
+
+    def _estimate_round_memory(self, each: Round) -> float:
+        work, values = self.work, VALUE * each.num_values
+        held = values + VALUE * each.num_held + (values if each.is_scored else 0)
+        held += self._measure_cache(each)[0]
+        update = work.find_update(each, False)
+        if update is None:
+            # A gradient, what the optimiser remembers, and the weights as they were.
+            return held + (1 + OPTIMISER + 1) * VALUE * self.planner.paces.count_values(each.parts)
+        # The rehearsal trained every place; a gradient and the optimiser's values are of those that are trained.
+        fewer = VALUE * (1 + OPTIMISER) * (update.num_values - each.num_values)
+        state = max(0.0, update.memory.batch - fewer)
+        peak = state + update.memory.token * work.volume.batch_tokens
+        if self._count_saves(each):
+            remembered = VALUE * (1 + OPTIMISER) * each.num_values
+            peak = max(peak, remembered + PACKED * self._measure_checkpoint(each))
+        scoring = work.find_scoring(each) if each.is_scored and work.num_scored else None
+        if scoring is not None:
+            tokens = min(work.num_scored, BATCH_TOKENS)
+            remembered = VALUE * OPTIMISER * each.num_values
+            peak = max(peak, remembered + scoring.memory.estimate(num_batches=1, num_tokens=tokens))
+        return held + peak
+
+    def _measure_checkpoint(self, each: Round) -> int:
+        """Give the bytes of a checkpoint: the values, the best ones, and what the optimiser remembers."""
+        times = 1 + OPTIMISER + (1 if each.is_scored and self.work.num_scored else 0)
+        return VALUE * times * each.num_values
+
+    def _count_saves(self, each: Round) -> int:
+        return self.work.volume.num_updates // self.work.settings.checkpoint_every + each.is_saved
+
+    def _measure_cache(self, each: Round) -> tuple[int, int]:
+        """Give the bytes of what is looked up, in memory and in files."""
+        if not self._looks_up(each):
+            return 0, 0
+        size = 2 if self.table.cache == "half" else self.base.model.dtype.itemsize
+        tokens = self._count_computed() * self.work.volume.batch_tokens
+        whole = round(tokens * self.base.sites.hidden * size)
+        in_memory = min(whole, round(self.table.cache_gib * GIB))
+        return in_memory, whole - in_memory
+
+    def measure_passing(self) -> int:
+        """Give the most bytes that checkpoints and caches take on disk at once."""
+        most = left = 0
+        for each in self.work.draft.rounds:
+            count, size = self._count_saves(each), self._measure_checkpoint(each)
+            # A new one is whole before the oldest goes.
+            most = max(most, left + min(count, NUM_KEPT + 1) * size + self._measure_cache(each)[1])
+            left += min(count, NUM_KEPT) * size
+        return most
 
 
-def _estimate_task(workshop: Workshop, name: str, speed: Speed) -> float:
-    settings, task = workshop.recipe.train.task, workshop.recipe.tasks[name]
-    planned = settings.plan_training(seed=0)
-    tokens = _count_pieces(workshop, name, task.train) * (planned.epochs or 0)
-    if planned.steps is not None:
-        tokens = float(planned.steps * planned.batch_tokens)
-    dev = NUM_EVALUATIONS * _count_pieces(workshop, name, task.dev)
-    cost = speed.find_update(settings.find_method())
-    update = cost.estimate(num_batches=tokens / settings.batch_tokens, num_tokens=tokens)
-    return update + _score(speed, dev)
-
-
-def _estimate_scores(workshop: Workshop, name: str, speed: Speed) -> float:
-    return sum(
-        len(list_conditions(workshop.recipe, name, language))
-        * _score(speed, _count_pieces(workshop, name, path))
-        for language, path in workshop.recipe.tasks[name].test.items()
+def _estimate_scoring(planner: Planner, job: Job) -> Estimate:
+    """Estimate a step that scores: each of its plans on each of its test files."""
+    workshop, name = planner.workshop, job.task or ""
+    is_again = job.kind == "recheck"
+    seconds, memory, num_bytes, is_known = 0.0, 0.0, 0.0, True
+    for each in list_below(workshop.recipe, name) if is_again else [name]:
+        task, parts = workshop.recipe.tasks[each], planner.list_scored_parts(each)
+        tried = planner.samples.take_labels(workshop.corpus, task, task.dev)
+        for language, path in task.test.items():
+            sample = planner.samples.take_labels(workshop.corpus, task, path)
+            tokens = min(sample.num_tokens, BATCH_TOKENS)
+            plans = list(list_conditions(workshop.recipe, each, language).values())
+            # Scores of earlier tasks keep neither examples nor labels.
+            num_bytes += 0 if is_again else EXAMPLE_BYTES
+            for plan in plans[-1:] if is_again else plans:
+                below = planner.list_below(plan)
+                values = VALUE * sum(planner.paces.count_values(one) for one in (parts, *below))
+                num_bytes += SCORE_BYTES + (0 if is_again else LABEL_BYTES * sample.num_words)
+                pace = planner.paces.find_label_scores(parts, below, tried)
+                if pace is None:
+                    is_known, memory = False, max(memory, 2.0 * values)
+                    continue
+                seconds += pace.seconds.estimate(num_batches=1, num_tokens=sample.num_tokens)
+                memory = max(memory, values + pace.memory.estimate(num_batches=1, num_tokens=tokens))
+    return Estimate(
+        seconds=seconds if is_known else None, above_bytes=round(memory), kept_bytes=round(num_bytes)
     )
-
-
-def _estimate_rechecks(workshop: Workshop, name: str, speed: Speed) -> float:
-    tests = workshop.recipe.tasks[name].test.values()
-    return sum(_score(speed, _count_pieces(workshop, name, path)) for path in tests)
-
-
-def _score(speed: Speed, num_tokens: float) -> float:
-    return speed.forward.estimate(num_batches=num_tokens / EVALUATION_TOKENS, num_tokens=num_tokens)
-
-
-def _count_pieces(workshop: Workshop, name: str, path: Path) -> float:
-    """Guess the pieces of a labelled file from its words."""
-    examples = workshop.corpus.read_examples(workshop.recipe.tasks[name], path)
-    num_words = sum(
-        len(example.text.split()) if isinstance(example, LabelledText) else len(example.tokens)
-        for example in examples
-    )
-    return num_words * PIECES_PER_WORD + len(examples) * PIECES_PER_SENTENCE
-
-
-def _count_held_out(workshop: Workshop, name: str) -> float:
-    """Guess the pieces of the lines of a text that are kept apart, from their bytes."""
-    language = workshop.recipe.languages[name]
-    lines = read_texts(language.text, language.reading, max_lines=language.max_lines)
-    num_bytes = sum(len(line.encode()) + 1 for line in lines)
-    num_apart = count_held_out(len(lines), num_held_out=workshop.recipe.train.language.held_out)
-    return num_apart * (num_bytes / len(lines) / BYTES_PER_PIECE + PIECES_PER_SENTENCE)

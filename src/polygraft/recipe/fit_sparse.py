@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from polygraft.recipe.bench import Bench, Phase
 from polygraft.recipe.outcome import Label, Outcome, record_outcome
 from polygraft.recipe.single_sparse import run_method
-from polygraft.recipe.workshop import put_once
 
 if TYPE_CHECKING:
     from polygraft.attach.graft import Graft
@@ -60,4 +59,4 @@ def _keep(workshop: Workshop, job: Job, outcome: Outcome, label: Label, graft: G
         workshop.keep(graft, manifest)
     else:
         # No step needs a level on the way.
-        put_once(workshop.store, manifest, graft.tensors(), processes=workshop.processes)
+        workshop.put(manifest, graft)

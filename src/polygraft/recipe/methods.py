@@ -225,16 +225,6 @@ def read_levels(facts: Mapping[str, JsonValue]) -> tuple[dict[str, float], ...]:
     )
 
 
-def count_phases(method: Method) -> int:
-    """Count how often a method goes through the training that its settings describe."""
-    if isinstance(method, Imp):
-        retrained = 0 if method.retrain == "never" else sum(sparsity > 0 for sparsity in method.sparsities)
-        return 1 + retrained
-    if isinstance(method, LtSft):
-        return 2 if method.choice == "change" else 1
-    return 2 if isinstance(method, PackNet | Structured) else 1
-
-
 @dataclass(frozen=True, kw_only=True)
 class Structured(Method):
     """Attention heads or feed-forward neurons as a whole: McCarley 2019; Michel et al. 2019; Li et al. 2017."""

@@ -14,13 +14,10 @@ from polygraft.errors import BaseModelError, PolygraftError, RecipeError, StoreE
 from polygraft.evaluate.run import find_max_length
 from polygraft.recipe.comparison import list_variants
 from polygraft.recipe.corpus import Corpus
-from polygraft.recipe.estimate import estimate_seconds, measure_speed
 from polygraft.recipe.events import (
     Event,
     Noted,
-    PlannedStep,
     RunFinished,
-    RunPlan,
     RunPlanned,
     StepFinished,
     StepSkipped,
@@ -28,6 +25,8 @@ from polygraft.recipe.events import (
     TrainStep,
 )
 from polygraft.recipe.fit import fit
+from polygraft.recipe.meter import Meter
+from polygraft.recipe.planning import plan_run
 from polygraft.recipe.preflight import check_places, check_recipe
 from polygraft.recipe.recheck import recheck_tasks
 from polygraft.recipe.score import Labelled, Scores, load_scores, save_labels, save_scores, score_task
@@ -89,18 +88,19 @@ def run_recipe(
     processes = turns[0].workshop.processes
     # Before one of several processes adds something to it.
     processes.wait()
-    plan = _plan(chosen, done)
+    plan = plan_run(chosen, done)
+    meter = Meter(plan)
     yield RunPlanned(plan=plan, folder=recipe.folder)
     if dry_run:
         return
     if not processes.launch.is_first:
         # The first one writes for all.
-        yield from _run_turns(chosen, done)
+        yield from _run_turns(chosen, done, meter)
         return
     for turn in chosen:
         check_places(turn.workshop, turn.jobs)
     with _alone(recipe.folder):
-        yield from _run_turns(chosen, done)
+        yield from _run_turns(chosen, done, meter)
         if (base.compute_fingerprint(), base.compute_head_fingerprint()) != before:
             raise BaseModelError(
                 f"The weights of '{base.name}' are not what they were before the run. This should never happen. Do not "
@@ -108,7 +108,7 @@ def run_recipe(
             )
         yield Noted(sentence="The base is unchanged, bit for bit.")
         seconds = time.perf_counter() - started
-        summary = summarise(recipe, turns, seconds=seconds, predicted=plan.seconds)
+        summary = summarise(recipe, turns, seconds=seconds, predicted=plan.seconds, steps=meter.list_steps())
         if not summary.results and _has_results(recipe.folder):
             yield Noted(
                 sentence="No scores belong to the recipe as it is now. The results of an earlier run in "
@@ -162,7 +162,7 @@ def _choose(turns: Sequence[Turn], only: Sequence[str]) -> list[Turn]:
     return [dataclasses.replace(turn, jobs=select_jobs(turn.jobs, only)) for turn in turns]
 
 
-def _run_turns(turns: Sequence[Turn], done: set[str]) -> Iterator[Event]:
+def _run_turns(turns: Sequence[Turn], done: set[str], meter: Meter) -> Iterator[Event]:
     """Run the steps of every variant; each lets go of its grafts before the next begins."""
     count, index = sum(len(turn.jobs) for turn in turns), 1
     for turn in turns:
@@ -170,14 +170,14 @@ def _run_turns(turns: Sequence[Turn], done: set[str]) -> Iterator[Event]:
             # What an earlier turn made for both.
             if job.kind not in SCORING and job.graft not in turn.workshop.manifests:
                 turn.workshop.find(job.digest, job.graft or "")
-        yield from _run_steps(turn.workshop, turn.jobs, done, start=index, count=count)
+        yield from _run_steps(turn.workshop, turn.jobs, done, meter, start=index, count=count)
         index += len(turn.jobs)
         if len(turns) > 1:
             turn.workshop.release()
 
 
 def _run_steps(
-    workshop: Workshop, chosen: Sequence[Job], done: set[str], *, start: int, count: int
+    workshop: Workshop, chosen: Sequence[Job], done: set[str], meter: Meter, *, start: int, count: int
 ) -> Iterator[Event]:
     is_first = workshop.processes.launch.is_first
     if is_first:
@@ -194,7 +194,7 @@ def _run_steps(
                 "command again to go on."
             )
         if is_first or job.kind not in SCORING:
-            yield from _do(workshop, job, index=start + index, count=count)
+            yield from _do(workshop, job, meter, index=start + index, count=count)
         workshop.let_go_of_caches(each for each in chosen[index + 1 :] if each.name not in done)
 
 
@@ -227,54 +227,28 @@ def _has_results(folder: Path) -> bool:
         return False
 
 
-def _plan(turns: Sequence[Turn], done: set[str]) -> RunPlan:
-    tables = [
-        table
-        for train in (turn.workshop.recipe.train for turn in turns)
-        for table in (train.language, train.task)
-    ]
-    with_weights = any(table.find_method() is not None for table in tables)
-    is_new = any(job.name not in done for turn in turns for job in turn.jobs)
-    speed = measure_speed(turns[0].workshop.base, with_weights=with_weights) if is_new else None
-    return RunPlan(
-        steps=tuple(
-            PlannedStep(
-                name=job.name,
-                kind=job.kind,
-                description=job.description,
-                digest=job.digest,
-                is_done=job.name in done,
-                seconds=(
-                    None if job.name in done or speed is None else estimate_seconds(turn.workshop, job, speed)
-                ),
-            )
-            for turn in turns
-            for job in turn.jobs
-        )
-    )
-
-
-def _do(workshop: Workshop, job: Job, *, index: int, count: int) -> Iterator[Event]:
-    started = time.perf_counter()
+def _do(workshop: Workshop, job: Job, meter: Meter, *, index: int, count: int) -> Iterator[Event]:
     yield StepStarted(name=job.name, kind=job.kind, description=job.description, index=index, count=count)
     outcome = ""
-    if job.kind in SCORING:
-        score = score_task if job.kind == "evaluate" else recheck_tasks
-        for item in score(workshop, job):
-            if isinstance(item, Labelled):
-                save_labels(find_scores(workshop.recipe), job.digest, item.labels)
-            elif isinstance(item, Scores):
-                save_scores(find_scores(workshop.recipe), job.digest, item)
-                outcome = f"{len(item.results)} scores"
-            else:
-                yield Noted(sentence=_tell(item))
-    else:
-        for step in fit(workshop, job):
+    with meter.measure(workshop, job, scores=find_scores(workshop.recipe)):
+        if job.kind in SCORING:
+            score = score_task if job.kind == "evaluate" else recheck_tasks
+            for item in score(workshop, job):
+                if isinstance(item, Labelled):
+                    save_labels(find_scores(workshop.recipe), job.digest, item.labels)
+                elif isinstance(item, Scores):
+                    save_scores(find_scores(workshop.recipe), job.digest, item)
+                    outcome = f"{len(item.results)} scores"
+                else:
+                    yield Noted(sentence=_tell(item))
+        else:
+            for step in fit(workshop, job):
+                meter.watch()
+                yield from _note(workshop)
+                yield TrainStep(name=job.name, step=step)
             yield from _note(workshop)
-            yield TrainStep(name=job.name, step=step)
-        yield from _note(workshop)
-        outcome = _describe(workshop.manifests[cast("str", job.graft)])
-    yield StepFinished(name=job.name, seconds=time.perf_counter() - started, summary=outcome)
+            outcome = _describe(workshop.manifests[cast("str", job.graft)])
+    yield StepFinished(name=job.name, seconds=meter.tell(job), summary=outcome, left=meter.guess_left())
 
 
 def _note(workshop: Workshop) -> Iterator[Noted]:

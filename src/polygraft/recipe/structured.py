@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -43,9 +43,10 @@ def run_structured(bench: Bench, method: Structured) -> Iterator[Step | Phase | 
     Raises:
         OptionError: The units' weights are not all among those that are trained, or none would be left.
     """
-    described, method = describe_method(method), _leave_out_biases(bench.base, method)
+    described, method = describe_method(method), leave_out_biases(bench.base, method)
     shapes = bench.find_shapes(method)
-    by_layer = {f"layer {units.layer}": units for units in _list_units(bench, method, shapes)}
+    prunable = find_prunable_units(bench.base, method, shapes, skip_layers=bench.skip_layers)
+    by_layer = {f"layer {units.layer}": units for units in prunable}
     counts = {name: (units.num_units,) for name, units in by_layer.items()}
     scope = parse_scope(method.scope)
     check_selection(counts, scope=scope, sparsity=method.sparsity)
@@ -90,22 +91,30 @@ def run_structured(bench: Bench, method: Structured) -> Iterator[Step | Phase | 
     )
 
 
-def _leave_out_biases(base: Base, method: Structured) -> Structured:
+def leave_out_biases(base: Base, method: Structured) -> Structured:
     """Fit a method to a base: where linear layers have no biases, none can stay behind."""
     roles = {weight.role for weight in measure_base(base).weights}
     weights = tuple(name for name in method.weights if name != "bias" or name in roles)
     return replace(method, weights=weights or method.weights)
 
 
-def _list_units(bench: Bench, method: Structured, shapes: Mapping[str, tuple[int, ...]]) -> list[Units]:
+def find_prunable_units(
+    base: Base, method: Structured, shapes: Mapping[str, tuple[int, ...]], *, skip_layers: Collection[int]
+) -> list[Units]:
     """List the units of all layers that are not left out.
+
+    Args:
+        base: The base.
+        method: Which kind of units.
+        shapes: Shapes of the weights that are trained.
+        skip_layers: Layers left out; negative ones count from the end.
 
     Raises:
         OptionError: Weights of some are not among those that are trained.
     """
-    num_layers = bench.base.sites.num_layers
-    skipped = {layer % num_layers for layer in bench.skip_layers}
-    found = [units for units in list_units(bench.base, kind=method.units) if units.layer not in skipped]
+    num_layers = base.sites.num_layers
+    skipped = {layer % num_layers for layer in skip_layers}
+    found = [units for units in list_units(base, kind=method.units) if units.layer not in skipped]
     missing = [part.name for units in found for part in units.slices if part.name not in shapes]
     if missing:
         raise OptionError(

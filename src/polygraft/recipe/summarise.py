@@ -18,7 +18,14 @@ from polygraft.recipe.packing import read_packed
 from polygraft.recipe.score import Scores, load_other_seeds, load_scores
 from polygraft.recipe.workshop import describe_machine, list_versions
 from polygraft.report.page import write_report
-from polygraft.report.summary import BaseSummary, ExampleSummary, GraftSummary, RunSummary, summary_to_json
+from polygraft.report.summary import (
+    BaseSummary,
+    ExampleSummary,
+    GraftSummary,
+    RunSummary,
+    StepSummary,
+    summary_to_json,
+)
 from polygraft.store.files import replace_file
 
 if TYPE_CHECKING:
@@ -51,7 +58,12 @@ def find_scores(recipe: Recipe) -> Path:
 
 
 def summarise(
-    recipe: Recipe, turns: Sequence[Turn], *, seconds: float, predicted: float | None
+    recipe: Recipe,
+    turns: Sequence[Turn],
+    *,
+    seconds: float,
+    predicted: float | None,
+    steps: Sequence[StepSummary] = (),
 ) -> RunSummary:
     """Gather the grafts of a run and its scores, also of steps that were not asked for now.
 
@@ -60,6 +72,7 @@ def summarise(
         turns: Its variants.
         seconds: How long the run took.
         predicted: How long it was expected to take.
+        steps: What each step was expected to take, and took.
     """
     base = turns[0].workshop.base
     own = [(turn, job, scores) for turn in turns for job, scores in _load_scores(turn, "evaluate")]
@@ -93,6 +106,7 @@ def summarise(
         seconds=seconds,
         predicted_seconds=predicted,
         notes=tuple(sorted({note for each in found for result in each.results for note in result.notes})),
+        steps=tuple(steps),
     )
 
 

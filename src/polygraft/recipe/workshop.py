@@ -93,6 +93,8 @@ class Workshop:
     """Grafts made or found so far, by name."""
     manifests: dict[str, Manifest] = field(default_factory=dict)
     """Their manifests in the store."""
+    num_bytes_stored: int = 0
+    """Of the tensors of all grafts that this run put into the store so far."""
     caches: dict[str, PrefixCache] = field(default_factory=dict)
     """Outputs of frozen layers by the digest of the task's data: at most one at a time."""
     sentences: list[str] = field(default_factory=list)
@@ -186,9 +188,15 @@ class Workshop:
         """Give the manifests of those grafts among some that are in the store."""
         return [self.manifests[name] for name in names if name in self.manifests]
 
+    def put(self, manifest: Manifest, graft: Graft) -> Manifest:
+        """Store a trained graft, and give its manifest as it is in the store."""
+        stored = put_once(self.store, manifest, graft.tensors(), processes=self.processes)
+        self.num_bytes_stored += stored.num_bytes
+        return stored
+
     def keep(self, graft: Graft, manifest: Manifest) -> Manifest:
         """Store a trained graft for the steps that come, and give its manifest as it is in the store."""
-        stored = put_once(self.store, manifest, graft.tensors(), processes=self.processes)
+        stored = self.put(manifest, graft)
         graft.manifest = stored
         self.grafts[graft.name], self.manifests[graft.name] = graft, stored
         return stored

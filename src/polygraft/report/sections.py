@@ -21,6 +21,7 @@ from polygraft.report.methods import MethodGrid, as_grid
 from polygraft.report.numbers import format_bytes, format_count, format_score, format_seconds
 from polygraft.report.packed import packed_table, plot_packed
 from polygraft.report.pareto import plot_pareto
+from polygraft.report.planned import planned_table
 from polygraft.report.plots import (
     NARROW,
     WIDE,
@@ -91,6 +92,7 @@ def collect_run(run: Run, *, prefix: str, of: str, compares: bool) -> dict[str, 
         "grafts": _prefix(graft_table(grafts), prefix),
         "examples": build_examples(join_methods(summary.examples)),
         "facts": list_facts(summary),
+        "planned": _prefix(planned_table(summary.steps), prefix),
     }
 
 
@@ -104,6 +106,7 @@ def list_links(part: dict[str, Any]) -> list[tuple[str, str]]:
         ("learning", "Learning", part["curves"]),
         ("cost-section", "Cost", part["cost"].rows),
         ("examples", "Examples", part["examples"]),
+        ("planned-section", "Expected and taken", part["planned"]),
         ("run", "How it was run", True),
     )
     return [(f"{part['prefix']}{anchor}", name) for anchor, name, content in sections if content]

@@ -118,6 +118,25 @@ class ExampleSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
+class StepSummary:
+    """What a step of a run was expected to take, and what it took; None where it is not known or nothing was done."""
+
+    name: str
+    kind: str
+    """One of mlm, language, task, evaluate and recheck."""
+    predicted_seconds: float | None = None
+    seconds: float | None = None
+    predicted_memory_bytes: int | None = None
+    """The largest resident size of the process."""
+    memory_bytes: int | None = None
+    predicted_bytes: int | None = None
+    """What stays on disk: the tensors of its grafts, or its scores."""
+    num_bytes: int | None = None
+    is_bound: bool = False
+    """Whether training could stop early, so that the prediction is the most that it takes."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunSummary:
     """A whole run: recipe, base, grafts, results, examples, and where it ran."""
 
@@ -143,6 +162,8 @@ class RunSummary:
     predicted_seconds: float | None
     """What the run was expected to take, where that was worked out beforehand."""
     notes: tuple[str, ...]
+    steps: tuple[StepSummary, ...] = ()
+    """The steps that were asked for, in order."""
 
 
 def summary_to_json(summary: RunSummary) -> str:

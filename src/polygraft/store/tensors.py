@@ -119,6 +119,34 @@ def check_tensors(tensors: Mapping[str, Tensor], *, where: str) -> None:
 
 def write_tensors(tensors: Mapping[str, Tensor], file: BinaryIO) -> Written:
     """Write tensors; equal tensors give equal bytes, whatever their order in the mapping."""
+    ordered, text, length = _plan_file(tensors)
+    digest = hashlib.sha256()
+    for block in (len(text).to_bytes(_PREFIX, "little"), text):
+        digest.update(block)
+        file.write(block)
+    for _, tensor in ordered:
+        block = _bytes_of(tensor.detach().to("cpu").contiguous()).numpy().data
+        digest.update(block)
+        file.write(block)
+    return Written(num_bytes=_PREFIX + len(text) + length, sha256=digest.hexdigest())
+
+
+def count_bytes(tensors: Mapping[str, Tensor]) -> int:
+    """Count the bytes of the file that `write_tensors` would write; only shapes and dtypes are looked at.
+
+    Args:
+        tensors: Tensors by name, with or without values.
+
+    Example:
+        >>> count_bytes({"w": torch.zeros(10)}) - count_bytes({"w": torch.zeros(10, dtype=torch.float16)})
+        20
+    """
+    _, text, length = _plan_file(tensors)
+    return _PREFIX + len(text) + length
+
+
+def _plan_file(tensors: Mapping[str, Tensor]) -> tuple[list[tuple[str, Tensor]], bytes, int]:
+    """Give the order of the tensors in a file, its header, and the bytes of all tensors."""
     ordered = sorted(tensors.items(), key=lambda item: (-item[1].element_size(), item[0]))
     header: dict[str, object] = {_METADATA: {"format": "pt"}}
     position = 0
@@ -131,16 +159,7 @@ def write_tensors(tensors: Mapping[str, Tensor], file: BinaryIO) -> Written:
         }
         position = end
     text = json.dumps(header, separators=(",", ":"), ensure_ascii=True).encode()
-    text += b" " * (-len(text) % _PREFIX)
-    digest = hashlib.sha256()
-    for block in (len(text).to_bytes(_PREFIX, "little"), text):
-        digest.update(block)
-        file.write(block)
-    for _, tensor in ordered:
-        block = _bytes_of(tensor.detach().to("cpu").contiguous()).numpy().data
-        digest.update(block)
-        file.write(block)
-    return Written(num_bytes=_PREFIX + len(text) + position, sha256=digest.hexdigest())
+    return ordered, text + b" " * (-len(text) % _PREFIX), position
 
 
 def read_tensors(

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import ctypes
 import resource
 import sys
 from pathlib import Path
 
 STATUS = Path("/proc/self/status")
 """Where Linux tells the resident size of this process (VmRSS) and the largest so far (VmHWM), in kB."""
+FREE = Path("/proc/meminfo")
+"""Where Linux tells how much memory a process can still take (MemAvailable), in kB."""
 RESET = Path("/proc/self/clear_refs")
 """Where Linux takes the order to begin the largest anew."""
 RESET_PEAK = "5"
@@ -57,8 +60,17 @@ def read_peak() -> int:
 
 def read_status(key: str) -> int | None:
     """Give a size from Linux' record of this process in bytes, or None where there is no such record."""
+    return _read_size(STATUS, key)
+
+
+def read_free() -> int | None:
+    """Give the memory that this process can still take before the machine swaps, or None where nothing tells it."""
+    return _read_size(FREE, "MemAvailable")
+
+
+def _read_size(path: Path, key: str) -> int | None:
     try:
-        lines = STATUS.read_text(encoding="ascii", errors="replace").splitlines()
+        lines = path.read_text(encoding="ascii", errors="replace").splitlines()
     except OSError:
         return None
     sizes = [line.split()[1] for line in lines if line.startswith(f"{key}:")]
@@ -72,4 +84,15 @@ def begin_peak() -> None:
             file.write(RESET_PEAK)
     except OSError:
         # No such system, or not allowed: the record goes on.
+        return
+
+
+def give_back_memory() -> None:
+    """Let the system have what was freed: the C library keeps it for later, and it would count as in use till then."""
+    if sys.platform != "linux":
+        return
+    try:
+        ctypes.CDLL(None).malloc_trim(0)
+    except (AttributeError, OSError):
+        # Another C library than glibc; what is measured then is a little less.
         return
