@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -16,7 +17,7 @@ from polygraft.data.collate import collate
 from polygraft.data.masking import Masking, corpus_vocabulary, mask_batch
 from polygraft.errors import BaseModelError
 from polygraft.evaluate.perplexity import perplexity
-from polygraft.evaluate.text_loss import measure_causal_lm, measure_masked_lm
+from polygraft.evaluate.text_loss import measure_causal_lm, measure_masked_lm, measure_rows
 from polygraft.parts.presets import language_graft
 
 
@@ -79,6 +80,74 @@ def test_the_loss_is_the_mean_over_all_pieces_behind_the_first(name: str):
     assert found.num_targets == text.num_tokens - text.num_rows == len(torch.cat(losses))
     assert found.loss == pytest.approx(wanted, rel=1e-5)
     assert perplexity(found.loss) == pytest.approx(math.exp(wanted), rel=1e-4)
+
+
+@pytest.mark.parametrize(("num_negatives", "few"), [(0, False), (0, True), (4, True)])
+def test_the_losses_of_rows_add_up_to_that_of_the_text(
+    num_negatives: int, few: bool, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr("polygraft.evaluate.text_loss.BATCH_TOKENS", 64)
+    base = make_base("bert")
+    graft = make_trained_graft(base, "qu", language_graft())
+    text = encode_lines(base, count=12)
+    vocabulary = corpus_vocabulary(text, special_ids=range(5)) if few else None
+    asked: dict[str, Any] = {
+        "vocabulary": vocabulary,
+        "masking": Masking(rate=0.3),
+        "seed": 6,
+        "num_negatives": num_negatives,
+    }
+    with attach(base, "qu", grafts=[graft]) as attachment:
+        whole, rows = measure_masked_lm(attachment, text, **asked), measure_rows(attachment, text, **asked)
+    assert rows.shape == (12, 2)
+    assert rows[:, 1].sum() == whole.num_targets
+    assert rows[:, 0].sum() / rows[:, 1].sum() == pytest.approx(whole.loss, abs=1e-6)
+
+
+@torch.no_grad()
+def test_the_loss_of_a_row_is_that_of_its_own_hidden_pieces(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("polygraft.evaluate.text_loss.BATCH_TOKENS", 64)
+    base = make_base("bert")
+    text, masking = encode_lines(base, count=12), Masking(rate=0.3)
+    found = {}
+    with attach(base, None) as attachment:
+        measured = measure_rows(attachment, text, vocabulary=None, masking=masking, seed=6)
+        for number, rows in enumerate(plan_eval_batches(text.lengths, token_budget=64)):
+            masked = mask_batch(
+                collate(text, rows, pad_id=1),
+                masking=masking,
+                seed=6,
+                step=number,
+                mask_id=4,
+                special_ids=range(5),
+                vocabulary=None,
+            )
+            width = masked.input_ids.shape[1]
+            for place, row in enumerate(rows.tolist()):
+                own = masked.positions // width == place
+                ids, mask = masked.input_ids[place : place + 1], masked.attention_mask[place : place + 1]
+                hidden = attachment.run(ids, mask)[0][masked.positions[own] % width]
+                x, weight, bias = attachment.prepare_decoding(hidden)
+                scores = functional.linear(x, weight, bias)
+                found[row] = (
+                    float(functional.cross_entropy(scores, masked.targets[own], reduction="sum")),
+                    int(own.sum()),
+                )
+    assert sorted(found) == list(range(12))
+    for row, (nats, count) in found.items():
+        assert measured[row, 1] == count
+        assert measured[row, 0] == pytest.approx(nats, abs=1e-4)
+
+
+@pytest.mark.parametrize("name", DECODERS[:1])
+def test_rows_of_a_causal_base_add_up_too(name: str):
+    base = make_base(name)
+    text = encode_lines(base)
+    with attach(base, None) as attachment:
+        whole = measure_causal_lm(attachment, text, vocabulary=None)
+        rows = measure_rows(attachment, text, vocabulary=None, masking=Masking())
+    assert rows[:, 1].tolist() == (text.lengths - 1).tolist()
+    assert rows[:, 0].sum() / rows[:, 1].sum() == pytest.approx(whole.loss, abs=1e-6)
 
 
 def test_a_causal_base_does_not_guess_hidden_pieces():

@@ -187,3 +187,35 @@ def test_nothing_is_read_twice(here: Path):
     assert list(estimates) == ["language.en", "language.qu", "task.ner-alone", "task.ner", "evaluate.ner"]
     assert not (here / "runs").exists()
     assert not (here / "store").exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_text_losses_score_each_text_with_every_graft_and_with_none():
+    recipe, base = load("text_losses=true", 'language.ay={text="qu.txt",max_lines=12}'), make_base("bert")
+    found = estimate(recipe, base)["losses"]
+    corpus, tokens = Corpus(recipe=recipe, tokenizer=base.tokenizer), 0
+    for name in recipe.languages:
+        held_out = corpus.read_language(name).held_out
+        assert held_out is not None
+        tokens += held_out.num_tokens
+    # The tokens kept apart are guessed from those of all lines.
+    assert found.seconds == pytest.approx(4 * (3 * 7 + tokens), rel=0.1)
+    assert found.kept_bytes == 3 * (4 * 290 + 150)
+    assert estimate(recipe, base, is_possible=False)["losses"].seconds is None
+
+
+@pytest.mark.usefixtures("here")
+def test_a_control_takes_as_much_as_another_condition_and_a_mean_as_one_graft():
+    base, texts = make_base("bert"), ('language.ay={text="qu.txt"}', 'language.gn={text="en.txt"}')
+    plain, two = (
+        estimate(load(*texts, f"controls={controls}"), base)["evaluate.ner"]
+        for controls in ("[]", '["average","nearest"]')
+    )
+    assert plain.seconds is not None
+    assert two.seconds is not None
+    # Without controls, 'en' and 'sw' have three conditions, and 'qu' has four; each gets two more.
+    lengths = {"en": (8, 3), "qu": (10, 4), "sw": (6, 3)}
+    sentence = (plain.seconds - 10 * 7) / sum(rows * count for rows, count in lengths.values())
+    wanted = sum(rows * (count + 2) for rows, count in lengths.values()) * sentence + 16 * 7
+    assert two.seconds == pytest.approx(wanted, rel=0.05)
+    assert two.above_bytes == plain.above_bytes

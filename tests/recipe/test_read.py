@@ -58,8 +58,8 @@ def test_variables_are_filled_in(here: Path):
             "[language.en]",
             "[languages.en]",
             "The recipe has languages, which means nothing. Keys of a recipe are name, base, revision, device, dtype, "
-            "store, runs, seed, seeds, share_languages, forgetting, methods, data, language, task, train, method. Did "
-            "you mean 'language'? Correct the name.",
+            "store, runs, seed, seeds, share_languages, forgetting, methods, controls, text_losses, data, language, "
+            "task, train, method. Did you mean 'language'? Correct the name.",
         ),
         (
             'root = "data"',

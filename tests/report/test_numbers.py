@@ -69,3 +69,7 @@ def test_counts_are_rounded_only_when_they_are_large():
         "118 million",
         "7.00 billion",
     ]
+
+
+def test_a_difference_of_no_number_is_said():
+    assert format_difference(float("nan"), metric="loss") == "not a number"

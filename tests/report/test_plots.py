@@ -72,7 +72,7 @@ def test_a_condition_keeps_its_colour_whatever_stands_beside_it():
     assert (
         series_of("target", conditions=["target"]) == series_of("target", conditions=["none", "target"]) == 3
     )
-    assert series_of("random", conditions=["target", "wrong", "random"]) == 5
+    assert series_of("mixed", conditions=["target", "wrong", "mixed"]) == 5
 
 
 def test_the_heat_map_has_a_cell_for_every_pair_and_a_dash_where_nothing_was_measured():

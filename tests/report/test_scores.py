@@ -95,4 +95,18 @@ def test_the_source_is_found_in_the_results_when_there_are_no_grafts():
 
 
 def test_unknown_conditions_follow_the_known_ones():
-    assert order_conditions(["random", "target", "wrong", "none"]) == ("none", "target", "random", "wrong")
+    assert order_conditions(["mixed", "target", "wrong", "none"]) == ("none", "target", "mixed", "wrong")
+
+
+def test_controls_stand_before_the_source_and_the_target():
+    asked = ["target", "average", "random", "source", "none"]
+    assert order_conditions(asked) == ("none", "random", "average", "source", "target")
+
+
+def test_a_piece_of_the_targets_graft_is_no_rival_of_it():
+    scores = {"drop-last": 0.9, "no-invertible": 0.8, "random": 0.4, "source": 0.3, "target": 0.5}
+    results = [make_result("hau", condition, score=score, half=None) for condition, score in scores.items()]
+    grid = build_grids(with_results(*results))[0]
+    (comparison,) = compare_target(grid)
+    assert (comparison.other, comparison.gain) == ("random", 0.5 - 0.4)
+    assert grid.best("hau") == "drop-last"

@@ -108,7 +108,28 @@ def sum_piece_loss(attachment: Attachment, batch: GuessBatch, decoder: Decoder) 
     Only the places that are guessed from go through the head, and no matrix of all tokens and pieces exists. The sum
     over the decoder's rows is exact, over the full vocabulary too.
     """
+    x = _prepare(attachment, batch)
+    return sum_cross_entropy(x, decoder.weight, decoder.find_bias(), decoder.number_targets(batch.targets))
+
+
+def sum_piece_loss_of_rows(attachment: Attachment, batch: GuessBatch, decoder: Decoder) -> Tensor:
+    """Sum the same for each row of a batch alone, in nats [B]; 0 where nothing is guessed."""
+    x, bias = _prepare(attachment, batch), decoder.find_bias()
+    targets = decoder.number_targets(batch.targets)
+    counts = count_guessed(batch).tolist()
+    parts = zip(x.split(counts), targets.split(counts), strict=True)
+    return torch.stack([sum_cross_entropy(row, decoder.weight, bias, right) for row, right in parts])
+
+
+def count_guessed(batch: GuessBatch) -> Tensor:
+    """Count the pieces that are guessed in each row of a batch [B]."""
+    num_rows, length = batch.input_ids.shape
+    return torch.bincount(batch.positions // length, minlength=num_rows)
+
+
+def _prepare(attachment: Attachment, batch: GuessBatch) -> Tensor:
+    """Give the decoder's input at the places that are guessed from [N, E]."""
     _, layer = attachment.find_piece_head()
     selected = attachment.run(batch.input_ids, batch.attention_mask, layer=layer, at=batch.positions)
     x, _, _ = attachment.prepare_decoding(selected)
-    return sum_cross_entropy(x, decoder.weight, decoder.find_bias(), decoder.number_targets(batch.targets))
+    return x

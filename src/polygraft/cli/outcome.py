@@ -17,6 +17,15 @@ if TYPE_CHECKING:
     from polygraft.report.summary import RunSummary
 
 GAIN = "Gain of target"
+GAIN_COLUMNS = (
+    "Language",
+    "Text tokens",
+    "Tokens per word",
+    "Single characters",
+    "Unknown",
+    "Gain",
+    "Best graft",
+)
 COST_COLUMNS = ("Graft", "Trained parameters", "Bytes stored", "Of a full copy", "Time", "Tokens/s")
 
 
@@ -32,6 +41,7 @@ def show_results(finished: RunFinished, *, as_json: bool) -> None:
         "results": str(folder / "results.json"),
         "table": str(folder / "results.csv"),
         "report": str(finished.report),
+        **({"losses": str(folder / "losses.csv")} if summary.text_losses else {}),
     }
     if as_json:
         write_json({**paths, "summary": to_plain(summary)})
@@ -41,6 +51,7 @@ def show_results(finished: RunFinished, *, as_json: bool) -> None:
         show_methods(run)
     else:
         show_transfer(summary)
+    show_texts(summary)
     planned = planned_table(summary.steps)
     if planned is not None:
         show_table(planned)
@@ -89,6 +100,15 @@ def show_transfer(summary: RunSummary) -> None:
         show_table(packed)
     show_table(pick_columns(cost_table(summary.grafts, base=summary.base), COST_COLUMNS))
     show(_compare_with_copies(summary))
+
+
+def show_texts(summary: RunSummary) -> None:
+    """Show the loss of each language's text with each language graft, where it was measured."""
+    from polygraft.report.losses import loss_table, own_table
+
+    for number, losses in enumerate(summary.text_losses):
+        show_table(loss_table(losses, ident=f"losses-{number}"))
+        show_table(pick_columns(own_table(losses, ident=f"own-{number}"), GAIN_COLUMNS))
 
 
 def pick_columns(table: Table, names: Sequence[str]) -> Table:

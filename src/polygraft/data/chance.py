@@ -15,6 +15,9 @@ MASKS = 2
 NEGATIVES = 3
 """The use of chance that draws pieces to score beside a corpus' own."""
 
+CONTROLS = 4
+"""The use of chance that puts the values of a graft in another order."""
+
 
 def make_generator(use: int, *, seed: int, place: int) -> np.random.Generator:
     """Make the random numbers for one use, one seed and one place in the work.
@@ -22,7 +25,7 @@ def make_generator(use: int, *, seed: int, place: int) -> np.random.Generator:
     Different uses never share numbers, so that the order of rows says nothing about what is hidden in them.
 
     Args:
-        use: `ORDER`, `MASKS` or `NEGATIVES`.
+        use: `ORDER`, `MASKS`, `NEGATIVES` or `CONTROLS`.
         seed: The run's seed.
         place: The epoch, or the step.
 

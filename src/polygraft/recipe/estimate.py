@@ -10,6 +10,7 @@ from polygraft.attach.depth import count_layers_below
 from polygraft.attach.graft import Graft, shape_layers
 from polygraft.evaluate.run import BATCH_TOKENS
 from polygraft.recipe.caching import GIB
+from polygraft.recipe.controls import NEAREST
 from polygraft.recipe.drafts import Round, measure_stored
 from polygraft.recipe.packing import list_below
 from polygraft.recipe.score import list_conditions
@@ -31,6 +32,10 @@ SCORE_BYTES = 700
 """Of a score with its intervals, in the run's folder."""
 EXAMPLE_BYTES = 850
 """Of the examples of a test file, in the run's folder."""
+LOSS_BYTES = 290
+"""Of a loss with its intervals, in the run's folder."""
+TEXT_BYTES = 150
+"""Of what is known of a text, in the run's folder."""
 LABEL_BYTES = 0.4
 """Of a predicted label among others, packed."""
 
@@ -60,6 +65,8 @@ def estimate_step(planner: Planner, job: Job) -> Estimate:
     """
     if job.kind in ("evaluate", "recheck"):
         return _estimate_scoring(planner, job)
+    if job.kind == "losses":
+        return _estimate_losses(planner)
     work = planner.plan(job)
     training = _Training(planner, work)
     seconds = training.estimate_seconds()
@@ -212,6 +219,29 @@ class _Training:
         return most
 
 
+def _estimate_losses(planner: Planner) -> Estimate:
+    """Estimate a step that measures every text under the base and every language graft."""
+    languages = planner.workshop.recipe.languages
+    num_plans, seconds, memory, is_known = 1 + len(languages), 0.0, 0.0, True
+    for name in languages:
+        work = planner.plan_language(name)
+        if not work.num_scored:
+            continue
+        last = work.draft.rounds[-1]
+        pace, tokens = work.find_scoring(last), min(work.num_scored, BATCH_TOKENS)
+        if pace is None:
+            is_known, memory = False, max(memory, 2.0 * VALUE * last.num_values)
+            continue
+        seconds += num_plans * pace.seconds.estimate(num_batches=1, num_tokens=work.num_scored)
+        values = VALUE * last.num_values
+        memory = max(memory, values + pace.memory.estimate(num_batches=1, num_tokens=tokens))
+    return Estimate(
+        seconds=seconds if is_known else None,
+        above_bytes=round(memory),
+        kept_bytes=len(languages) * (num_plans * LOSS_BYTES + TEXT_BYTES),
+    )
+
+
 def _estimate_scoring(planner: Planner, job: Job) -> Estimate:
     """Estimate a step that scores: each of its plans on each of its test files."""
     workshop, name = planner.workshop, job.task or ""
@@ -223,7 +253,9 @@ def _estimate_scoring(planner: Planner, job: Job) -> Estimate:
         for language, path in task.test.items():
             sample = planner.samples.take_labels(workshop.corpus, task, path)
             tokens = min(sample.num_tokens, BATCH_TOKENS)
-            plans = list(list_conditions(workshop.recipe, each, language).values())
+            # Any language's graft takes as long as the nearest one's.
+            nearest = task.source if NEAREST in workshop.recipe.controls else None
+            plans = list(list_conditions(workshop.recipe, each, language, nearest=nearest).values())
             # Scores of earlier tasks keep neither examples nor labels.
             num_bytes += 0 if is_again else EXAMPLE_BYTES
             for plan in plans[-1:] if is_again else plans:

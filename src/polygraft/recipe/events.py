@@ -9,7 +9,7 @@ from typing import Literal
 from polygraft.report.summary import RunSummary
 from polygraft.train.step import Step
 
-StepKind = Literal["mlm", "language", "task", "evaluate", "recheck"]
+StepKind = Literal["mlm", "language", "losses", "task", "evaluate", "recheck"]
 
 
 @dataclass(frozen=True, kw_only=True)

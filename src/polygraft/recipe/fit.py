@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, cast
 from polygraft.attach.attach import attach
 from polygraft.attach.graft import Graft, make_graft
 from polygraft.attach.plan import Named, Plan, Stack, stack_names
-from polygraft.data.masking import Masking
 from polygraft.recipe.bench import Bench
 from polygraft.recipe.corpus import describe_one_line, find_labels
 from polygraft.recipe.fit_sparse import fit_by_method
@@ -23,7 +22,7 @@ from polygraft.recipe.learned import count_taken
 from polygraft.recipe.objectives import (
     make_held_out_loss,
     make_labelling,
-    make_text_objective,
+    make_recipe_objective,
     score_examples,
 )
 from polygraft.recipe.outcome import Label
@@ -38,7 +37,6 @@ from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
-    from polygraft.data.encode import EncodedText
     from polygraft.parts.head import Head
     from polygraft.recipe.steps import Job
     from polygraft.store.fields import JsonValue
@@ -73,7 +71,7 @@ def fit_mlm(workshop: Workshop, job: Job) -> Iterator[Step]:
             f"{whole:,} tokens: of each "
             "language at most twice as many as the smallest text has."
         )
-    objective = _make_text_objective(workshop, text, mask_rate=settings.mask_rate)
+    objective = make_recipe_objective(recipe, base, text, mask_rate=settings.mask_rate)
     train = recipe.train.plan_training(settings, seed=recipe.text_seed)
     training = _make_training(workshop, job, graft, [Named(name)], {name: graft}, objective, train)
     yield from training.run()
@@ -98,7 +96,7 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
     below = {} if workshop.base.head is not None else {mlm: workshop.get(mlm)}
     source = find_source(workshop.recipe)
     text = workshop.corpus.read_with_source(language, source)
-    objective = _make_text_objective(workshop, text, mask_rate=settings.mask_rate)
+    objective = make_recipe_objective(workshop.recipe, workshop.base, text, mask_rate=settings.mask_rate)
     train = workshop.recipe.train.plan_training(settings, seed=seed)
     evaluate = _find_held_out_loss(workshop, language, objective)
     texts = [language] if not settings.source_share or source in (None, language) else [language, source]
@@ -237,17 +235,6 @@ def fit_task(workshop: Workshop, job: Job) -> Iterator[Step]:
         step=job.digest,
     )
     _keep(workshop, training, graft, manifest)
-
-
-def _make_text_objective(workshop: Workshop, text: EncodedText, *, mask_rate: float) -> MaskedLm | CausalLm:
-    settings = workshop.recipe.train.language
-    return make_text_objective(
-        workshop.base,
-        text,
-        masking=Masking(rate=mask_rate),
-        scores_all_pieces=settings.vocabulary == "full",
-        num_negatives=settings.num_negatives,
-    )
 
 
 def _describe_masking(workshop: Workshop, mask_rate: float) -> dict[str, JsonValue]:

@@ -21,12 +21,15 @@ from polygraft.train.settings import NUM_NEGATIVES
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from torch import Tensor
+
     from polygraft.attach.attach import Attachment
     from polygraft.base.base import Base
     from polygraft.data.encode import EncodedText
     from polygraft.evaluate.result import Result
     from polygraft.evaluate.run import Predictions
     from polygraft.recipe.corpus import Examples
+    from polygraft.recipe.schema import Recipe
     from polygraft.train.prefix import PrefixCache
 
 MAX_LENGTH = 256
@@ -108,10 +111,7 @@ def make_held_out_loss(
         held_out: The text kept apart.
         seed: Chooses the pieces that are hidden, the same ones each time; where the next piece is guessed, none is.
     """
-    vocabulary = objective.vocabulary
-    if vocabulary is not None:
-        others = corpus_vocabulary(held_out, special_ids=base.special_ids)
-        vocabulary = torch.cat([vocabulary, others]).unique()
+    vocabulary = list_scored(base, objective, held_out)
 
     def evaluate(attachment: Attachment) -> float:
         shared: dict[str, Any] = {
@@ -124,6 +124,41 @@ def make_held_out_loss(
         return -measure_masked_lm(attachment, held_out, masking=Masking(), **shared).loss
 
     return evaluate
+
+
+def list_scored(base: Base, objective: MaskedLm | CausalLm, held_out: EncodedText) -> Tensor | None:
+    """List the pieces that are scored on text kept apart, sorted: the objective's and the text's own; None is all.
+
+    Args:
+        base: The base, for its special pieces.
+        objective: What is learned.
+        held_out: The text kept apart.
+    """
+    if objective.vocabulary is None:
+        return None
+    others = corpus_vocabulary(held_out, special_ids=base.special_ids)
+    return torch.cat([objective.vocabulary, others]).unique()
+
+
+def make_recipe_objective(
+    recipe: Recipe, base: Base, text: EncodedText, *, mask_rate: float
+) -> MaskedLm | CausalLm:
+    """Make the objective of guessing pieces of a text as a recipe wants it.
+
+    Args:
+        recipe: The recipe.
+        base: The base.
+        text: What is learned from.
+        mask_rate: Share of the pieces that are hidden.
+    """
+    settings = recipe.train.language
+    return make_text_objective(
+        base,
+        text,
+        masking=Masking(rate=mask_rate),
+        scores_all_pieces=settings.vocabulary == "full",
+        num_negatives=settings.num_negatives,
+    )
 
 
 def make_labelling(

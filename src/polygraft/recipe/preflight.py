@@ -11,6 +11,7 @@ from polygraft.attach.plan import stack_names
 from polygraft.errors import PolygraftError, RecipeError
 from polygraft.evaluate.run import find_max_length
 from polygraft.recipe.bench import find_shapes
+from polygraft.recipe.control_grafts import check_last
 from polygraft.recipe.corpus import find_labels
 from polygraft.recipe.grafts import list_language_parts, list_mlm_parts, list_task_parts
 from polygraft.recipe.methods import PackNet
@@ -48,6 +49,7 @@ def check_recipe(recipe: Recipe, base: Base, corpus: Corpus) -> None:
         name, place = next(iter(recipe.languages)), "[train.language]"
         language = _check_parts(base, place, name, lambda: list_language_parts(recipe, base))
         _check_length(recipe, base, num_taken=language.num_taken)
+        check_last(recipe, base)
     for name, task in recipe.tasks.items():
         labels = _check_files(name, task, corpus)
         place = f"[train.task], for the labels of {task.train}"

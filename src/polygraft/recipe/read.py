@@ -12,6 +12,7 @@ from typing import Any
 from polygraft.data.address import is_address, place_address
 from polygraft.errors import DataError, PolygraftError, RecipeError, nearest
 from polygraft.recipe.comparison import check_comparison, list_variants
+from polygraft.recipe.control_plans import check_use
 from polygraft.recipe.data import LanguageData, TaskData
 from polygraft.recipe.kinds import needs_languages
 from polygraft.recipe.schema import Recipe
@@ -35,6 +36,8 @@ PLAIN_KEYS: Mapping[str, Any] = {
     "share_languages": bool,
     "forgetting": bool,
     "methods": tuple[str, ...],
+    "controls": tuple[str, ...],
+    "text_losses": bool,
 }
 """Keys at the top of the file, with what they are."""
 TABLES = ("data", "language", "task", "train", "method")
@@ -125,7 +128,13 @@ def build_recipe(
         text=text,
     )
     # What is set for a method is looked at before anything is trained.
-    list_variants(recipe)
+    variants = list_variants(recipe)
+    check_use(variants)
+    if recipe.text_losses and all(each.train.task.packs or not each.languages for each in variants):
+        raise RecipeError(
+            "The recipe has text_losses = true and no method with language grafts, so no text would be measured. "
+            "Expected one that has, such as madx. Add it to `methods`, or leave text_losses out."
+        )
     return recipe
 
 

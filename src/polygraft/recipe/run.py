@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, cast
 
 from polygraft.base.load import load_base
 from polygraft.errors import BaseModelError, PolygraftError, RecipeError, StoreError, nearest
+from polygraft.evaluate.language_loss import TextLosses
 from polygraft.evaluate.run import find_max_length
 from polygraft.recipe.comparison import list_variants
 from polygraft.recipe.corpus import Corpus
@@ -25,6 +26,7 @@ from polygraft.recipe.events import (
     TrainStep,
 )
 from polygraft.recipe.fit import fit
+from polygraft.recipe.losses import find_losses, load_losses, measure_losses, save_losses
 from polygraft.recipe.meter import Meter
 from polygraft.recipe.planning import plan_run
 from polygraft.recipe.preflight import check_places, check_recipe
@@ -44,8 +46,10 @@ if TYPE_CHECKING:
     from polygraft.recipe.schema import Recipe
     from polygraft.store.manifest import Manifest
 
-SCORING = ("evaluate", "recheck")
+SCORING = ("losses", "evaluate", "recheck")
 """Steps that train nothing."""
+OF_TASKS = ("evaluate", "recheck")
+"""Those whose results each variant has of its own, even where another one's are the same."""
 COPIES = "copies"
 """Where full copies of the base go, in the run's folder."""
 
@@ -151,7 +155,7 @@ def _prepare(recipe: Recipe, base: Base, should_stop: Callable[[], bool]) -> lis
         workshop.corpus.notify = workshop.sentences.append
         check_recipe(variant, base, workshop.corpus)
         jobs = list_jobs(variant, base, workshop.corpus)
-        own = [job for job in jobs if job.kind in SCORING or (job.digest, job.graft) not in known]
+        own = [job for job in jobs if job.kind in OF_TASKS or (job.digest, job.graft or "") not in known]
         known.update((job.digest, job.graft or "") for job in jobs)
         turns.append(Turn(workshop=workshop, jobs=own, all_jobs=jobs))
     return turns
@@ -210,6 +214,8 @@ def _check_only(jobs: Sequence[Job], only: Sequence[str]) -> None:
 
 def _is_done(workshop: Workshop, job: Job) -> bool:
     """Whether a step was done before; takes its grafts from the store if so."""
+    if job.kind == "losses":
+        return load_losses(find_losses(workshop.recipe), job.digest) is not None
     if job.kind in SCORING:
         return load_scores(find_scores(workshop.recipe), job.digest) is not None
     is_there = workshop.find(job.digest, job.graft or "")
@@ -229,18 +235,12 @@ def _has_results(folder: Path) -> bool:
 
 def _do(workshop: Workshop, job: Job, meter: Meter, *, index: int, count: int) -> Iterator[Event]:
     yield StepStarted(name=job.name, kind=job.kind, description=job.description, index=index, count=count)
-    outcome = ""
-    with meter.measure(workshop, job, scores=find_scores(workshop.recipe)):
-        if job.kind in SCORING:
-            score = score_task if job.kind == "evaluate" else recheck_tasks
-            for item in score(workshop, job):
-                if isinstance(item, Labelled):
-                    save_labels(find_scores(workshop.recipe), job.digest, item.labels)
-                elif isinstance(item, Scores):
-                    save_scores(find_scores(workshop.recipe), job.digest, item)
-                    outcome = f"{len(item.results)} scores"
-                else:
-                    yield Noted(sentence=_tell(item))
+    folder = find_losses(workshop.recipe) if job.kind == "losses" else find_scores(workshop.recipe)
+    with meter.measure(workshop, job, scores=folder):
+        if job.kind == "losses":
+            outcome = yield from _measure(workshop, job)
+        elif job.kind in SCORING:
+            outcome = yield from _score(workshop, job)
         else:
             for step in fit(workshop, job):
                 meter.watch()
@@ -249,6 +249,37 @@ def _do(workshop: Workshop, job: Job, meter: Meter, *, index: int, count: int) -
             yield from _note(workshop)
             outcome = _describe(workshop.manifests[cast("str", job.graft)])
     yield StepFinished(name=job.name, seconds=meter.tell(job), summary=outcome, left=meter.guess_left())
+
+
+def _score(workshop: Workshop, job: Job) -> Generator[Noted, None, str]:
+    """Do a scoring step, and say what came of it."""
+    score = score_task if job.kind == "evaluate" else recheck_tasks
+    outcome = ""
+    for item in score(workshop, job):
+        if isinstance(item, Labelled):
+            save_labels(find_scores(workshop.recipe), job.digest, item.labels)
+        elif isinstance(item, Scores):
+            save_scores(find_scores(workshop.recipe), job.digest, item)
+            outcome = f"{len(item.results)} scores"
+        else:
+            yield from _note(workshop)
+            yield Noted(sentence=_tell(item))
+    return outcome
+
+
+def _measure(workshop: Workshop, job: Job) -> Generator[Noted, None, str]:
+    """Do a step that measures texts, and say what came of it."""
+    outcome = ""
+    for item in measure_losses(workshop, job):
+        if isinstance(item, TextLosses):
+            save_losses(find_losses(workshop.recipe), job.digest, item)
+            outcome = f"{len(item.losses)} losses"
+        else:
+            under = f"the graft of {item.of}" if item.of else "no language graft"
+            yield Noted(
+                sentence=f"text {item.language}, {under}: loss {item.loss:.3f} ({item.gain:+.3f} gained)"
+            )
+    return outcome
 
 
 def _note(workshop: Workshop) -> Iterator[Noted]:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from polygraft.errors import OptionError, RecipeError
+from polygraft.recipe.controls import check_controls
 from polygraft.recipe.data import LanguageData, TaskData
 from polygraft.recipe.kinds import needs_languages
 from polygraft.recipe.methods import COPIES
@@ -40,6 +41,10 @@ class Recipe:
     """Whether all seeds use the language grafts of the first one."""
     forgetting: bool = False
     """Whether after each task all earlier ones are scored again."""
+    controls: tuple[str, ...] = ()
+    """What else is scored in place of the test language's own graft; none is nothing else."""
+    text_losses: bool = False
+    """Whether the loss of every language's text is measured, of the base and with each language graft."""
     methods: tuple[str, ...] = ()
     """Methods that are compared; none is what `[train]` says."""
     method: Mapping[str, MethodTable] = field(default_factory=dict[str, MethodTable])
@@ -88,6 +93,7 @@ class Recipe:
                 f'the base. Expected it among `methods`. Write methods = ["{self.train.task.method}"].'
             )
         packs, variant = self.train.task.packs, self.variant
+        check_controls(self.controls)
         check_names(list_grafts(self.languages, self.tasks, variant=variant, is_packed=packs))
         is_over = needs_languages(methods=self.methods, tables=self.method, packs=packs)
         if not variant.is_over or not is_over:

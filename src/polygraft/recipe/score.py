@@ -10,12 +10,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from polygraft.attach.attach import attach
-from polygraft.attach.plan import Named, Plan, Stack, list_names, stack_names
+from polygraft.attach.plan import Named, Plan, Stack, stack_names
 from polygraft.data.example import LabelledText, TaggedSentence
 from polygraft.errors import PolygraftError
 from polygraft.evaluate.gain import Gain, measure_gain
 from polygraft.evaluate.result import Result
+from polygraft.recipe.control_grafts import fetch_grafts
+from polygraft.recipe.control_plans import list_controls
+from polygraft.recipe.controls import NEAREST
 from polygraft.recipe.objectives import score_examples
+from polygraft.recipe.overlap import find_nearest, measure_overlaps
 from polygraft.recipe.packing import list_below
 from polygraft.report.reader import from_plain, to_plain
 from polygraft.report.summary import ExampleSummary
@@ -24,6 +28,7 @@ from polygraft.train.loop import Interrupted
 
 if TYPE_CHECKING:
     from polygraft.evaluate.run import Predictions
+    from polygraft.recipe.data import TaskData
     from polygraft.recipe.schema import Recipe
     from polygraft.recipe.steps import Job
     from polygraft.recipe.workshop import Workshop
@@ -56,8 +61,19 @@ class Scores:
     """Digest of the scoring step without its seed."""
 
 
-def list_conditions(recipe: Recipe, name: str, language: str) -> dict[str, Plan]:
-    """List the plans under which a task is scored in a language, by condition."""
+def list_conditions(
+    recipe: Recipe, name: str, language: str, *, nearest: str | None = None
+) -> dict[str, Plan]:
+    """List the plans under which a task is scored in a language, by condition.
+
+    The last one is what the method is for: with the language's own graft, else with the source's.
+
+    Args:
+        recipe: A variant.
+        name: The task.
+        language: One of its tests'.
+        nearest: The language whose text is nearest to the test; without it, that control is left out.
+    """
     task, variant = recipe.tasks[name], recipe.variant
     if recipe.train.task.packs:
         packed = [*list_below(recipe, name), name]
@@ -68,6 +84,7 @@ def list_conditions(recipe: Recipe, name: str, language: str) -> dict[str, Plan]
     if variant.is_over:
         over = Named(variant.name_task(name))
         conditions["none"] = over
+        conditions |= list_controls(recipe, name, language, nearest=nearest)
         conditions["source"] = Stack((Named(variant.name_language(task.source)), over))
         if language != task.source and language in recipe.languages:
             conditions["target"] = Stack((Named(variant.name_language(language)), over))
@@ -91,14 +108,16 @@ def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Labelled | Sco
         sentences = workshop.corpus.read_examples(task, path)
         predictions: dict[str, Predictions] = {}
         scored: dict[str, Result] = {}
-        for condition, plan in list_conditions(workshop.recipe, name, language).items():
+        plans = list_conditions(
+            workshop.recipe, name, language, nearest=choose_nearest(workshop, task, language)
+        )
+        for condition, plan in plans.items():
             if workshop.should_stop():
                 raise Interrupted(
                     f"The scoring of '{name}' was stopped after {len(results)} scores, which are not kept. All grafts "
                     "are. Give the same command again to score anew."
                 )
-            grafts = {named.name: workshop.get(named.name) for named in list_names(plan)}
-            with attach(workshop.base, plan, grafts=grafts) as attachment:
+            with attach(workshop.base, plan, grafts=fetch_grafts(workshop, plan)) as attachment:
                 scored[condition], predictions[condition] = score_examples(
                     attachment,
                     sentences,
@@ -118,6 +137,21 @@ def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Labelled | Sco
         labels[language] = {condition: found.labels for condition, found in predictions.items()}
     yield Labelled(labels=labels)
     yield Scores(results=tuple(results), examples=tuple(examples), gains=tuple(gains), family=job.family)
+
+
+def choose_nearest(workshop: Workshop, task: TaskData, language: str) -> str | None:
+    """Give the language whose text is nearest to a test, and say so; None where nobody asks for it."""
+    recipe = workshop.recipe
+    if NEAREST not in recipe.controls or not recipe.variant.is_over:
+        return None
+    overlaps = measure_overlaps(workshop.corpus, task, language)
+    found = find_nearest(overlaps)
+    if found is not None:
+        told = ", ".join(f"{name} {overlap:.3f}" for name, overlap in overlaps.items())
+        workshop.sentences.append(
+            f"Of the languages' texts, that of '{found}' is nearest to the test in '{language}' by its pieces: {told}."
+        )
+    return found
 
 
 def compare_target(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from polygraft.recipe.controls import CONTROLS
 from polygraft.recipe.data import TaskData
 from polygraft.recipe.methods import BOTTLENECK
 from polygraft.recipe.packing import list_below
@@ -110,6 +111,8 @@ def _list_seeded(recipe: Recipe, base: Base, corpus: Corpus) -> list[Job]:
         job = _make_language(recipe, base, corpus, common_of_text, name, mlm_digest)
         language_digests[name] = job.digest
         jobs.append(job)
+    if recipe.text_losses:
+        jobs.append(_make_losses(recipe, common_of_text, language_digests, mlm_digest))
     for name, task in recipe.tasks.items():
         jobs += _make_task(recipe, corpus, common, name, task, language_digests)
     return jobs
@@ -188,6 +191,18 @@ def _make_language(
     )
 
 
+def _make_losses(
+    recipe: Recipe, common: Mapping[str, Any], languages: Mapping[str, str], mlm_digest: str
+) -> Job:
+    """Make the step that measures every text with every language graft; the digests of these know the texts."""
+    return Job(
+        name="losses",
+        kind="losses",
+        description=f"losses of the text of {', '.join(languages)} with each language graft and with none",
+        digest=_hash(common, kind="losses", languages=list(languages.items()), mlm=mlm_digest),
+    )
+
+
 def _make_task(
     recipe: Recipe,
     corpus: Corpus,
@@ -232,7 +247,9 @@ def _make_task(
     languages = {key: language_digests.get(key) for key in task.test}
     trained = [alone, over] if variant.is_alone else [over]
     tasks = [job.digest for job in trained]
-    return [*trained, _make_score(recipe, corpus, common, name, tasks=tasks, languages=languages)]
+    controls = _describe_controls(recipe, language_digests)
+    score = _make_score(recipe, corpus, common, name, tasks=tasks, languages=languages, **controls)
+    return [*trained, score]
 
 
 def _make_packed(
@@ -303,6 +320,17 @@ def _make_score(recipe: Recipe, corpus: Corpus, common: Mapping[str, Any], name:
         ),
         task=name,
     )
+
+
+def _describe_controls(recipe: Recipe, languages: Mapping[str, str]) -> dict[str, Any]:
+    """Give what the scores of controls depend on besides; nothing where there is none."""
+    if not recipe.controls:
+        return {}
+    # All languages in their order, which says which is another one; their texts are in their digests.
+    return {
+        "controls": [name for name in CONTROLS if name in recipe.controls],
+        "all_languages": list(languages.items()),
+    }
 
 
 def _describe_task(recipe: Recipe, corpus: Corpus, task: TaskData) -> dict[str, Any]:

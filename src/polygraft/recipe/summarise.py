@@ -11,8 +11,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polygraft.evaluate.language_loss import losses_to_csv
 from polygraft.evaluate.result import results_to_csv
 from polygraft.recipe.contests import gather_contests
+from polygraft.recipe.losses import find_losses, load_losses
 from polygraft.recipe.methods import read_levels
 from polygraft.recipe.packing import read_packed
 from polygraft.recipe.score import Scores, load_other_seeds, load_scores
@@ -31,6 +33,7 @@ from polygraft.store.files import replace_file
 if TYPE_CHECKING:
     from polygraft.base.base import Base
     from polygraft.evaluate.contest import Contest
+    from polygraft.evaluate.language_loss import TextLosses
     from polygraft.recipe.events import StepKind
     from polygraft.recipe.schema import Recipe
     from polygraft.recipe.steps import Job
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 
 RESULTS = "results.json"
 REPORT = "report.html"
+LOSSES = "losses.csv"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,6 +103,7 @@ def summarise(
         results=tuple(result for each in found for result in each.results),
         rechecks=tuple(result for each in again for result in each.results),
         contests=tuple(_hold_contests(recipe, turns)),
+        text_losses=tuple(_gather_losses(turns)),
         gains=tuple(gain for each in found for gain in each.gains),
         examples=tuple(_choose_examples(own)),
         versions=list_versions(),
@@ -108,6 +113,19 @@ def summarise(
         notes=tuple(sorted({note for each in found for result in each.results for note in result.notes})),
         steps=tuple(steps),
     )
+
+
+def _gather_losses(turns: Sequence[Turn]) -> list[TextLosses]:
+    """Give what was measured of texts, once where several variants share their language grafts."""
+    found: dict[str, TextLosses] = {}
+    for turn in turns:
+        recipe = turn.workshop.recipe
+        for job in turn.all_jobs:
+            losses = load_losses(find_losses(recipe), job.digest) if job.kind == "losses" else None
+            if losses is not None:
+                named = dataclasses.replace(losses, method=recipe.variant.method)
+                found.setdefault(job.digest, named)
+    return list(found.values())
 
 
 def _hold_contests(recipe: Recipe, turns: Sequence[Turn]) -> list[Contest]:
@@ -212,10 +230,12 @@ def _read_count(cost: Mapping[str, float], key: str) -> int | None:
 
 
 def write_results(summary: RunSummary, folder: Path) -> Path:
-    """Write results.json, results.csv and report.html into the run's folder, and give the report's path."""
+    """Write a summary as JSON, CSV and a page into the run's folder, and give the path of the page."""
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / RESULTS, summary_to_json(summary).encode())
     replace_file(folder / "results.csv", results_to_csv(summary.results).encode())
+    if summary.text_losses:
+        replace_file(folder / LOSSES, losses_to_csv(summary.text_losses).encode())
     report = folder / REPORT
     write_report(summary, report)
     return report

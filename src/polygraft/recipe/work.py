@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from polygraft.attach.plan import list_names
+from polygraft.attach.plan import Stack
 from polygraft.data.masking import Masking
 from polygraft.parts.delta import Delta
 from polygraft.parts.mask import Mask
@@ -72,7 +72,7 @@ class Planner:
         if job.kind == "mlm":
             return self._plan_mlm()
         if job.kind == "language":
-            return self._plan_language(cast("str", job.language))
+            return self.plan_language(cast("str", job.language))
         return self._plan_task(job)
 
     def _plan_mlm(self) -> Work:
@@ -89,7 +89,8 @@ class Planner:
             num_scored=0,
         )
 
-    def _plan_language(self, name: str) -> Work:
+    def plan_language(self, name: str) -> Work:
+        """Say what the training of a language's graft will do."""
         recipe, base, table = self.workshop.recipe, self.workshop.base, self.workshop.recipe.train.language
         own, source = self._take_text(name), find_source(recipe)
         is_mixed = table.source_share > 0 and source not in (None, name)
@@ -218,7 +219,8 @@ class Planner:
 
     def list_below(self, plan: Plan) -> Stacked:
         """List what takes as much as what stands below a task in a plan under which it is scored."""
-        num_below = len(list_names(plan)) - 1
+        # A mean of several grafts is one of them.
+        num_below = len(plan.members) - 1 if isinstance(plan, Stack) else 0
         if not num_below:
             return ()
         if self.workshop.recipe.train.task.packs:

@@ -27,7 +27,7 @@ def format_difference(value: float, *, metric: str) -> str:
         ('\u22123.1', '+2.0')
     """
     text = format_score(abs(value), metric=metric)
-    if float(text) == 0:
+    if not math.isfinite(value) or float(text) == 0:
         return text
     return ("\u2212" if value < 0 else "+") + text
 

@@ -10,7 +10,7 @@ from markupsafe import Markup
 from polygraft.report.heat import draw_cell
 from polygraft.report.languages import language_name
 from polygraft.report.numbers import format_score
-from polygraft.report.scores import CONDITIONS, Grid, GridCell
+from polygraft.report.scores import Grid, GridCell
 from polygraft.report.svg import Scale, choose_ticks, cut_text, element, picture
 
 WIDE = 912
@@ -19,7 +19,15 @@ NARROW = 328
 """Width in pixels of a plot on a phone."""
 
 _ROW = 24
-_KNOWN = tuple(CONDITIONS)
+_SERIES = {
+    **{name: number for number, name in enumerate(("none", "task alone", "source", "target"))},
+    **{
+        name: 7 + number
+        for number, name in enumerate(("random", "other", "nearest", "average", "drop-last", "no-invertible"))
+    },
+}
+"""Numbers of the known conditions' colours and markers; 4 to 6 are for others."""
+_FIRST_OTHER = 4
 
 
 def plot_intervals(grid: Grid, *, ident: str, width: int = WIDE) -> Markup:
@@ -159,10 +167,10 @@ def describe_grid(grid: Grid) -> str:
 
 def series_of(condition: str, *, conditions: Sequence[str]) -> int:
     """Number a condition's colour and marker: the same in every plot and every report."""
-    if condition in _KNOWN:
-        return _KNOWN.index(condition)
-    others = [name for name in conditions if name not in _KNOWN]
-    return len(_KNOWN) + others.index(condition) % 3 if condition in others else len(_KNOWN)
+    if condition in _SERIES:
+        return _SERIES[condition]
+    others = [name for name in conditions if name not in _SERIES]
+    return _FIRST_OTHER + others.index(condition) % 3 if condition in others else _FIRST_OTHER
 
 
 def draw_marker(series: int, *, x: float, y: float, best: bool) -> Markup:
@@ -175,6 +183,12 @@ def draw_marker(series: int, *, x: float, y: float, best: bool) -> Markup:
         "M0 5.5 5.5-4.5h-11z",
         "M-5-2h3v-3h4v3h3v4h-3v3h-4v-3h-3z",
         "M-3-5.5h6l3 5.5-3 5.5h-6l-3-5.5z",
+        "M-5-4 0-1.5 5-4 2.5 0 5 4 0 1.5-5 4-2.5 0z",
+        "M-5.5 0 4.5-5.5v11z",
+        "M5.5 0-4.5-5.5v11z",
+        "M-5.5-3h11v6h-11z",
+        "M-3-5.5h6v11h-6z",
+        "M0-6 5.7-1.8 3.5 5h-7l-2.2-6.8z",
     )
     return element(
         "path",

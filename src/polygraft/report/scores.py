@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from polygraft.evaluate.gain import Gain
@@ -15,10 +15,18 @@ from polygraft.report.summary import RunSummary
 CONDITIONS = {
     "none": "the task graft, trained over language grafts, with no language graft under it",
     "task alone": "a task graft that was trained and is used without any language graft",
+    "random": "the test language\u2019s own graft with the values of each tensor in random order: it knows nothing",
+    "other": "the graft of a language that is neither the source nor the test\u2019s",
+    "nearest": "the graft of the other language whose text is nearest to the test by its pieces",
+    "average": "the mean of the parameters of the grafts of all languages but the test\u2019s",
+    "drop-last": "the test language\u2019s own graft without its bottleneck in the last layer that has one",
+    "no-invertible": "the test language\u2019s own graft without its invertible part",
     "source": "the source language\u2019s graft left under the task graft",
     "target": "the target language\u2019s own graft swapped in under the task graft",
 }
 """The conditions that a transfer run compares, in the order in which they are shown."""
+LESS_OF_TARGET = ("drop-last", "no-invertible")
+"""Conditions under which a piece of the target's graft is there: no rivals of it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,12 +73,12 @@ class Grid:
         """Give by how much the first score is better; negative where it is worse."""
         return second - first if self.metric == "loss" else first - second
 
-    def best(self, language: str, *, without: str | None = None) -> str | None:
+    def best(self, language: str, *, without: Collection[str] = ()) -> str | None:
         """Name the condition that scores best in a language, the first of equals."""
         found: str | None = None
         for condition in self.conditions:
             cell = self.cells.get((language, condition))
-            if cell is None or condition == without or not math.isfinite(cell.score):
+            if cell is None or condition in without or not math.isfinite(cell.score):
                 continue
             if found is None or self.better(cell.score, self.cells[language, found].score) > 0:
                 found = condition
@@ -145,7 +153,9 @@ def name_test(task: str, source: str, *, sources: Mapping[str, set[str]], method
 
 def compare_target(grid: Grid) -> tuple[Comparison, ...]:
     """Compare the target's graft with the best other condition in every target language that has both."""
-    bests = [(language, grid.best(language, without="target")) for language in grid.targets]
+    bests = [
+        (language, grid.best(language, without=("target", *LESS_OF_TARGET))) for language in grid.targets
+    ]
     found = [compare(grid, language, other) for language, other in bests if other is not None]
     return tuple(comparison for comparison in found if comparison is not None)
 

@@ -16,6 +16,7 @@ from polygraft.report.examples import build_examples, join_methods
 from polygraft.report.forgetting import forgetting_table, list_forgotten, matrix_table, plot_matrix
 from polygraft.report.joining import Run
 from polygraft.report.levels import plot_levels
+from polygraft.report.losses import collect_losses
 from polygraft.report.method_table import method_table
 from polygraft.report.methods import MethodGrid, as_grid
 from polygraft.report.numbers import format_bytes, format_count, format_score, format_seconds
@@ -81,6 +82,7 @@ def collect_run(run: Run, *, prefix: str, of: str, compares: bool) -> dict[str, 
         "forgetting": _collect_forgetting(summary, prefix=prefix),
         "transfers": [_collect_transfer(grid, ident=f"{prefix}{{}}-{n}") for n, grid in enumerate(grids)],
         "conditions": _describe_conditions(summary),
+        "text_losses": collect_losses(summary, prefix=prefix),
         "levels": [(graft, drawn) for graft, drawn in levels if drawn is not None],
         "packed": _collect_packed(grafts, prefix=prefix),
         "curves": [(graft, curve) for graft, curve in curves if curve is not None],
@@ -101,6 +103,7 @@ def list_links(part: dict[str, Any]) -> list[tuple[str, str]]:
     sections = (
         ("forgetting", "Forgetting", part["forgetting"]),
         ("transfer", "Transfer", part["transfers"]),
+        ("texts", "Text", part["text_losses"]),
         ("pruning", "Pruning", part["levels"]),
         ("packing", "Packing", part["packed"]),
         ("learning", "Learning", part["curves"]),

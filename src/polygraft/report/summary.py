@@ -11,6 +11,7 @@ from typing import Any, cast
 from polygraft.errors import DataError
 from polygraft.evaluate.contest import Contest
 from polygraft.evaluate.gain import Gain
+from polygraft.evaluate.language_loss import TextLosses
 from polygraft.evaluate.result import Result
 from polygraft.report.reader import from_plain, to_plain
 
@@ -155,6 +156,8 @@ class RunSummary:
     """How the target's graft compares with every other condition, sentence by sentence."""
     contests: tuple[Contest, ...] = ()
     """How every two methods compare in each test set, where several are compared."""
+    text_losses: tuple[TextLosses, ...] = ()
+    """How well the languages' texts are guessed with each language graft, where that was measured."""
     examples: tuple[ExampleSummary, ...]
     versions: Mapping[str, str]
     machine: Mapping[str, str | int | float | bool | None]

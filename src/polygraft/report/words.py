@@ -24,6 +24,12 @@ METRICS = {"f1": "F1", "accuracy": "accuracy", "loss": "loss"}
 CONDITION_WORDS = {
     "none": "no language graft",
     "task alone": "the task graft alone",
+    "random": "a shuffled graft",
+    "other": "another language\u2019s graft",
+    "nearest": "the nearest language\u2019s graft",
+    "average": "the mean of the other grafts",
+    "drop-last": "the target\u2019s graft without its last layer",
+    "no-invertible": "the target\u2019s graft without its invertible part",
     "source": "the source\u2019s graft",
     "target": "the target\u2019s graft",
 }
