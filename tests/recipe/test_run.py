@@ -16,8 +16,9 @@ from torch import Tensor
 
 from polygraft.attach.graft import rebuild_graft
 from polygraft.base.load import load_base
-from polygraft.data.conll import read_conll
 from polygraft.data.example import TaggedSentence
+from polygraft.data.read import read_sentences
+from polygraft.data.reading import Reading
 from polygraft.errors import DataError, RecipeError
 from polygraft.evaluate.result import Result
 from polygraft.parts.bottleneck import Bottleneck, BottleneckLayers
@@ -170,15 +171,15 @@ def test_a_second_run_skips_everything_and_gives_the_same_results(here: Path):
 def test_labelled_files_and_stored_grafts_are_read_once_in_a_run(here: Path, monkeypatch: pytest.MonkeyPatch):
     read: list[str] = []
 
-    def note(path: Path, **columns: int) -> list[TaggedSentence]:
+    def note(path: Path, reading: Reading) -> list[TaggedSentence]:
         read.append(path.name)
-        return read_conll(path, **columns)
+        return read_sentences(path, reading)
 
     def note_file(file: BinaryIO, **facts: Any) -> dict[str, Tensor]:
         read.append(Path(facts["where"]).parts[1])
         return read_tensors(file, **facts)
 
-    monkeypatch.setattr("polygraft.recipe.corpus.read_conll", note)
+    monkeypatch.setattr("polygraft.recipe.corpus.read_sentences", note)
     monkeypatch.setattr("polygraft.store.graft.read_tensors", note_file)
     files = ["dev.conll", "en.conll", "qu.conll", "sw.conll", "train.conll"]
     run_all(load(*HEADED))
