@@ -45,7 +45,13 @@ PARTS: dict[str, tuple[tuple[str, ...], dict[str, Any]]] = {
     ),
     "prefix": (
         ("--option", "length=4", "--option", "reparameterization=8"),
-        {"length": 4, "reparameterization": 8, "activation": "tanh", "skip_layers": [0]},
+        {
+            "length": 4,
+            "reparameterization": 8,
+            "activation": "tanh",
+            "moves_positions": False,
+            "skip_layers": [0],
+        },
     ),
     "prompt": (("--option", "length=4"), {"length": 4}),
     "compacter": (
@@ -123,6 +129,12 @@ def test_several_parts_are_learned_in_one_graft(polygraft: Command):
     assert (prompt, head) == (("prompt", {"length": 4}), "head")
     assert lora[0] == "lora" and (lora[1]["rank"], lora[1]["skip_layers"]) == (2, [0])
     assert len(label(polygraft, "new")["labels"]) == 4
+
+
+def test_a_head_alone_is_a_linear_probe(polygraft: Command):
+    done = polygraft(*TOKENS, "--name", "new", "--part", "head")
+    assert done.exit_code == 0, done.stderr
+    assert [kind for kind, _ in list_parts()] == ["head"]
 
 
 def test_mix_and_match_is_a_prefix_and_a_parallel_bottleneck(polygraft: Command):
@@ -234,7 +246,7 @@ def test_the_doctor_says_which_maps_are_changed(polygraft: Command):
             f"train sequence` makes. {KNOWN} Choose one, or make 'fusion' that way.",
         ),
         (
-            ("--part", "head"),
+            ("--part", "head", "--part", "lora"),
             "A graft was to learn with the part 'head', which every graft that learns labels has beside its part, and "
             f"one that learns from text with --head-layer. {KNOWN} Choose one, or make 'head' that way.",
         ),

@@ -51,7 +51,7 @@ def write_static_head(base: Base, graft: Graft, part: Head) -> tuple[dict[str, o
     Raises:
         GraftError: The models of `transformers` have no such head.
     """
-    tensors = write_plain_head(base, graft)
+    tensors = write_plain_head(base, graft, with_base=False)
     # The models of masked-LM have labels, too, which mean nothing.
     labels = part.labels or ("LABEL_0", "LABEL_1")
     about: dict[str, object] = {

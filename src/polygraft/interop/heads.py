@@ -37,6 +37,11 @@ class Layout:
     legacy: bool = True
     """What `legacy` of the base's configuration is, which a DeBERTa may have as false."""
 
+    @property
+    def has_base_pooler(self) -> bool:
+        """Whether its first layer is a part of the base there, which is not saved with a head alone."""
+        return any(name.startswith("bert.pooler.") for name in self.names)
+
 
 _OUT = {"classifier.weight": "out.weight", "classifier.bias": "out.bias"}
 _DENSE = {
@@ -280,8 +285,13 @@ def drop_decoder(base: Base, own: Mapping[str, Tensor], *, where: str) -> dict[s
     return {name: tensor for name, tensor in own.items() if name not in (DECODER, "decoder.bias")}
 
 
-def write_plain_head(base: Base, graft: Graft) -> dict[str, Tensor]:
+def write_plain_head(base: Base, graft: Graft, *, with_base: bool = True) -> dict[str, Tensor]:
     """Give the tensors of a graft's head as `transformers` names them; nothing without one.
+
+    Args:
+        base: Its base.
+        graft: The graft.
+        with_base: Whether a layer that is a part of the base there can be written as well.
 
     Raises:
         GraftError: The head computes something else than those of `transformers`.
@@ -291,7 +301,11 @@ def write_plain_head(base: Base, graft: Graft) -> dict[str, Tensor]:
         return {}
     options, family = head.options, base.sites.family.name
     is_legacy = base.model.config.to_dict().get("legacy", True) is not False
-    layouts = [each for each in LAYOUTS.get(family, ()) if each.objective == options.objective]
+    layouts = [
+        each
+        for each in LAYOUTS.get(family, ())
+        if each.objective == options.objective and (with_base or not each.has_base_pooler)
+    ]
     layout = next((each for each in reversed(layouts) if each.legacy or not is_legacy), None)
     own_activation = None if layout is None else _find_activation(base, layout)
     activation = "gelu" if options.objective == "mlm" else options.activation
