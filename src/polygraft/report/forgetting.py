@@ -10,11 +10,11 @@ from markupsafe import Markup
 from polygraft.evaluate.deviation import standard_deviation
 from polygraft.evaluate.forgetting import Forgetting, History, measure_forgetting
 from polygraft.report.cells import DASH, Cell, Table
-from polygraft.report.heat import draw_cell
+from polygraft.report.heat import Box, Layout, draw_cell, head_names, plot_map
 from polygraft.report.numbers import format_difference, format_score
 from polygraft.report.scores import list_sources, name_test
 from polygraft.report.summary import RunSummary
-from polygraft.report.svg import SMALL_LETTER, Scale, choose_ticks, cut_text, element, picture
+from polygraft.report.svg import Scale, choose_ticks, cut_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,37 +111,24 @@ def plot_matrix(each: Forgotten, *, ident: str, width: int) -> Markup:
     known = [score for line in each.matrix for score in line if score is not None]
     ticks = choose_ticks(min(known), max(known), count=5)
     scale = Scale(low=max(ticks[0], 0.0), high=min(ticks[-1], 1.0), start=0.06, end=0.62)
-    heads = [
-        element(
-            "text",
-            cut_text(f"after {stage}", room=column - 4, letter=SMALL_LETTER),
-            element("title", f"after {stage}"),
-            x=left + (index + 0.5) * column,
-            y=top - 12,
-            class_="tick",
-            text_anchor="middle",
-        )
-        for index, stage in enumerate(each.stages)
-    ]
-    body: list[Markup] = []
-    for line, (task, scores) in enumerate(zip(each.tasks, each.matrix, strict=True)):
-        y = top + line * height
-        body.append(element("text", cut_text(task, room=left - 6), x=0, y=y + height / 2 + 4, class_="label"))
-        for index, score in enumerate(scores):
-            if score is not None:
-                box = (left + index * column, y, column - 3, height - 3)
-                text = format_score(score, metric="f1")
-                hover = f"{task} after {each.stages[index]}: {text}"
-                body.append(draw_cell(text, hover=hover, share=scale(score), box=box))
-    return picture(
-        *heads,
-        *body,
+    layout = Layout(left=left, top=top, height=height, column=column)
+
+    def draw(line: int, index: int, box: Box) -> Markup | None:
+        score = each.matrix[line][index]
+        if score is None:
+            return None
+        text = format_score(score, metric="f1")
+        hover = f"{each.tasks[line]} after {each.stages[index]}: {text}"
+        return draw_cell(text, hover=hover, share=scale(score), box=box)
+
+    return plot_map(
+        head_names([f"after {stage}" for stage in each.stages], layout, lift=12),
+        [cut_text(task, room=left - 6) for task in each.tasks],
+        draw,
+        layout=layout,
         title=f"Scores of {each.method}, task by task",
         description=" ".join(_describe(each, line) for line in range(len(each.tasks))),
-        width=left + column * len(each.stages),
-        height=top + height * len(each.tasks) + 2,
         ident=ident,
-        class_="plot heat",
     )
 
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from markupsafe import Markup
 
 from polygraft.evaluate.language_loss import BASE, LanguageLoss, TextLosses
-from polygraft.report.heat import draw_cell
+from polygraft.report.heat import Box, Layout, draw_cell, head_languages, plot_map
 from polygraft.report.languages import language_name
 from polygraft.report.numbers import format_count, format_difference
 from polygraft.report.svg import Scale, choose_ticks, element, picture
@@ -44,35 +44,15 @@ def plot_gain_map(losses: TextLosses, *, ident: str, width: int) -> Markup:
     column = min(max((width - left) / max(len(texts), 1), 52.0), 132.0)
     most = max((abs(row.gain) for row in losses.losses if math.isfinite(row.gain)), default=0.0)
     scale = Scale(low=0.0, high=most or 1.0, start=0.04, end=0.62)
-    names_fit = all(len(language_name(text)) * 7.4 <= column - 6 for text in texts)
-    heads = [
-        element(
-            "text",
-            language_name(text) if names_fit else text,
-            x=left + (place + 0.5) * column,
-            y=top - 10,
-            class_="label",
-            text_anchor="middle",
-        )
-        for place, text in enumerate(texts)
-    ]
-    body: list[Markup] = []
-    for line, of in enumerate(grafts):
-        y = top + line * height
-        name = language_name(of) if is_wide else of
-        body.append(element("text", name, x=0, y=y + height / 2 + 4, class_="label"))
-        for place, text in enumerate(texts):
-            box = (left + place * column, y, column - 3, height - 3)
-            body.append(_draw_gain(losses.find(text, of), scale=scale, box=box))
-    return picture(
-        *heads,
-        *body,
+    layout = Layout(left=left, top=top, height=height, column=column)
+    return plot_map(
+        head_languages(texts, layout),
+        [language_name(of) if is_wide else of for of in grafts],
+        lambda line, index, box: _draw_gain(losses.find(texts[index], grafts[line]), scale=scale, box=box),
+        layout=layout,
         title="Gain of each language graft on each text",
         description=" ".join(_describe(losses, of) for of in grafts),
-        width=max(left + column * len(texts), 120.0),
-        height=top + height * len(grafts) + 2,
         ident=ident,
-        class_="plot heat",
     )
 
 
@@ -161,7 +141,7 @@ def _draw_point(row: LanguageLoss, *, x: float, down: Scale) -> Markup:
     )
 
 
-def _draw_gain(row: LanguageLoss | None, *, scale: Scale, box: tuple[float, float, float, float]) -> Markup:
+def _draw_gain(row: LanguageLoss | None, *, scale: Scale, box: Box) -> Markup:
     if row is None:
         return draw_cell("\u2013", hover="not measured", share=0.0, box=box)
     return draw_cell(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup
 
-from polygraft.report.heat import draw_cell
+from polygraft.report.heat import Box, Layout, draw_cell, head_languages, plot_map
 from polygraft.report.languages import language_name
 from polygraft.report.numbers import format_score
 from polygraft.report.scores import Grid, GridCell
@@ -98,43 +98,23 @@ def plot_heat_map(grid: Grid, *, ident: str, width: int = WIDE) -> Markup:
         ident: Unique in the page.
         width: In pixels; more languages than fit make the picture wider.
     """
-    wide = width >= 600
-    left, height, top = (116.0, 46.0, 28.0) if wide else (84.0, 42.0, 28.0)
+    left, height, top = (116.0, 46.0, 28.0) if width >= 600 else (84.0, 42.0, 28.0)
     column = min(max((width - left) / max(len(grid.languages), 1), 48.0), 132.0)
+    layout = Layout(left=left, top=top, height=height, column=column)
     low, high = heat_range(grid)
     scale = Scale(low=low, high=high, start=0.06, end=0.62)
-    names_fit = all(len(language_name(language)) * 7.4 <= column - 6 for language in grid.languages)
-    heads = [
-        element(
-            "text",
-            language_name(language) if names_fit else language,
-            x=left + (index + 0.5) * column,
-            y=top - 10,
-            class_="label",
-            text_anchor="middle",
-        )
-        for index, language in enumerate(grid.languages)
-    ]
-    body: list[Markup] = []
-    for line, condition in enumerate(grid.conditions):
-        y = top + line * height
-        body.append(
-            element("text", cut_text(condition, room=left - 6), x=0, y=y + height / 2 + 4, class_="label")
-        )
-        for index, language in enumerate(grid.languages):
-            x = left + index * column
-            body.append(
-                _heat_cell(grid, language, condition, scale=scale, box=(x, y, column - 3, height - 3))
-            )
-    return picture(
-        *heads,
-        *body,
+
+    def draw(line: int, index: int, box: Box) -> Markup:
+        return _heat_cell(grid, grid.languages[index], grid.conditions[line], scale=scale, box=box)
+
+    return plot_map(
+        head_languages(grid.languages, layout),
+        [cut_text(condition, room=left - 6) for condition in grid.conditions],
+        draw,
+        layout=layout,
         title=f"Scores of {grid.title} by {grid.rows} and language",
         description=describe_grid(grid),
-        width=max(left + column * len(grid.languages), 120.0),
-        height=top + height * len(grid.conditions) + 2,
         ident=ident,
-        class_="plot heat",
     )
 
 
@@ -220,9 +200,7 @@ def _interval_row(grid: Grid, language: str, condition: str, *, scale: Scale, y:
     return element("g", *parts)
 
 
-def _heat_cell(
-    grid: Grid, language: str, condition: str, *, scale: Scale, box: tuple[float, float, float, float]
-) -> Markup:
+def _heat_cell(grid: Grid, language: str, condition: str, *, scale: Scale, box: Box) -> Markup:
     cell = grid.cells.get((language, condition))
     share = 0.0 if cell is None or not math.isfinite(cell.score) else scale(cell.score)
     if grid.metric == "loss" and share:

@@ -11,11 +11,11 @@ from markupsafe import Markup
 from polygraft.evaluate.contest import Contest
 from polygraft.evaluate.holm import correct_holm
 from polygraft.report.cells import DASH, Cell, Table
-from polygraft.report.heat import draw_cell
+from polygraft.report.heat import Box, Layout, draw_cell, head_names, plot_map
 from polygraft.report.languages import language_name
 from polygraft.report.methods import MethodGrid, MethodRow
 from polygraft.report.numbers import format_difference
-from polygraft.report.svg import SMALL_LETTER, Scale, cut_text, element, picture
+from polygraft.report.svg import Scale, cut_text
 
 LEVEL = 0.05
 """A corrected p-value below this is called clear."""
@@ -98,35 +98,15 @@ def plot_differences(grid: MethodGrid, *, ident: str, width: int) -> Markup | No
     column = min(max((width - left) / len(rows), 54.0), 90.0)
     most = max(abs(_subtract(one, two)) for one in rows for two in rows) or 1.0
     scale = Scale(low=0.0, high=most, start=0.0, end=0.62)
-    heads = [
-        element(
-            "text",
-            cut_text(row.method, room=column - 4, letter=SMALL_LETTER),
-            element("title", row.method),
-            x=left + (index + 0.5) * column,
-            y=top - 10,
-            class_="tick",
-            text_anchor="middle",
-        )
-        for index, row in enumerate(rows)
-    ]
-    body: list[Markup] = []
-    for line, row in enumerate(rows):
-        y = top + line * height
-        name = cut_text(row.method, room=left - 6)
-        body.append(element("text", name, x=0, y=y + height / 2 + 4, class_="label"))
-        for index, other in enumerate(rows):
-            box = (left + index * column, y, column - 3, height - 3)
-            body.append(_draw_difference(grid, row, other, scale=scale, box=box))
-    return picture(
-        *heads,
-        *body,
+    layout = Layout(left=left, top=top, height=height, column=column)
+    return plot_map(
+        head_names([row.method for row in rows], layout),
+        [cut_text(row.method, room=left - 6) for row in rows],
+        lambda line, index, box: _draw_difference(grid, rows[line], rows[index], scale=scale, box=box),
+        layout=layout,
         title=f"Differences of the methods in {grid.title}",
         description=" ".join(_describe(grid, row, rows) for row in rows),
-        width=left + column * len(rows),
-        height=top + height * len(rows) + 2,
         ident=ident,
-        class_="plot heat",
     )
 
 
@@ -162,7 +142,7 @@ def _draw_difference(
     other: MethodRow,
     *,
     scale: Scale,
-    box: tuple[float, float, float, float],
+    box: Box,
 ) -> Markup:
     gain = grid.better(_subtract(row, other), 0.0)
     text = "" if row is other else format_difference(_subtract(row, other), metric=grid.metric)
