@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from polygraft.errors import DataError
-from polygraft.evaluate.contest import Labels, System, hold_contests
+from polygraft.evaluate.contest import System, hold_contests
+from polygraft.evaluate.gain import Labels
 from polygraft.evaluate.labels import score_labels
 from polygraft.evaluate.spans import score_spans
 

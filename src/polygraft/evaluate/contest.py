@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,11 +11,7 @@ from numpy.typing import NDArray
 
 from polygraft.errors import DataError
 from polygraft.evaluate.bootstrap import find_ends, find_p_value, resample
-from polygraft.evaluate.labels import accuracy_of_counts, label_counts_per_sentence
-from polygraft.evaluate.spans import f1_of_counts, span_counts_per_sentence
-
-Labels = Sequence[Sequence[str]]
-Count = Callable[[Labels, Labels], NDArray[np.number]]
+from polygraft.evaluate.gain import Count, Labels, find_scoring
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,11 +75,7 @@ def hold_contests(
     Raises:
         DataError: A system has not as many rows as there are sentences.
     """
-    count, score = (
-        (span_counts_per_sentence, f1_of_counts)
-        if metric == "f1"
-        else (label_counts_per_sentence, accuracy_of_counts)
-    )
+    count, score = find_scoring(metric)
     runs = [(system, seed) for system, seeds in predicted.items() for seed in seeds]
     counts = [_count(count, gold, predicted[system][seed], system) for system, seed in runs]
     if not counts:
@@ -123,7 +115,7 @@ def hold_contests(
     return contests
 
 
-def _count(count: Count, gold: Labels, predicted: Labels, system: System) -> NDArray[np.number]:
+def _count(count: Count, gold: Labels, predicted: Labels, system: System) -> NDArray[np.int64]:
     if len(predicted) != len(gold):
         raise DataError(
             f"The method '{system.method}' has labels for {len(predicted)} sentences of a test set of {len(gold)}. "

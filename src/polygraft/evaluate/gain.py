@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from polygraft.evaluate.bootstrap import paired_bootstrap
+import numpy as np
+from numpy.typing import NDArray
+
+from polygraft.evaluate.bootstrap import Score, paired_bootstrap
 from polygraft.evaluate.labels import accuracy_of_counts, label_counts_per_sentence
 from polygraft.evaluate.result import Result
 from polygraft.evaluate.spans import f1_of_counts, span_counts_per_sentence
 
 Labels = Sequence[Sequence[str]]
+Count = Callable[[Labels, Labels], NDArray[np.int64]]
+"""Counts of each sentence, from the right labels and the predicted ones."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,6 +49,17 @@ class Gain:
     """The language of the labels that were learned, where that is known."""
 
 
+def find_scoring(metric: str) -> tuple[Count, Score]:
+    """Give what counts the sentences for a metric, and what makes a score of summed counts.
+
+    Args:
+        metric: "f1" of entities, or "accuracy".
+    """
+    if metric == "f1":
+        return span_counts_per_sentence, f1_of_counts
+    return label_counts_per_sentence, accuracy_of_counts
+
+
 def measure_gain(result: Result, other: Result, *, gold: Labels, predicted: Labels, against: Labels) -> Gain:
     """Compare two conditions of one task, language and seed.
 
@@ -57,10 +73,7 @@ def measure_gain(result: Result, other: Result, *, gold: Labels, predicted: Labe
     Raises:
         DataError: The two have not the same number of sentences.
     """
-    if result.metric == "f1":
-        counts, score = span_counts_per_sentence, f1_of_counts
-    else:
-        counts, score = label_counts_per_sentence, accuracy_of_counts
+    counts, score = find_scoring(result.metric)
     found = paired_bootstrap(counts(gold, predicted), counts(gold, against), score)
     return Gain(
         task=result.task,

@@ -12,7 +12,7 @@ from polygraft.attach.plan import list_names
 from polygraft.parts.head import Head
 from polygraft.recipe.objectives import score_examples
 from polygraft.recipe.packing import list_below
-from polygraft.recipe.score import Scores, list_conditions
+from polygraft.recipe.score import Scores, find_headline
 from polygraft.train.loop import Interrupted
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def recheck_tasks(workshop: Workshop, job: Job) -> Iterator[Result | Scores]:
                     f"The scoring of what was learned before '{last}' was stopped after {len(results)} scores, which "
                     "are not kept. All grafts are. Give the same command again to score anew."
                 )
-            condition, plan = list(list_conditions(recipe, name, language).items())[-1]
+            condition, plan = find_headline(recipe, name, language)
             examples = workshop.corpus.read_examples(task, path)
             with _attach(workshop, plan, name=name, last=last) as attachment:
                 result, _ = score_examples(

@@ -28,6 +28,7 @@ from polygraft.train.loop import Interrupted
 
 if TYPE_CHECKING:
     from polygraft.evaluate.run import Predictions
+    from polygraft.recipe.corpus import Examples
     from polygraft.recipe.data import TaskData
     from polygraft.recipe.schema import Recipe
     from polygraft.recipe.steps import Job
@@ -154,15 +155,25 @@ def choose_nearest(workshop: Workshop, task: TaskData, language: str) -> str | N
     return found
 
 
+def list_gold(examples: Examples) -> list[tuple[str, ...]]:
+    """Give the right labels, a row an example: one a word, or one for a whole text."""
+    return [item.tags if isinstance(item, TaggedSentence) else (item.label,) for item in examples]
+
+
+def find_headline(recipe: Recipe, name: str, language: str) -> tuple[str, Plan]:
+    """Give the condition that a method is judged by in a language, the last one, and its plan."""
+    return list(list_conditions(recipe, name, language).items())[-1]
+
+
 def compare_target(
-    sentences: Sequence[TaggedSentence] | Sequence[LabelledText],
+    sentences: Examples,
     results: Mapping[str, Result],
     predictions: Mapping[str, Predictions],
 ) -> list[Gain]:
     """Compare the target's graft with every other condition, on the sentences that all of them labelled."""
     if "target" not in results:
         return []
-    gold = [item.tags if isinstance(item, TaggedSentence) else (item.label,) for item in sentences]
+    gold = list_gold(sentences)
     return [
         measure_gain(
             results["target"],
@@ -178,7 +189,7 @@ def compare_target(
 
 def choose_examples(
     language: str,
-    sentences: Sequence[TaggedSentence] | Sequence[LabelledText],
+    sentences: Examples,
     predictions: Mapping[str, Predictions],
 ) -> list[ExampleSummary]:
     """Take sentences spread over a test set, of readable length and with something to find."""

@@ -88,10 +88,9 @@ def _list_seeded(recipe: Recipe, base: Base, corpus: Corpus) -> list[Job]:
     }
     jobs: list[Job] = []
     if recipe.train.task.packs or recipe.train.task.goes_on:
-        make = _make_packed if recipe.train.task.packs else _make_next
         digests: dict[str, str] = {}
         for name in recipe.tasks:
-            trained, score = make(recipe, corpus, common, name, digests)
+            trained, score = _make_in_order(recipe, corpus, common, name, digests)
             digests[name] = trained.digest
             jobs += [trained, score]
         return jobs
@@ -252,54 +251,38 @@ def _make_task(
     return [*trained, score]
 
 
-def _make_packed(
+def _make_in_order(
     recipe: Recipe, corpus: Corpus, common: Mapping[str, Any], name: str, digests: Mapping[str, str]
 ) -> tuple[Job, Job]:
-    """Make the steps of a task that is packed over those before it, of which `digests` tells."""
-    task, below, variant = recipe.tasks[name], list_below(recipe, name), recipe.variant
-    grafts = tuple(variant.name_task(each) for each in below)
-    place = f"packed over {', '.join(grafts)}" if below else "packed first"
-    packed = Job(
-        name=f"task.{name}",
-        kind="task",
-        description=f"task graft '{variant.name_task(name)}' on {task.source} labels, {place}",
-        digest=_hash(
-            common,
-            kind="task",
-            packed=[digests[each] for each in below],
-            **_describe_task(recipe, corpus, task),
-        ),
-        graft=variant.name_task(name),
-        language=task.source,
-        task=name,
-        below=grafts,
-    )
-    # The plan that scores tell names the tasks below.
-    return packed, _make_score(recipe, corpus, common, name, tasks=[packed.digest], packed=below)
+    """Make the steps of a task that builds on those before it, of which `digests` tells.
 
-
-def _make_next(
-    recipe: Recipe, corpus: Corpus, common: Mapping[str, Any], name: str, digests: Mapping[str, str]
-) -> tuple[Job, Job]:
-    """Make the steps of a task that one copy of the base learns after those before it, of which `digests` tells."""
+    It is packed over them into one set of weights, or one copy of the base learns it after them.
+    """
     task, below, variant = recipe.tasks[name], list_below(recipe, name), recipe.variant
-    place = f"after {below[-1]}" if below else "first"
+    graft, before = variant.name_task(name), tuple(variant.name_task(each) for each in below)
+    if packs := recipe.train.task.packs:
+        made, place = f"task graft '{graft}'", f"packed over {', '.join(before)}" if below else "packed first"
+    else:
+        made, place = f"the copy '{graft}'", f"after {below[-1]}" if below else "first"
     trained = Job(
         name=f"task.{name}",
         kind="task",
-        description=f"the copy '{variant.name_task(name)}' on {task.source} labels, {place}",
+        description=f"{made} on {task.source} labels, {place}",
         digest=_hash(
             common,
             kind="task",
-            after=[digests[each] for each in below],
+            **{"packed" if packs else "after": [digests[each] for each in below]},
             **_describe_task(recipe, corpus, task),
         ),
-        graft=variant.name_task(name),
+        graft=graft,
         language=task.source,
         task=name,
-        after=variant.name_task(below[-1]) if below else None,
+        below=before if packs else (),
+        after=before[-1] if before and not packs else None,
     )
-    return trained, _make_score(recipe, corpus, common, name, tasks=[trained.digest])
+    # The plan that scores of packed tasks tell names the tasks below.
+    facts: dict[str, Any] = {"packed": below} if packs else {}
+    return trained, _make_score(recipe, corpus, common, name, tasks=[trained.digest], **facts)
 
 
 def _make_score(recipe: Recipe, corpus: Corpus, common: Mapping[str, Any], name: str, **facts: Any) -> Job:

@@ -81,18 +81,11 @@ def summarise(
     base = turns[0].workshop.base
     own = [(turn, job, scores) for turn in turns for job, scores in _load_scores(turn, "evaluate")]
     again = [_name(scores, turn) for turn in turns for _, scores in _load_scores(turn, "recheck")]
-    found = [_name(scores, turn) for turn, _, scores in own]
-    if not recipe.seeds:
+    found: list[Scores] = []
+    for turn, job, scores in own:
         # A recipe with one seed also shows what it gave with others before.
-        folder = find_scores(recipe)
-        found = [
-            each
-            for turn, job, scores in own
-            for each in (
-                _name(scores, turn),
-                *(_name(other, turn) for other in load_other_seeds(folder, job)),
-            )
-        ]
+        others = [] if recipe.seeds else load_other_seeds(find_scores(recipe), job)
+        found += [_name(each, turn) for each in (scores, *others)]
     return RunSummary(
         name=recipe.name,
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -102,7 +95,7 @@ def summarise(
         grafts=tuple(_summarise_grafts(turns)),
         results=tuple(result for each in found for result in each.results),
         rechecks=tuple(result for each in again for result in each.results),
-        contests=tuple(_hold_contests(recipe, turns)),
+        contests=tuple(_hold_contests(recipe, own)),
         text_losses=tuple(_gather_losses(turns)),
         gains=tuple(gain for each in found for gain in each.gains),
         examples=tuple(_choose_examples(own)),
@@ -128,12 +121,13 @@ def _gather_losses(turns: Sequence[Turn]) -> list[TextLosses]:
     return list(found.values())
 
 
-def _hold_contests(recipe: Recipe, turns: Sequence[Turn]) -> list[Contest]:
+def _hold_contests(recipe: Recipe, scored: Sequence[tuple[Turn, Job, Scores]]) -> list[Contest]:
     """Compare the methods, where there are several."""
     if len(recipe.methods) < 2:
         return []
-    scored = [(turn.workshop, job) for turn in turns for job in turn.all_jobs if job.kind == "evaluate"]
-    return gather_contests(scored, folder=find_scores(recipe))
+    return gather_contests(
+        [(turn.workshop, job, scores) for turn, job, scores in scored], folder=find_scores(recipe)
+    )
 
 
 def _choose_examples(scored: Sequence[tuple[Turn, Job, Scores]]) -> list[ExampleSummary]:
@@ -169,10 +163,8 @@ def _summarise_grafts(turns: Sequence[Turn]) -> list[GraftSummary]:
     """List the grafts of all turns, those that several share once."""
     found: dict[tuple[str, int, bool], GraftSummary] = {}
     for turn in turns:
-        recipe, roles = (
-            turn.workshop.recipe,
-            {job.graft: job for job in turn.all_jobs if job.graft is not None},
-        )
+        recipe = turn.workshop.recipe
+        roles = {job.graft: job for job in turn.all_jobs if job.graft is not None}
         for name, manifest in turn.workshop.manifests.items():
             key = (name, manifest.version, recipe.variant.is_copy)
             found.setdefault(key, _summarise_graft(manifest, roles.get(name), recipe=recipe))
