@@ -19,9 +19,10 @@ from polygraft.cli.explain import describe_unexpected
 LOADED = "--base --device --dtype --any-base --store"
 TRAINED = (
     "--name --train --dev --under --steps --epochs --lr --batch-tokens --warmup --patience --seed --reduction "
-    f"--part --option --skip-layer --precision --recompute --compile --log-json --tracker --json {LOADED}"
+    "--part --option --skip-layer --accumulate --checkpoint-every --precision --recompute --compile "
+    f"--log-json --tracker --json {LOADED}"
 )
-LABELLED = f"{TRAINED} --fuse --head-lr-factor --head-layer --seeds --accumulate --cache --cache-gib"
+LABELLED = f"{TRAINED} --fuse --head-lr-factor --head-layer --seeds --cache --cache-gib"
 PRUNED = " ".join(
     option for option in TRAINED.split() if option not in ("--reduction", "--compile", "--part", "--option")
 )
@@ -43,7 +44,7 @@ COMMANDS = {
         "METHOD --objective --weights --values --weight-decay --sparsity --scope --levels --schedule --sparsities "
         "--criterion --score-batches --rewind --retrain --density --l1 --choice --units --compact --init --threshold "
         "--score-lr-factor --penalty "
-        f"{PRUNED} --head-lr-factor --head-layer --accumulate --negatives --vocabulary {READ}"
+        f"{PRUNED} --head-lr-factor --head-layer --negatives --vocabulary {READ}"
     ),
     "evaluate": f"FILE --plan --objective --language --task --merge --json {READ} {LOADED}",
     "predict": f"[FILE] --plan --text --routed --merge --json {TEXT} {LOADED}",

@@ -9,6 +9,9 @@ from typing import NamedTuple
 import pytest
 from tests.cli.conftest import Command
 
+from polygraft.cli.planned import draw_plan
+from polygraft.recipe.events import PlannedStep, RunPlan
+
 STEPS = ["language.en", "language.qu", "task.ner-alone", "task.ner", "evaluate.ner"]
 
 
@@ -61,6 +64,31 @@ def test_a_dry_run_tells_the_same(polygraft: Command):
     planned, told = json.loads(plan.stdout), json.loads(dry.stdout)
     assert planned.keys() == told.keys()
     assert [step["kept_bytes"] for step in planned["steps"]] == [step["kept_bytes"] for step in told["steps"]]
+
+
+def test_a_run_says_what_it_did_not_try(polygraft: Command, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("polygraft.recipe.run.REHEARSAL_SECONDS", 1e-9)
+    assert "not tried beforehand" not in polygraft("run", "recipe.toml", "--dry-run").stderr
+    done = polygraft("run", "recipe.toml")
+    assert done.exit_code == 0
+    assert (
+        "kinds of work were not tried beforehand, so as not to keep the run waiting. `polygraft plan` tries them all."
+        in done.stderr
+    )
+
+
+@pytest.mark.parametrize(
+    ("seconds", "whole"),
+    [((60.0, 30.0), "about 1 min 30 s"), ((60.0, None), "over 1 min 0 s"), ((None, None), "—")],
+)
+def test_the_whole_time_is_that_of_all_steps_or_more_than_is_known(
+    seconds: tuple[float | None, ...], whole: str
+):
+    steps = [
+        PlannedStep(name="s", kind="task", description="", digest="", is_done=False, seconds=each)
+        for each in seconds
+    ]
+    assert draw_plan(RunPlan(steps=tuple(steps))).foot[3].text == whole
 
 
 def test_a_plan_is_a_table(polygraft: Command):

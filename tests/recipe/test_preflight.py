@@ -112,10 +112,19 @@ def test_names_that_differ_in_capital_letters_only_are_refused(here: Path):
 
 
 def test_keys_of_training_as_a_whole_reach_every_step(here: Path):
-    train = load("train.precision=bfloat16", "train.recompute=true", "train.compile=true").train
+    train = load(
+        "train.precision=bfloat16", "train.recompute=true", "train.compile=true", "train.checkpoint_every=7"
+    ).train
     for table in (train.mlm, train.language, train.task):
         planned = train.plan_training(table, seed=1)
         assert (planned.precision, planned.recompute, planned.compile) == ("bfloat16", True, True)
+        assert planned.checkpoint_every == 7
+
+
+def test_every_training_can_take_several_batches_an_update(here: Path):
+    train = load("train.mlm.accumulate=2", "train.language.accumulate=3", "train.task.accumulate=4").train
+    planned = [train.plan_training(table, seed=1) for table in (train.mlm, train.language, train.task)]
+    assert [settings.accumulate for settings in planned] == [2, 3, 4]
 
 
 def test_keys_of_a_recipe_reach_the_parts_and_the_training(here: Path):

@@ -121,6 +121,21 @@ def test_rehearsing_leaves_no_trace():
 
 
 @pytest.mark.usefixtures("here")
+def test_no_rehearsal_begins_when_the_time_for_them_is_over():
+    paces, sample = take_sample()
+    settings = TrainSettings(epochs=2, batch_tokens=64)
+    paces.most_seconds = 1e-9
+    first = paces.find_label_scores(PARTS, (), sample)
+    assert first is not None
+    assert paces.num_left == 0
+    for _ in range(2):
+        assert paces.find_label_update(PARTS, (), sample, settings=settings, looks_up=False) is None
+    # What was tried before is still known, and what was left out counts once.
+    assert paces.find_label_scores(PARTS, (), sample) is first
+    assert paces.num_left == 1
+
+
+@pytest.mark.usefixtures("here")
 def test_each_kind_of_work_is_rehearsed_once(monkeypatch: pytest.MonkeyPatch):
     paces, sample = take_sample()
     settings = TrainSettings(epochs=2, batch_tokens=64)

@@ -251,8 +251,9 @@ def test_what_changes_no_number_makes_no_other_order():
     steps, stored = train(plain)
     assert steps
     assert stored.hyperparameters["processes"] == 1
-    again = dataclasses.replace(plain, settings=dataclasses.replace(plain.settings, recompute=True))
-    assert train(again)[0] == []
+    for changed in ({"recompute": True}, {"checkpoint_every": 1}):
+        again = dataclasses.replace(plain, settings=dataclasses.replace(plain.settings, **changed))
+        assert train(again)[0] == []
     rounded = dataclasses.replace(plain, settings=dataclasses.replace(plain.settings, precision="bfloat16"))
     steps, stored = train(rounded)
     assert (len(steps), stored.version) == (4, 2)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -100,6 +101,46 @@ def test_nothing_moves_outside_of_the_mask_whatever_is_on(kind: str):
             expected = torch.zeros(()) if isinstance(layers, MaskLayers) else before[name].flatten()[outside]
             assert torch.equal(own, expected.expand_as(own))
             assert not torch.equal(weight.detach().flatten()[~outside], before[name].flatten()[~outside])
+
+
+@pytest.mark.parametrize("kind", METHODS)
+def test_what_a_graft_cost_is_what_all_its_phases_took(kind: str):
+    _, steps, made = carry_out(METHODS[kind])
+    # The last update of each phase tells what the phase took.
+    last = [
+        step
+        for step, after in zip(steps, [*steps[1:], None], strict=True)
+        if after is None or after.number == 1
+    ]
+    manifest = made[-1]
+    assert manifest.hyperparameters["steps_done"] == len(steps)
+    assert manifest.cost["tokens"] == sum(step.tokens for step in last)
+    assert manifest.cost["seconds"] == pytest.approx(sum(step.seconds for step in last))
+    assert manifest.cost["tokens_per_second"] == pytest.approx(
+        manifest.cost["tokens"] / manifest.cost["seconds"]
+    )
+    assert manifest.cost["peak_memory_bytes"] >= max(step.peak_memory_bytes for step in last)
+
+
+def test_a_stop_between_phases_loses_nothing_of_the_cost():
+    whole = carry_out(METHODS["lt-sft"])[2][-1]
+    order = make_order(name="other")
+    for _ in range(20):
+        try:
+            _, _, made = carry_out(METHODS["lt-sft"], order, store="elsewhere", should_stop=stop_after(3))
+            break
+        except Interrupted:
+            continue
+    assert made[-1].hyperparameters["steps_done"] == whole.hyperparameters["steps_done"] == 8
+    assert made[-1].cost["tokens"] == whole.cost["tokens"]
+
+
+@pytest.mark.parametrize(
+    ("retrain", "steps"), [("between", [4, 8, 12]), ("after", [4, 8, 8]), ("never", [4, 4, 4])]
+)
+def test_a_level_cost_what_it_stands_on(retrain: Literal["between", "after", "never"], steps: list[int]):
+    made = carry_out(Imp(sparsities=(0.0, 0.5, 0.8), retrain=retrain))[2]
+    assert [manifest.hyperparameters["steps_done"] for manifest in made] == steps
 
 
 @pytest.mark.parametrize("kind", ["lt-sft", "piggyback", "imp"])

@@ -41,6 +41,11 @@ def list_changed(recipe: Recipe, base: Base | None = None) -> tuple[str, ...]:
         ("train.precision=bfloat16", STEPS),
         ("train.recompute=true", ()),
         ("train.compile=true", ()),
+        ("train.checkpoint_every=3", ()),
+        ("train.mlm.accumulate=1", ()),
+        ("train.mlm.accumulate=2", ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner")),
+        ("train.language.accumulate=1", ()),
+        ("train.language.accumulate=2", ("language.en", "language.qu", "task.ner", "evaluate.ner")),
         ("train.mlm.steps=4", ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner")),
         ("train.language.lr=1e-3", ("language.en", "language.qu", "task.ner", "evaluate.ner")),
         (

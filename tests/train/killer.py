@@ -13,6 +13,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from safetensors.torch import save
@@ -23,14 +24,14 @@ from polygraft.train.checkpoint import Checkpoints
 FINAL = "final.safetensors"
 
 
-def train(folder: Path) -> None:
+def train(objective: str, folder: Path) -> None:
     checkpoints = Checkpoints(folder / "checkpoints", key="k")
     training = make_training(
-        "tokens",
+        objective,
         steps=40,
         checkpoints=checkpoints,
         checkpoint_every=2,
-        evaluate=lambda attachment: float(attachment.grafts[0].tensors()["head.out.bias"][0]),
+        evaluate=lambda attachment: float(next(iter(attachment.grafts[0].tensors().values())).sum()),
         evaluate_every=3,
     )
     for _ in training.run():
@@ -84,4 +85,5 @@ def kill_often(train: Callable[[Path], None], folder: Path, *, least: int) -> li
 
 
 if __name__ == "__main__":
-    sys.stdout.write(json.dumps(kill_often(train, Path(sys.argv[1]), least=int(sys.argv[2]))))
+    trained = partial(train, sys.argv[1])
+    sys.stdout.write(json.dumps(kill_often(trained, Path(sys.argv[2]), least=int(sys.argv[3]))))

@@ -11,8 +11,9 @@ from tests.kills import run_killer
 
 @pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows has neither fork nor SIGKILL")
-def test_a_training_killed_at_random_moments_ends_with_the_same_bytes(tmp_path: Path):
-    kills = run_killer("tests.train.killer", str(tmp_path), "25")
+@pytest.mark.parametrize("objective", ["tokens", "mlm"])
+def test_a_training_killed_at_random_moments_ends_with_the_same_bytes(objective: str, tmp_path: Path):
+    kills = run_killer("tests.train.killer", objective, str(tmp_path), "25")
     assert sum(kills) >= 25
     whole = (tmp_path / "whole" / "final.safetensors").read_bytes()
     assert len(whole) > 1000

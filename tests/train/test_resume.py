@@ -71,6 +71,21 @@ def test_a_stop_at_every_step_changes_nothing(tmp_path: Path):
     assert read_bytes(last.graft) == train_through("tokens")[0]
 
 
+def test_the_largest_size_is_remembered_over_a_stop(tmp_path: Path):
+    first = make("tokens", checkpoints=Checkpoints(tmp_path, key="k"), should_stop=lambda: True)
+    steps = first.run()
+    next(steps)
+    # As if much had been held and freed again.
+    first.memory.peak = first.memory.start + 2**40
+    with pytest.raises(Interrupted):
+        next(steps)
+    cost = first.measure_cost()
+    again = make("tokens", checkpoints=Checkpoints(tmp_path, key="k"))
+    run(again)
+    for key in ("peak_memory_bytes", "peak_memory_above_start_bytes"):
+        assert again.measure_cost()[key] == cost[key] >= 2**40
+
+
 def test_a_process_that_dies_goes_on_from_the_last_checkpoint(tmp_path: Path):
     checkpoints = Checkpoints(tmp_path, key="k")
     for step in make("mlm", checkpoints=checkpoints, checkpoint_every=3).run():

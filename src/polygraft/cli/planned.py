@@ -13,9 +13,15 @@ if TYPE_CHECKING:
 
 
 def warn(plan: RunPlan) -> None:
-    """Say what does not fit on this machine."""
+    """Say what does not fit on this machine, and what was not tried."""
     for sentence in plan.warnings:
         say(f"warning: {sentence}", style="yellow")
+    if plan.num_untried:
+        kinds = "kind of work was" if plan.num_untried == 1 else "kinds of work were"
+        say(
+            f"{plan.num_untried} {kinds} not tried beforehand, so as not to keep the run waiting. `polygraft plan` "
+            "tries them all."
+        )
 
 
 def describe_plan(event: RunPlanned) -> dict[str, object]:
@@ -51,7 +57,7 @@ def draw_plan(plan: RunPlan) -> Table:
             Cell(text=""),
             Cell(text="All"),
             Cell(text=""),
-            Cell(text=_say_time(plan.seconds)),
+            Cell(text=_say_whole_time(plan)),
             _size_cell(plan.memory_bytes, note=_say_more(plan.above_bytes)),
             _size_cell(plan.kept_bytes, note=_say_more(plan.passing_bytes)),
         ),
@@ -68,6 +74,12 @@ def _make_row(number: int, step: PlannedStep) -> tuple[Cell, ...]:
         _size_cell(step.memory_bytes, note=_say_more(step.above_bytes)),
         _size_cell(step.kept_bytes, note=_say_more(step.passing_bytes)),
     )
+
+
+def _say_whole_time(plan: RunPlan) -> str:
+    if plan.seconds is None and plan.least_seconds > 0:
+        return f"over {format_seconds(plan.least_seconds)}"
+    return _say_time(plan.seconds)
 
 
 def _say_time(seconds: float | None, *, is_bound: bool = False) -> str:

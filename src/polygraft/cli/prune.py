@@ -54,6 +54,7 @@ from polygraft.cli.tracking import TrackerOption
 from polygraft.cli.train_options import (
     AccumulateOption,
     BatchTokensOption,
+    CheckpointEveryOption,
     DevOption,
     EpochsOption,
     HeadLayerOption,
@@ -71,7 +72,7 @@ from polygraft.cli.train_options import (
     WarmupOption,
     WeightDecayOption,
 )
-from polygraft.train.settings import NUM_NEGATIVES, TrainSettings
+from polygraft.train.settings import CHECKPOINT_EVERY, NUM_NEGATIVES, TrainSettings
 
 DEFAULT_EPOCHS = 5
 DEFAULT_LR = 2e-4
@@ -117,6 +118,7 @@ def prune(
     warmup: WarmupOption = 0.06,
     weight_decay: WeightDecayOption = 0.0,
     patience: PatienceOption = None,
+    checkpoint_every: CheckpointEveryOption = CHECKPOINT_EVERY,
     seed: SeedOption = 0,
     negatives: NegativesOption = NUM_NEGATIVES,
     vocabulary: VocabularyOption = "corpus",
@@ -154,6 +156,7 @@ def prune(
         warmup=warmup,
         weight_decay=weight_decay,
         patience=patience,
+        checkpoint_every=checkpoint_every,
         seed=seed,
         precision=precision,
         recompute=recompute,

@@ -36,6 +36,7 @@ from polygraft.cli.train_options import (
     BatchTokensOption,
     CacheGibOption,
     CacheOption,
+    CheckpointEveryOption,
     CompileOption,
     DevOption,
     EpochsOption,
@@ -55,7 +56,7 @@ from polygraft.cli.train_options import (
     UnderOption,
     WarmupOption,
 )
-from polygraft.train.settings import TrainSettings
+from polygraft.train.settings import CHECKPOINT_EVERY, TrainSettings
 
 DEFAULT_EPOCHS = 5
 DEFAULT_LABELS_LR = 1e-3
@@ -91,6 +92,7 @@ def train_tokens(
     accumulate: AccumulateOption = 1,
     warmup: WarmupOption = 0.06,
     patience: PatienceOption = None,
+    checkpoint_every: CheckpointEveryOption = CHECKPOINT_EVERY,
     seed: OneSeedOption = None,
     seeds: SeedsOption = None,
     part: PartOption = None,
@@ -126,6 +128,7 @@ def train_tokens(
         accumulate=accumulate,
         warmup=warmup,
         patience=patience,
+        checkpoint_every=checkpoint_every,
         seed=seed or 0,
         precision=precision,
         recompute=recompute,
@@ -182,6 +185,7 @@ def train_sequence(
     accumulate: AccumulateOption = 1,
     warmup: WarmupOption = 0.06,
     patience: PatienceOption = None,
+    checkpoint_every: CheckpointEveryOption = CHECKPOINT_EVERY,
     seed: OneSeedOption = None,
     seeds: SeedsOption = None,
     part: PartOption = None,
@@ -217,6 +221,7 @@ def train_sequence(
         accumulate=accumulate,
         warmup=warmup,
         patience=patience,
+        checkpoint_every=checkpoint_every,
         seed=seed or 0,
         precision=precision,
         recompute=recompute,

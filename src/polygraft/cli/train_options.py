@@ -75,6 +75,15 @@ AccumulateOption = Annotated[
     int,
     typer.Option("--accumulate", min=1, metavar="N", help="Batches an update; their gradients are summed."),
 ]
+CheckpointEveryOption = Annotated[
+    int,
+    typer.Option(
+        "--checkpoint-every",
+        min=1,
+        metavar="N",
+        help="Updates between checkpoints, from which a training that was stopped goes on.",
+    ),
+]
 CacheOption = Annotated[
     Literal["exact", "half", "off"],
     typer.Option(

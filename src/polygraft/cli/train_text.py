@@ -22,7 +22,9 @@ from polygraft.cli.part_options import PartOption, PartOptionsOption, read_part,
 from polygraft.cli.reading import FormatOption, TextColumnOption, make_reading
 from polygraft.cli.tracking import TrackerOption
 from polygraft.cli.train_options import (
+    AccumulateOption,
     BatchTokensOption,
+    CheckpointEveryOption,
     CompileOption,
     DevOption,
     EpochsOption,
@@ -42,7 +44,7 @@ from polygraft.cli.train_options import (
     VocabularyOption,
     WarmupOption,
 )
-from polygraft.train.settings import NUM_NEGATIVES, TrainSettings
+from polygraft.train.settings import CHECKPOINT_EVERY, NUM_NEGATIVES, TrainSettings
 
 DEFAULT_STEPS = 600
 REDUCTION = 2.0
@@ -71,8 +73,10 @@ def _make_command(objective: Literal["mlm", "causal"], *, about: str) -> Callabl
         epochs: EpochsOption = None,
         lr: LrOption = 5e-4,
         batch_tokens: BatchTokensOption = 2048,
+        accumulate: AccumulateOption = 1,
         warmup: WarmupOption = 0.06,
         patience: PatienceOption = None,
+        checkpoint_every: CheckpointEveryOption = CHECKPOINT_EVERY,
         seed: SeedOption = 0,
         part: PartOption = None,
         option: PartOptionsOption = None,
@@ -102,8 +106,10 @@ def _make_command(objective: Literal["mlm", "causal"], *, about: str) -> Callabl
             epochs=epochs,
             lr=lr,
             batch_tokens=batch_tokens,
+            accumulate=accumulate,
             warmup=warmup,
             patience=patience,
+            checkpoint_every=checkpoint_every,
             seed=seed,
             precision=precision,
             recompute=recompute,

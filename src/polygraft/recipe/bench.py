@@ -17,6 +17,7 @@ from polygraft.attach.graft import copy_tensors, make_graft, measure_base
 from polygraft.attach.sparse import find_edit, make_mask
 from polygraft.errors import OptionError
 from polygraft.parts.mask import Mask, MaskLayers
+from polygraft.recipe.spent import Spent, measure_spent
 from polygraft.settings import load_launch
 from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.loop import Training
@@ -86,6 +87,8 @@ class Bench:
     start: Graft | None = None
     """The graft from whose values this one goes on, for methods that do so."""
     phases: list[Checkpoints] = field(default_factory=list)
+    spent: list[Spent] = field(default_factory=list)
+    """What the trainings took so far, in their order."""
 
     @property
     def further_parts(self) -> list[Part]:
@@ -173,6 +176,7 @@ class Bench:
         )
         yield from training.run()
         training.save()
+        self.spent.append(measure_spent(training))
         return training
 
     def score(self, graft: Graft) -> float | None:

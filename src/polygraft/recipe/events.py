@@ -44,6 +44,13 @@ class RunPlan:
     steps: tuple[PlannedStep, ...]
     warnings: tuple[str, ...] = ()
     """What does not fit on this machine, in sentences."""
+    num_untried: int = 0
+    """Kinds of work that were left out of the rehearsal, so as not to keep the run waiting."""
+
+    @property
+    def least_seconds(self) -> float:
+        """Estimated time of those steps that are still to be done whose time is known."""
+        return sum(step.seconds or 0.0 for step in self.steps if not step.is_done)
 
     @property
     def seconds(self) -> float | None:

@@ -131,6 +131,9 @@ def _make_level(
 ) -> Outcome:
     """Make what is stored of a level; `levels` are those before it, and it is added to them."""
     layers = find_edit(graft, MaskLayers)
+    # Levels that are cut from the dense weights stand on nothing else.
+    is_alone = method.retrain != "between"
+    spent = [*bench.spent[:1], *bench.spent[1:][-1:]] if is_alone else bench.spent
     outcome = make_outcome(
         bench,
         graft,
@@ -139,6 +142,7 @@ def _make_level(
         is_scored=before is None or method.retrain != "never",
         facts={},
         digest=bench.digest(*list_level_facts(method, sparsity)),
+        spent=spent,
     )
     score = training.progress.best if outcome.score is None else outcome.score
     exact = 1 - layers.num_kept / sum(layers.sizes)

@@ -29,7 +29,7 @@ from polygraft.recipe.learned import PartNames
 from polygraft.recipe.methods import BOTTLENECK
 from polygraft.settings import load_launch
 from polygraft.store.manifest import check_name
-from polygraft.train.settings import NUM_NEGATIVES, TrainSettings
+from polygraft.train.settings import CHECKPOINT_EVERY, NUM_NEGATIVES, TrainSettings
 
 if TYPE_CHECKING:
     from polygraft.attach.graft import Graft
@@ -125,6 +125,7 @@ def hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
     # What changes no number is left out, and so is what was not there when orders were first carried out.
     settings = asked["settings"]
     del settings["recompute"], settings["compile"]
+    settings["checkpoint_every"] = CHECKPOINT_EVERY
     if settings["precision"] is None:
         del settings["precision"]
     if not order.fuse:

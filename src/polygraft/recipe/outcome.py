@@ -12,6 +12,7 @@ from polygraft.parts.delta import Delta
 from polygraft.parts.edit import VALUE_DTYPES
 from polygraft.parts.mask import Mask
 from polygraft.recipe.record import list_scores, record_training
+from polygraft.recipe.spent import Spent, sum_spent
 
 if TYPE_CHECKING:
     from polygraft.attach.graft import Graft
@@ -28,6 +29,8 @@ class Outcome:
     graft: Graft
     training: Training
     """The last training that its values went through."""
+    spent: Spent
+    """What all trainings took that its values went through."""
     digest: str
     """Of all that its values depend on."""
     name: str | None = None
@@ -47,6 +50,7 @@ def make_outcome(
     is_scored: bool,
     facts: Mapping[str, JsonValue],
     digest: str,
+    spent: Sequence[Spent] | None = None,
 ) -> Outcome:
     """Round a graft's values to the format they are stored in, and score what comes out if that is not known.
 
@@ -58,6 +62,7 @@ def make_outcome(
         is_scored: Whether the training's best score is that of these values.
         facts: What the manifest is to tell.
         digest: Of all that the values depend on.
+        spent: What the trainings took that the values went through; None means all of the bench so far.
     """
     stored = round_values(bench, graft, dtype=dtype)
     stored.layers.requires_grad_(False)
@@ -65,6 +70,7 @@ def make_outcome(
     return Outcome(
         graft=stored,
         training=training,
+        spent=sum_spent(bench.spent if spent is None else spent),
         digest=digest,
         score=None if is_known else bench.score(stored),
         facts=facts,
@@ -122,6 +128,7 @@ def record_outcome(outcome: Outcome, *, graft: Graft, name: str, label: Label, s
         data=label.data,
         members=label.members,
         step=step,
+        spent=outcome.spent,
         scores=None if outcome.score is None else list_scores(outcome.score, label.objective),
         further={**label.further, **outcome.facts},
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -61,9 +62,14 @@ class Paces:
 
     Args:
         base: The frozen base.
+        most_seconds: After so many seconds of rehearsals no other begins; None is no limit.
     """
 
     base: Base
+    most_seconds: float | None = None
+    num_left: int = 0
+    """Kinds of work that were not tried because that time was over."""
+    _spent: float = 0.0
     _known: dict[Hashable, Pace | None] = field(default_factory=dict)
     _counts: dict[Parts, int] = field(default_factory=dict)
     _rates: Rates | None = None
@@ -195,13 +201,18 @@ class Paces:
             free = read_free()
             needed = BYTES_PER_VALUE * self.count_values(parts)
             lacks_memory = free is not None and needed >= FREE_SHARE * free
+            is_late = self.most_seconds is not None and self._spent >= self.most_seconds
             # Of several processes, all try or none does.
-            is_possible = not self.processes.agree(on=lacks_memory)
+            is_late = self.processes.agree(on=is_late)
+            is_possible = not self.processes.agree(on=lacks_memory) and not is_late
+            self.num_left += is_late
+            started = time.perf_counter()
             try:
                 self._known[key] = rehearse() if is_possible else None
             except PolygraftError:
                 # The step itself will say what is wrong, and of which graft.
                 self._known[key] = None
+            self._spent += time.perf_counter() - started
         return self._known[key]
 
     def _rehearse(

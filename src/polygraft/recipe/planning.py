@@ -20,15 +20,17 @@ if TYPE_CHECKING:
     from polygraft.recipe.summarise import Turn
 
 
-def plan_run(turns: Sequence[Turn], done: Collection[str]) -> RunPlan:
+def plan_run(turns: Sequence[Turn], done: Collection[str], *, most_seconds: float | None = None) -> RunPlan:
     """Plan a run; what is not done yet is rehearsed for some seconds on this machine, and nothing is written.
 
     Args:
         turns: The variants of the recipe with the steps that were asked for.
         done: Names of the steps that were done before.
+        most_seconds: After so many seconds no other kind of work is rehearsed, and times are left open; None rehearses
+            all kinds.
     """
     base = turns[0].workshop.base
-    samples, paces = Samples(base=base), Paces(base=base)
+    samples, paces = Samples(base=base), Paces(base=base, most_seconds=most_seconds)
     found: list[tuple[Turn, Job, Estimate | None]] = []
     for turn in turns:
         planner = Planner(workshop=turn.workshop, samples=samples, paces=paces)
@@ -41,7 +43,7 @@ def plan_run(turns: Sequence[Turn], done: Collection[str]) -> RunPlan:
     warnings = check_memory(steps, free=read_free())
     if any(estimate is not None for _, _, estimate in found):
         warnings += check_disk(list(_list_needs(found)))
-    return RunPlan(steps=steps, warnings=tuple(warnings))
+    return RunPlan(steps=steps, warnings=tuple(warnings), num_untried=paces.num_left)
 
 
 def _make_step(job: Job, estimate: Estimate | None, *, loaded: int | None) -> PlannedStep:

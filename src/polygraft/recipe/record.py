@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from polygraft.recipe.spent import Spent, measure_spent
 from polygraft.recipe.workshop import list_versions
 from polygraft.store.manifest import BaseRecord, DataRecord, Manifest, MemberRecord, PartRecord
 from polygraft.types import TEXT_OBJECTIVES
@@ -28,6 +29,7 @@ def record_training(
     data: Sequence[DataRecord],
     members: Sequence[Manifest],
     step: str,
+    spent: Spent | None = None,
     scores: Mapping[str, float] | None = None,
     further: Mapping[str, JsonValue] = NOTHING,
 ) -> Manifest:
@@ -40,10 +42,12 @@ def record_training(
         data: The files that were used.
         members: The manifests of the other grafts of the plan.
         step: Digest of all that the values depend on.
+        spent: What it took, where other trainings went before this one.
         scores: Scores of what is stored, where these are not the training's best.
         further: Hyperparameters beside the training's settings.
     """
     base, progress = training.base, training.progress
+    spent = measure_spent(training) if spent is None else spent
     settings = {
         key: value for key, value in dataclasses.asdict(training.settings).items() if value is not None
     }
@@ -62,13 +66,13 @@ def record_training(
         hyperparameters={
             **settings,
             "processes": training.processes.launch.count,
-            "steps_done": progress.step,
+            "steps_done": spent.steps,
             "plans": [str(plan) for plan in training.plans],
             **further,
         },
         scores=list_scores(progress.best, objective) if scores is None else scores,
         curve=tuple(_orient(point, objective) for point in progress.curve),
-        cost=training.measure_cost(),
+        cost=spent.cost,
         versions=list_versions(),
         step=step,
     )

@@ -50,6 +50,8 @@ SCORING = ("losses", "evaluate", "recheck")
 """Steps that train nothing."""
 OF_TASKS = ("evaluate", "recheck")
 """Those whose results each variant has of its own, even where another one's are the same."""
+REHEARSAL_SECONDS = 20.0
+"""How long a run tries what its steps will take before it begins; a dry run tries everything."""
 COPIES = "copies"
 """Where full copies of the base go, in the run's folder."""
 
@@ -92,7 +94,7 @@ def run_recipe(
     processes = turns[0].workshop.processes
     # Before one of several processes adds something to it.
     processes.wait()
-    plan = plan_run(chosen, done)
+    plan = plan_run(chosen, done, most_seconds=None if dry_run else REHEARSAL_SECONDS)
     meter = Meter(plan)
     yield RunPlanned(plan=plan, folder=recipe.folder)
     if dry_run:

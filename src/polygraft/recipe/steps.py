@@ -15,7 +15,7 @@ from polygraft.recipe.data import TaskData
 from polygraft.recipe.methods import BOTTLENECK
 from polygraft.recipe.packing import list_below
 from polygraft.recipe.schema import Recipe
-from polygraft.recipe.train_tables import LanguageSettings, TaskSettings
+from polygraft.recipe.train_tables import LanguageSettings, MlmSettings, TaskSettings
 from polygraft.settings import load_launch
 from polygraft.types import TEXT_OBJECTIVES
 
@@ -157,7 +157,7 @@ def _make_mlm(recipe: Recipe, base: Base, corpus: Corpus, common: Mapping[str, A
         digest=_hash(
             common,
             kind="mlm",
-            settings=recipe.train.mlm,
+            settings=_describe_settings(recipe.train.mlm),
             max_length=recipe.train.language.max_length,
             held_out=recipe.train.language.held_out,
             text=[_describe_text(recipe, corpus, name) for name in recipe.languages],
@@ -338,9 +338,14 @@ def _describe_columns(task: TaskData) -> list[Any]:
     return [task.objective, task.token_column, task.tag_column]
 
 
-def _describe_settings(settings: LanguageSettings | TaskSettings) -> dict[str, Any]:
+def _describe_settings(settings: MlmSettings | LanguageSettings | TaskSettings) -> dict[str, Any]:
     """Give the settings of a table; the method only where it changes weights, the parts where they are others."""
     found = dict(vars(settings))
+    if not isinstance(settings, TaskSettings) and settings.accumulate == 1:
+        # As before text could be accumulated.
+        del found["accumulate"]
+    if isinstance(settings, MlmSettings):
+        return found
     if settings.method == BOTTLENECK:
         del found["method"], found["pruning"]
     if settings.part == BOTTLENECK:

@@ -10,7 +10,7 @@ from polygraft.errors import OptionError
 from polygraft.recipe.learned import PartNames, list_kinds, list_names, spread_options, write_names
 from polygraft.recipe.methods import BOTTLENECK, Method, PackNet, Sequential, read_method
 from polygraft.recipe.tables import check_value
-from polygraft.train.settings import NUM_NEGATIVES, TrainSettings
+from polygraft.train.settings import CHECKPOINT_EVERY, NUM_NEGATIVES, TrainSettings
 
 DEFAULT_EPOCHS = 5
 OF_BOTTLENECKS = ("reduction", "placement", "activation", "semantics")
@@ -28,6 +28,8 @@ class MlmSettings:
     steps: int = 1000
     """Updates on the text of all languages together."""
     batch_tokens: int = 2048
+    accumulate: int = 1
+    """Batches an update."""
     lr: float = 1e-3
     from_layer: int | None = None
     """The first layer with a bottleneck; language grafts stand below it. None is two thirds of the way up."""
@@ -54,7 +56,13 @@ class MlmSettings:
 
     def plan_training(self, *, seed: int) -> TrainSettings:
         """Say how the loop is to train."""
-        return TrainSettings(steps=self.steps, batch_tokens=self.batch_tokens, lr=self.lr, seed=seed)
+        return TrainSettings(
+            steps=self.steps,
+            batch_tokens=self.batch_tokens,
+            accumulate=self.accumulate,
+            lr=self.lr,
+            seed=seed,
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,6 +71,8 @@ class LanguageSettings:
 
     steps: int = 600
     batch_tokens: int = 2048
+    accumulate: int = 1
+    """Batches an update."""
     lr: float = 5e-4
     part: PartNames = BOTTLENECK
     """What the language learns with: a bottleneck, or another part or several in its place."""
@@ -161,6 +171,7 @@ class LanguageSettings:
         return TrainSettings(
             steps=self.steps,
             batch_tokens=self.batch_tokens,
+            accumulate=self.accumulate,
             lr=self.lr,
             warmup=self.warmup,
             weight_decay=self.weight_decay,
@@ -267,6 +278,8 @@ class TrainTables:
     """Whether layers are run again for the gradients, to need less memory."""
     compile: bool = False
     """Whether PyTorch compiles the base's layers first."""
+    checkpoint_every: int = CHECKPOINT_EVERY
+    """Updates between checkpoints."""
     mlm: MlmSettings = field(default_factory=MlmSettings)
     language: LanguageSettings = field(default_factory=LanguageSettings)
     task: TaskSettings = field(default_factory=TaskSettings)
@@ -292,7 +305,13 @@ class TrainTables:
     ) -> TrainSettings:
         """Say how the loop is to train the grafts of one of the tables."""
         planned = table.plan_training(seed=seed)
-        return replace(planned, precision=self.precision, recompute=self.recompute, compile=self.compile)
+        return replace(
+            planned,
+            precision=self.precision,
+            recompute=self.recompute,
+            compile=self.compile,
+            checkpoint_every=self.checkpoint_every,
+        )
 
 
 def _check_mask_rate(table: str, rate: float) -> None:

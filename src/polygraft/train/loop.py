@@ -22,7 +22,7 @@ from polygraft.attach.recompute import recompute_layers
 from polygraft.data.batches import padding_share
 from polygraft.errors import TrainError
 from polygraft.parts.head import Head
-from polygraft.train.memory import PeakMemory
+from polygraft.train.memory import PeakMemory, give_back_memory
 from polygraft.train.precision import Precision
 from polygraft.train.processes import join_processes
 from polygraft.train.resume import pack_tensors, unpack_tensors
@@ -62,6 +62,8 @@ class Progress:
     """Of the batches, those whose frozen layers were looked up."""
     scaler: dict[str, float] = field(default_factory=dict)
     """What float16 needs to go on: see `Precision`."""
+    memory: dict[str, float] = field(default_factory=dict)
+    """The largest sizes until the checkpoint was written."""
 
 
 @dataclass(kw_only=True)
@@ -148,6 +150,8 @@ class Training:
             TrainError: The loss is not a number, or a value of the graft gets no gradient.
         """
         self._resume()
+        # What was freed before would be taken again, and not be counted.
+        give_back_memory()
         self.memory.begin()
         self._meet()
         for number in range(self.progress.step, self.total):
@@ -180,7 +184,7 @@ class Training:
             "seconds": progress.seconds,
             "tokens": float(progress.tokens),
             "tokens_per_second": progress.tokens / max(progress.seconds, 1e-9),
-            **self.memory.measure(),
+            **self._measure_memory(),
             "padding": padding_share(lengths, batches),
             **({} if cache is None else {"looked_up": progress.num_looked_up / max(1, progress.num_batches)}),
             **({} if cache is None else cache.measure()),
@@ -215,6 +219,11 @@ class Training:
             is_best=held_out is not None and progress.since_best == 0,
             peak_memory_bytes=self.memory.read(),
         )
+
+    def _measure_memory(self) -> dict[str, float]:
+        """Give the largest sizes, those from before the training was stopped among them."""
+        earlier = self.progress.memory
+        return {key: max(size, earlier.get(key, 0.0)) for key, size in self.memory.measure().items()}
 
     def _change_layers(self) -> ExitStack:
         """Let the base's layers run compiled, or again for the gradients, as the settings say."""
@@ -346,6 +355,7 @@ class Training:
             return
         if self.processes.launch.is_first:
             self.progress.scaler = self.precision.pack()
+            self.progress.memory = self._measure_memory()
             tensors = pack_tensors(self.graft, self.best_tensors, self.optimiser)
             self.checkpoints.save(self.progress.step, tensors, vars(self.progress))
         # A launcher ends all processes as soon as one has ended, and one that goes on reads what was written.

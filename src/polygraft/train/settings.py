@@ -10,6 +10,8 @@ NUM_SEEDS = 2**63
 """Seeds are below this: PyTorch's generators take no more."""
 NUM_NEGATIVES = 1024
 """How many pieces that a text does not have are scored beside its own, unless the user says otherwise."""
+CHECKPOINT_EVERY = 200
+"""Updates between checkpoints, unless the user says otherwise."""
 PRECISIONS = ("bfloat16", "float16")
 """Number formats that products may be computed in, where it is not the base's own."""
 
@@ -52,7 +54,7 @@ class TrainSettings:
     """Steps between scores on held-out data; None scores ten times a run."""
     patience: int | None = None
     """Stop after so many held-out scores without a better one; None never stops early."""
-    checkpoint_every: int = 200
+    checkpoint_every: int = CHECKPOINT_EVERY
     """Steps between checkpoints."""
 
     def __post_init__(self) -> None:
