@@ -50,7 +50,9 @@ def test_texts_before_their_labels_are_refused(tmp_path: Path):
     [
         pytest.param([(text, label) for label, text in list_intents(num_intents=50, each=2)], id="intents"),
         pytest.param([(f"the text {number}", "one") for number in range(4)], id="one label"),
-        pytest.param([("the same text", "one"), *((f"the text {n}", "one") for n in range(3))], id="repeated"),
+        pytest.param(
+            [("the same text", "one"), *((f"the text {n}", "one") for n in range(3))], id="repeated"
+        ),
         pytest.param([(f"这是第{number}篇新闻", "sports") for number in range(6)], id="Chinese"),
     ],
 )

@@ -80,9 +80,7 @@ def test_a_family_without_biases_says_so_and_has_norms(family: str):
     base = make_base(family)
     with pytest.raises(OptionError) as refusal:
         make_graft(base, "b", [BitFit()])
-    assert str(refusal.value) == (
-        f"The part 'bitfit' asks for the weights '*.bias', {NORMS_INSTEAD}"
-    )
+    assert str(refusal.value) == (f"The part 'bitfit' asks for the weights '*.bias', {NORMS_INSTEAD}")
     layers = find_edit(make_graft(base, "b", [BitFit(weights=("norm",))]), BitFitLayers)
     names = [name for name, _ in base.model.named_parameters()]
     assert layers.names == [name for name in names if "norm" in name]

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from polygraft.parts.activation import find_activation
-from polygraft.parts.part import Dimensions, Part, apply_linear, check_halves, check_reduction, check_width, make_linear
+from polygraft.parts.part import (
+    Dimensions,
+    Part,
+    apply_linear,
+    check_halves,
+    check_reduction,
+    check_width,
+    make_linear,
+)
 from polygraft.parts.reach import EmbeddingLayers
 
 CLAMP = 5.0

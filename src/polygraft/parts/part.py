@@ -243,7 +243,9 @@ def check_reduction(kind: str, reduction: float) -> None:
     least = 1 / MOST_TIMES
     if least <= reduction:
         return
-    result = f"makes a width of more than {MOST_TIMES} times what it reads" if reduction > 0 else "makes no width"
+    result = (
+        f"makes a width of more than {MOST_TIMES} times what it reads" if reduction > 0 else "makes no width"
+    )
     raise OptionError(
         f"The part '{kind}' has reduction={reduction:g}, which {result}. Expected a number from {least:g} to the size "
         "of what it reads. Choose a larger reduction."
