@@ -23,7 +23,8 @@ def read_labelled(path: Path | str) -> list[LabelledText]:
         path: The file, UTF-8.
 
     Raises:
-        DataError: The file cannot be read, a line has not two filled columns, no text is there, or the columns are swapped.
+        DataError: The file cannot be read, a line has not two filled columns, no text is there, or the columns are
+            swapped.
     """
     texts: list[LabelledText] = []
     is_named = False

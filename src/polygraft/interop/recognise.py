@@ -79,7 +79,9 @@ def find_signs(source: Source) -> Mapping[str, str]:
         signs[ADAPTERHUB.command] = f"{CONFIG} with '{ADAPTERHUB_KEY}'"
     else:
         for library, files in ((PEFT, PEFT_WEIGHTS), (ADAPTERHUB, ADAPTERHUB_FILES)):
-            signs |= {library.command: file for file in files if source.has(file)}
+            found = [file for file in files if source.has(file)]
+            if found:
+                signs[library.command] = found[0]
     if source.has(SFT_FILE):
         signs[SFT.command] = SFT_FILE
     return signs
