@@ -119,3 +119,30 @@ def test_a_version_of_thousands_of_digits_is_refused():
 def test_no_graft_is_written_as_such():
     assert parse_way(" none ") is None
     assert parse_way("ner") == Named("ner")
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "form", "values"),
+    [
+        (
+            "average(a, b, weights=0.3:0.7, weights=0.5:0.5)",
+            "weights",
+            "average",
+            ("0.3:0.7", "0.5:0.5"),
+        ),
+        ("average(a, b, of=outputs, of=outputs)", "of", "average", ("outputs", "outputs")),
+        ("fuse(en, qu, by=mix, by=mix@2)", "by", "fuse", ("mix", "mix@2")),
+    ],
+)
+def test_what_is_given_twice_is_said_to_be(text: str, key: str, form: str, values: tuple[str, str]):
+    with pytest.raises(PlanError) as refusal:
+        parse_plan(text)
+    assert str(refusal.value) == (
+        f"The plan '{text}' gives '{key}=' twice in {form}(...): {key}={values[0]} and {key}={values[1]}. Expected it "
+        "once. Leave out one of the two."
+    )
+
+
+def test_the_same_key_in_two_forms_is_given_once_in_each():
+    plan = parse_plan("average(average(a, b, of=parameters), c, of=parameters)")
+    assert plan == Average((Average((Named("a"), Named("b"))), Named("c")))

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -147,9 +148,17 @@ def test_a_line_without_a_plan_takes_the_one_of_the_command(polygraft: Command):
     assert [found["plan"] for found in lines(done.stdout)] == ["ner"]
 
 
+def count_refused(num_refused: int, num_lines: int, *, name: str) -> str:
+    return (
+        f"error: {num_refused} of {num_lines} lines of {name} got no answer, each for the reason that was told. "
+        "Expected an answer to each; the other lines have theirs, in their order. Correct these lines and give them "
+        "again.\n"
+    )
+
+
 def test_a_line_that_is_no_request_is_refused_with_its_place(polygraft: Command):
     expected = 'Expected {"text": "...", "plan": "stack(qu, ner)"}. Correct the line.'
-    good = routed(("ana", "ner"))
+    good, later = routed(("ana", "ner")), routed(("lima", "topic"))
     for line, what in (
         ("ana", "the line is no JSON"),
         ('["ana"]', "the line is no object of strings"),
@@ -159,9 +168,12 @@ def test_a_line_that_is_no_request_is_refused_with_its_place(polygraft: Command)
         ('{"text": "ana"}', "the line has no 'plan'"),
         ('{"text": "ana", "plan": "ner", "rows": "1"}', "the line has the key 'rows'"),
     ):
-        done = polygraft("predict", "--routed", "-", text=f"{good}{line}\n")
+        done = polygraft("predict", "--routed", "-", text=f"{good}{line}\n{later}")
         assert done.exit_code == 1
-        assert done.stderr == f"error: standard input, line 2: {what}. {expected}\n"
+        assert done.stderr == (
+            f"error: standard input, line 2: {what}. {expected}\n{count_refused(1, 3, name='standard input')}"
+        )
+        assert [found["text"] for found in lines(done.stdout)] == ["ana", "lima"]
     assert polygraft("predict", "--text", "ana").exit_code == 2
 
 
@@ -213,18 +225,90 @@ ONE_EXAMPLE = "Write a graft's name, or for example stack(qu, ner)."
     ],
 )
 def test_a_plan_that_cannot_label_is_refused_with_its_line(polygraft: Command, plan: str, sentence: str):
-    Path("asked.jsonl").write_text(routed(("ana", "ner"), ("lima", plan), ("lima", plan)), encoding="utf-8")
+    pairs = [
+        ("ana", "ner"),
+        ("lima", plan),
+        ("good man", "topic"),
+        ("lima", plan),
+        ("moon", "stack(qu, ner)"),
+    ]
+    Path("asked.jsonl").write_text(routed(*pairs), encoding="utf-8")
     done = polygraft("predict", "--routed", "asked.jsonl")
     assert done.exit_code == 1
-    assert done.stdout == ""
-    assert done.stderr == f"error: {sentence} That is the plan of asked.jsonl, line 2.\n"
+    assert done.stderr == (
+        f"error: {sentence} That is the plan of asked.jsonl, line 2.\n"
+        f"error: {sentence} That is the plan of asked.jsonl, line 4.\n{count_refused(2, 5, name='asked.jsonl')}"
+    )
+    good = polygraft("predict", "--routed", "-", text=routed(*(pair for pair in pairs if pair[1] != plan)))
+    assert good.exit_code == 0, good.stderr
+    assert done.stdout == good.stdout
 
 
 def test_a_version_that_is_not_there_is_told_with_its_line(polygraft: Command):
     done = polygraft("predict", "--routed", "-", text=routed(("ana", "ner@1"), ("lima", "stack(qu, ner@9)")))
     assert done.exit_code == 1
-    assert done.stderr.endswith(" That is the plan of standard input, line 2.\n")
-    assert "9" in done.stderr
+    first, last = done.stderr.splitlines(keepends=True)
+    assert first.endswith(" That is the plan of standard input, line 2.\n")
+    assert "9" in first
+    assert last == count_refused(1, 2, name="standard input")
+
+
+def test_bad_lines_among_many_lose_no_answer_and_keep_the_order(polygraft: Command):
+    plans = ("topic", "ner", "stack(qu, ner)", "nerr", "qu")
+    pairs = [(f"ana {number} lima", plans[number * 7 % 5]) for number in range(300)]
+    asked = routed(*pairs).splitlines(keepends=True)
+    asked[150] = "no JSON\n"
+    done = polygraft("predict", "--routed", "-", text="".join(asked))
+    assert done.exit_code == 1
+    answered = [
+        number for number, (_, plan) in enumerate(pairs) if plan not in ("nerr", "qu") and number != 150
+    ]
+    assert [(found["text"], found["plan"]) for found in lines(done.stdout)] == [
+        pairs[number] for number in answered
+    ]
+    told = [int(re.findall(r"standard input, line (\d+)", line)[0]) for line in done.stderr.splitlines()[:-1]]
+    assert told == [number + 1 for number in range(300) if number not in answered]
+    assert done.stderr.endswith(count_refused(len(told), 300, name="standard input"))
+
+
+def test_a_line_that_is_no_text_costs_no_answer(polygraft: Command):
+    asked = routed(("ana", "ner")).encode() + b'{"text": "\xff"}\n' + routed(("lima", "ner")).encode()
+    Path("asked.jsonl").write_bytes(asked)
+    for words, name in ((("asked.jsonl",), "asked.jsonl"), (("-",), "standard input")):
+        done = polygraft("predict", "--routed", *words, text=asked)
+        assert [found["text"] for found in lines(done.stdout)] == ["ana", "lima"]
+        assert done.stderr == (
+            f"error: {name}, line 2: byte 11 of the line is 0xFF, which is not UTF-8 there. Plain text was expected, "
+            "one sentence a line. Convert it, for example with `iconv -f LATIN1 -t UTF-8`.\n"
+            f"{count_refused(1, 3, name=name)}"
+        )
+
+
+def test_empty_lines_of_a_routed_file_ask_for_nothing(polygraft: Command):
+    asked = routed(("ana", "ner"), ("lima", "ner"))
+    done = polygraft("predict", "--routed", "-", text=asked.replace("\n", "\n\n \r\n"))
+    assert (done.exit_code, done.stderr) == (0, "")
+    assert done.stdout == polygraft("predict", "--routed", "-", text=asked).stdout
+    bad = polygraft("predict", "--routed", "-", text=f"\n\n{asked}x\n")
+    assert bad.stderr.startswith("error: standard input, line 5: the line is no JSON.")
+    assert bad.stderr.endswith(count_refused(1, 3, name="standard input"))
+
+
+def test_an_argument_with_a_bad_line_is_answered_but_for_it(polygraft: Command):
+    good = routed(("ana", "ner"))
+    done = polygraft("predict", "--routed", "--text", good.strip(), "--text", "ana")
+    assert done.exit_code == 1
+    assert [found["text"] for found in lines(done.stdout)] == ["ana"]
+    assert done.stderr.endswith(count_refused(1, 2, name="--text"))
+
+
+def test_a_routed_file_that_is_not_there_is_one_error(polygraft: Command):
+    done = polygraft("predict", "--routed", "nowhere.jsonl")
+    assert done.exit_code == 1
+    assert done.stderr == (
+        "error: There is no file nowhere.jsonl. An existing file was expected. Check the path; a relative one starts "
+        "at the folder where the program was started.\n"
+    )
 
 
 def test_a_stream_of_lines_keeps_its_order_over_batches(polygraft: Command):

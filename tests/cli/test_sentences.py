@@ -35,8 +35,8 @@ CASES = {
     ),
     "a width of a billion": (
         ("train", "mlm", "--name", "x", "--train", "text.txt", "--steps", "1", "--reduction", "1e-8"),
-        "The part 'bottleneck' has reduction=1e-08, which makes a width of more than 128 of a size of 16. Expected a "
-        "number from 0.125 to 16. Choose a larger reduction.",
+        "The part 'bottleneck' has reduction=1e-08, which makes a width of more than 8 times what it reads. "
+        "Expected a number from 0.125 to the size of what it reads. Choose a larger reduction.",
     ),
     "a plan with two heads for labels": (
         (*PREDICT, "stack(topic, ner)"),

@@ -312,3 +312,17 @@ def test_a_fusion_of_grafts_behind_both_sublayers_mixes_behind_both(polygraft: C
     done = polygraft(*TOKENS, "--steps", "1", "--name", "mix", "--fuse", "wide", "--fuse", "ner")
     assert done.exit_code == 0, done.stderr
     assert Store("store").manifest("mix").parts[0].options["placement"] == "attention+ffn"
+
+
+def test_texts_before_their_labels_are_no_labels(polygraft: Command):
+    rows = [f"the house number {number} is big\t{('good', 'bad')[number % 2]}" for number in range(12)]
+    Path("swapped.tsv").write_text("\n".join(rows) + "\n", encoding="utf-8")
+    done = polygraft("train", "sequence", "--train", "swapped.tsv", "--name", "new", "--steps", "1")
+    assert done.exit_code == 1
+    assert done.stderr.splitlines()[-1].startswith(
+        "error: swapped.tsv seems to have texts where labels should be: its 12 lines have 12 different labels and 2 "
+        "different texts, as in line 1 ('the house number 0 is big\\tgood')."
+    )
+    Path("named.tsv").write_text("\n".join(["text\tlabel", *rows]) + "\n", encoding="utf-8")
+    done = polygraft("train", "sequence", "--train", "named.tsv", "--name", "new", "--steps", "1")
+    assert done.exit_code == 0, done.stderr

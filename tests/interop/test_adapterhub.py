@@ -564,7 +564,8 @@ def test_an_unknown_key_of_other_parts_is_refused(bert: Base, tmp_path: Path, na
     with pytest.raises(DataError) as caught:
         read(bert, folder.path, name)
     assert str(caught.value).startswith(
-        f"{folder.path}/adapter_config.json, config has more = 3, a key that polygraft does not know. Expected "
+        f"{folder.path}/adapter_config.json, config has more = 3, a key that polygraft does not know, so it "
+        "cannot vouch for the numbers. Expected "
     )
 
 
@@ -595,10 +596,12 @@ def test_an_unknown_key_is_refused_with_its_value(bert: Base, ner: Folder):
     with pytest.raises(DataError) as caught:
         read(bert, ner.path, "ner")
     assert str(caught.value).startswith(
-        f"{ner.path}/adapter_config.json, config has use_gatin = 3, a key that polygraft does not know. Expected "
+        f"{ner.path}/adapter_config.json, config has use_gatin = 3, a key that polygraft does not know, so it "
+        "cannot vouch for the numbers. Expected "
     )
     assert str(caught.value).endswith(
-        " Did you mean 'use_gating'? If it changes nothing that is computed, remove it from the file."
+        " Did you mean 'use_gating'? Take a newer polygraft, or write the folder again with its own library and "
+        "without this option."
     )
 
 
@@ -607,7 +610,8 @@ def test_an_unknown_key_beside_the_configuration_is_refused(bert: Base, ner: Fol
     with pytest.raises(DataError) as caught:
         read(bert, ner.path, "ner")
     assert str(caught.value).startswith(
-        f"{ner.path}/adapter_config.json has quantised = true, a key that polygraft does not know. Expected "
+        f"{ner.path}/adapter_config.json has quantised = true, a key that polygraft does not know, so it "
+        "cannot vouch for the numbers. Expected "
     )
 
 

@@ -285,8 +285,9 @@ LISTED = ", ".join(PRESETS)
         ),
         (
             "mam[reduction_factor=2]",
-            ", config has reduction_factor = 2, a key that polygraft does not know. Expected architecture, configs. If "
-            "it changes nothing that is computed, remove it from the file.",
+            ", config has reduction_factor = 2, a key that polygraft does not know, so it cannot vouch for the "
+            "numbers. Expected architecture, configs. Take a newer polygraft, or write the folder again with its own "
+            "library and without this option.",
         ),
         (
             "unipelt",

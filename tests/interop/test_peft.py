@@ -255,7 +255,8 @@ def test_an_unknown_key_is_refused(bert: Base, lora: Folder):
     with pytest.raises(DataError) as caught:
         import_peft(bert, lora.path, name="x")
     assert str(caught.value).startswith(
-        f"{lora.path}/adapter_config.json has use_dorra = true, a key that polygraft does not know. Expected "
+        f"{lora.path}/adapter_config.json has use_dorra = true, a key that polygraft does not know, so it "
+        "cannot vouch for the numbers. Expected "
     )
     assert " Did you mean 'use_dora'? " in str(caught.value)
 

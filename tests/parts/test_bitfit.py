@@ -68,18 +68,21 @@ def test_two_add_up():
     assert difference.abs().max() < 1e-5
 
 
-@pytest.mark.parametrize("family", ["modernbert", "eurobert"])
+NORMS_INSTEAD = (
+    "and the base has no biases. Expected weights that it has: those of its norms can learn in the place of biases. "
+    """Ask for them with --option 'weights=["norm"]' on the command line (--option 'bitfit.weights=["norm"]' beside """
+    """other parts), or with weights = ["norm"] among the part's options in a recipe."""
+)
+
+
+@pytest.mark.parametrize("family", ["modernbert", "eurobert", "llama"])
 def test_a_family_without_biases_says_so_and_has_norms(family: str):
     base = make_base(family)
-    names = [name for name, _ in base.model.named_parameters()]
     with pytest.raises(OptionError) as refusal:
         make_graft(base, "b", [BitFit()])
-    assert str(refusal.value) == (
-        f"The part 'bitfit' asks for the weights '*.bias', and none of the base's {len(names)} weights is that. "
-        "Expected linear, bias, norm, embedding, or a pattern of names such as '*.weight'. Did you mean 'bias'? "
-        "Correct it."
-    )
+    assert str(refusal.value) == (f"The part 'bitfit' asks for the weights '*.bias', {NORMS_INSTEAD}")
     layers = find_edit(make_graft(base, "b", [BitFit(weights=("norm",))]), BitFitLayers)
+    names = [name for name, _ in base.model.named_parameters()]
     assert layers.names == [name for name in names if "norm" in name]
 
 
@@ -94,6 +97,11 @@ def test_a_family_without_biases_says_so_and_has_norms(family: str):
         (
             {"weights": "*.bias"},
             "The part 'bitfit' has weights='*.bias'. Expected a value of the type tuple[str, ...]. Correct it.",
+        ),
+        (
+            {"weights": []},
+            "The part 'bitfit' has no weights, so it would change nothing. Expected roles or patterns of names, such "
+            "as '*.bias'. Name at least one.",
         ),
     ],
 )

@@ -122,18 +122,18 @@ def test_the_same_generator_gives_the_same_tensors():
         ),
         (
             {"reduction": -2},
-            "The part 'bottleneck' has reduction=-2, which leaves no width of a size of 8. Expected a number from "
-            "0.125 to 8. Choose a larger reduction.",
+            "The part 'bottleneck' has reduction=-2, which makes no width. Expected a number from 0.125 to the size "
+            "of what it reads. Choose a larger reduction.",
         ),
         (
             {"reduction": 1e-8},
-            "The part 'bottleneck' has reduction=1e-08, which makes a width of more than 64 of a size of 8. Expected a "
-            "number from 0.125 to 8. Choose a larger reduction.",
+            "The part 'bottleneck' has reduction=1e-08, which makes a width of more than 8 times what it reads. "
+            "Expected a number from 0.125 to the size of what it reads. Choose a larger reduction.",
         ),
         (
             {"reduction": 5e-324},
-            "The part 'bottleneck' has reduction=4.94066e-324, which makes a width of more than 64 of a size of 8. "
-            "Expected a number from 0.125 to 8. Choose a larger reduction.",
+            "The part 'bottleneck' has reduction=4.94066e-324, which makes a width of more than 8 times what it "
+            "reads. Expected a number from 0.125 to the size of what it reads. Choose a larger reduction.",
         ),
         (
             {"skip_layers": [4]},

@@ -75,8 +75,8 @@ def test_merged_weights_do_the_same(has_bias: bool):
         ),
         (
             {"outputs": ["keys"]},
-            "The part 'ia3' has outputs with 'keys', and the base has no linear layer of that role. Expected some of "
-            "query, key, value, output, up, down. Did you mean 'key'? Correct it.",
+            "The part 'ia3' has outputs with 'keys', which is no role of a linear layer. Expected some of query, key, "
+            "value, output, up, gate, down. Did you mean 'key'? Correct it.",
         ),
         (
             {"inputs": ["gate"]},

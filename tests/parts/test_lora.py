@@ -229,8 +229,8 @@ def test_the_same_generator_gives_the_same_tensors():
         ),
         (
             {"roles": ["vlaue"]},
-            "The part 'lora' has roles with 'vlaue', and the base has no linear layer of that role. Expected some of "
-            "query, key, value, output, up, down. Did you mean 'value'? Correct it.",
+            "The part 'lora' has roles with 'vlaue', which is no role of a linear layer. Expected some of query, key, "
+            "value, output, up, gate, down. Did you mean 'value'? Correct it.",
         ),
         (
             {"roles": ["key", "value", "key"]},

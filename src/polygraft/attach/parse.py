@@ -138,10 +138,13 @@ class _Reader:
         """Read `key=value`."""
         key, value = self.peek(), self.peek(2)
         known = OPTIONS[form]
-        if key not in known or key in options:
-            meant = (
-                f"Expected {' or '.join(f'{each}=...' for each in known)}, once" if known else "Expected none"
+        if key in options:
+            raise PlanError(
+                f"The plan '{self.text}' gives '{key}=' twice in {form}(...): {key}={options[key]} and {key}={value}. "
+                "Expected it once. Leave out one of the two."
             )
+        if key not in known:
+            meant = f"Expected {' or '.join(f'{each}=...' for each in known)}" if known else "Expected none"
             raise PlanError(
                 f"The plan '{self.text}' has '{key}=' in {form}(...). {meant}.{nearest(key, known)} Correct the plan."
             )

@@ -59,8 +59,13 @@ def carry_out(
         trackers: What every update is logged to.
         as_json: Whether to show JSON instead of a table.
     """
+    from polygraft.recipe.order import check_names
     from polygraft.recipe.several import check_alike, spread_seeds
+    from polygraft.recipe.single_parts import check_parts
 
+    # A base takes long to load: what is wrong with every one is told before.
+    check_names(order)
+    check_parts(order)
     orders = spread_seeds(order, seeds) if seeds else [order]
     if seeds:
         check_alike(orders)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterable, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from polygraft.cli.labelling import Prediction, describe_words
+from polygraft.cli.lines import decode_line
 from polygraft.errors import DataError, PlanError, PolygraftError
 
 if TYPE_CHECKING:
@@ -31,21 +31,36 @@ class RoutedLine(NamedTuple):
     """Where it stands, for messages."""
 
 
-def read_routed(lines: Iterable[str], *, name: str, first: int, plan: str | None) -> list[RoutedLine]:
-    """Read lines of JSON with a text and its plan.
+class Refusal(NamedTuple):
+    """A line that gets no answer."""
+
+    sentence: str
+    """Why, and where it stands."""
+
+
+def read_routed(
+    lines: Iterable[bytes], *, name: str, first: int, plan: str | None
+) -> list[RoutedLine | Refusal]:
+    """Read lines of JSON with a text and its plan; empty lines ask for nothing.
 
     Args:
-        lines: The lines.
+        lines: The lines, in UTF-8.
         name: What messages call their source.
         first: The number of the first one.
         plan: The plan of lines that name none.
 
-    Raises:
-        DataError: A line is something else.
+    Returns:
+        What each line asks for, or why it asks for nothing that can be answered.
     """
-    return [
-        _read_line(line, f"{name}, line {number}", plan) for number, line in enumerate(lines, start=first)
-    ]
+    found: list[RoutedLine | Refusal] = []
+    for number, raw in enumerate(lines, start=first):
+        try:
+            line = decode_line(raw, name=name, number=number)
+            if line.strip():
+                found.append(_read_line(line, f"{name}, line {number}", plan))
+        except DataError as error:
+            found.append(Refusal(str(error)))
+    return found
 
 
 def _read_line(line: str, place: str, plan: str | None) -> RoutedLine:
@@ -99,16 +114,6 @@ def _is_text(value: str) -> bool:
     return not any("\ud800" <= letter <= "\udfff" for letter in value)
 
 
-@contextmanager
-def asked_in(place: str) -> Generator[None]:
-    """Say of errors inside the block which line asked for it."""
-    try:
-        yield
-    except PolygraftError as error:
-        error.add_note(f"That is the plan of {place}.")
-        raise
-
-
 class RoutedLabeller:
     """Labels lines of many plans in common batches.
 
@@ -132,48 +137,68 @@ class RoutedLabeller:
         """Grafts by name and version, those first that were needed longest ago."""
         self.latest: dict[str, int] = {}
 
-    def label(self, lines: Sequence[RoutedLine]) -> list[Prediction]:
+    def label(self, lines: Sequence[RoutedLine | Refusal]) -> list[Prediction | Refusal]:
         """Label some lines, in their order; each prediction names its plan.
 
-        Raises:
-            PlanError: A plan cannot be read, names a graft that is not there, or has no head for labels.
+        A line whose plan cannot be read, names a graft that is not there, cannot be put in force or has no head for
+        labels is refused; refusals are handed on.
         """
-        if not lines:
-            return []
-        first_lines = {line.plan: line for line in reversed(lines)}
         plans: dict[str, Plan] = {}
         grafts: dict[str, Graft] = {}
-        for line in sorted(first_lines.values(), key=lines.index):
-            with asked_in(line.place):
-                plans[line.plan] = read_plan(line.plan)
-                grafts |= self._gather(plans[line.plan])
-        # Sorted, so that rows of one language stand beside each other.
-        ways = sorted(set(plans.values()), key=str)
-        rows = [ways.index(plans[line.plan]) for line in lines]
-        with self._attach(
-            ways, grafts, lines=[lines[rows.index(row)] for row in range(len(ways))]
-        ) as attachment:
-            for line, row in zip(lines, rows, strict=True):
-                with asked_in(line.place):
-                    attachment.members[row].find_head()
-            found = self._label(attachment, [line.text for line in lines], rows)
+        errors: dict[str, PolygraftError] = {}
+        asked = [line for line in lines if isinstance(line, RoutedLine)]
+        for text in dict.fromkeys(line.plan for line in asked):
+            try:
+                plan = read_plan(text)
+                grafts |= self._gather(plan)
+            except PolygraftError as error:
+                errors[text] = error
+            else:
+                plans[text] = plan
+        answers = iter(self._answer([line for line in asked if line.plan in plans], plans, grafts))
         self._drop_oldest()
-        return [{**each, "plan": line.plan} for each, line in zip(found, lines, strict=True)]
+        found: list[Prediction | Refusal] = []
+        for line in lines:
+            if isinstance(line, Refusal):
+                found.append(line)
+                continue
+            answer = errors[line.plan] if line.plan in errors else next(answers)
+            found.append(
+                Refusal(f"{answer} That is the plan of {line.place}.")
+                if isinstance(answer, PolygraftError)
+                else {**answer, "plan": line.plan}
+            )
+        return found
 
-    def _attach(
-        self, ways: Sequence[Plan], grafts: Mapping[str, Graft], *, lines: Sequence[RoutedLine]
-    ) -> Attachment:
-        """Put all ways in force; what is wrong with one is said with its line."""
+    def _answer(
+        self, lines: Sequence[RoutedLine], plans: Mapping[str, Plan], grafts: Mapping[str, Graft]
+    ) -> list[Prediction | PolygraftError]:
+        """Label lines in one batch; where that cannot be, in two of half the plans each, down to single plans."""
         from polygraft.attach.attach import attach
         from polygraft.attach.plan import Route
 
+        # Sorted, so that rows of one language stand beside each other.
+        ways = sorted({plans[line.plan] for line in lines}, key=str)
+        if not ways:
+            return []
+        rows = [ways.index(plans[line.plan]) for line in lines]
+        # A plan alone is put in force as it was given, which is what its errors quote.
+        whole = ways[0] if len(ways) == 1 else Route(tuple(ways))
         try:
-            return attach(self.base, Route(tuple(ways)), grafts=grafts, any_base=self.any_base)
-        except PolygraftError:
-            for way, line in zip(ways, lines, strict=True):
-                with asked_in(line.place):
-                    attach(self.base, way, grafts=grafts, any_base=self.any_base).remove()
-            raise
+            with attach(self.base, whole, grafts=grafts, any_base=self.any_base) as attachment:
+                for member in attachment.members:
+                    member.find_head()
+                return [*self._label(attachment, [line.text for line in lines], rows)]
+        except PolygraftError as error:
+            if len(ways) == 1:
+                return [error for _ in lines]
+        found: dict[int, Prediction | PolygraftError] = {}
+        middle = len(ways) // 2
+        for is_upper in (False, True):
+            places = [place for place, row in enumerate(rows) if (row >= middle) == is_upper]
+            half = self._answer([lines[place] for place in places], plans, grafts)
+            found |= dict(zip(places, half, strict=True))
+        return [found[place] for place in range(len(lines))]
 
     def _gather(self, plan: Plan) -> dict[str, Graft]:
         """Give the grafts of a plan by what it calls them, read from the store where they are not kept."""

@@ -26,6 +26,7 @@ from polygraft.interop.heads import HeadTensors
 from polygraft.interop.imported import Imported, Origin
 from polygraft.interop.named_tensors import read_tensors
 from polygraft.interop.options import Options
+from polygraft.interop.recognise import ADAPTERHUB, refuse_others
 from polygraft.interop.source import Source, open_source
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.compacter import Compacter
@@ -72,6 +73,7 @@ def import_adapterhub(base: Base, path: Path, *, name: str, with_head: bool = Tr
         GraftError: It was made for another kind of base.
     """
     source = open_source(path)
+    refuse_others(source, wanted=ADAPTERHUB)
     if source.has(FUSION_CONFIG) and not source.has(CONFIG):
         return _import_fusion(base, source, name=name)
     config = source.read_json(CONFIG) if source.has(CONFIG) else None

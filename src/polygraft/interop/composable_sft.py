@@ -21,6 +21,7 @@ from polygraft.errors import DataError, GraftError, nearest
 from polygraft.interop.heads import HeadTensors, make_labels, read_plain_head, write_plain_head
 from polygraft.interop.imported import Imported, Origin
 from polygraft.interop.named_tensors import check_numbers, check_tensors
+from polygraft.interop.recognise import SFT, refuse_others
 from polygraft.interop.source import Source, open_source
 from polygraft.interop.torch_file import read_torch_file
 from polygraft.parts.delta import Delta, DeltaLayers
@@ -52,6 +53,7 @@ def import_composable_sft(
         GraftError: The base has no such weights.
     """
     source = open_source(path)
+    refuse_others(source, wanted=SFT)
     halves = _read_halves(source)
     where = f"{source.where}/{FILE}"
     infos = {info.name: info for info in list_weights(base)}

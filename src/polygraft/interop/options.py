@@ -152,9 +152,10 @@ class Options:
         for key in self.values:
             if key not in self.taken:
                 raise DataError(
-                    f"{self.where} has {key[:80]} = {show(self.values[key])}, a key that polygraft does not know. "
-                    f"Expected {', '.join(sorted(self.taken))}.{nearest(key, self.taken)} If it changes nothing that "
-                    "is computed, remove it from the file."
+                    f"{self.where} has {key[:80]} = {show(self.values[key])}, a key that polygraft does not know, so "
+                    "it cannot vouch for the numbers. Expected "
+                    f"{', '.join(sorted(self.taken))}.{nearest(key, self.taken)} Take a newer polygraft, or write the "
+                    "folder again with its own library and without this option."
                 )
 
     def refuse(self, key: str, value: object, *, why: str, expected: str) -> DataError:

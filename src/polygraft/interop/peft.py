@@ -26,6 +26,7 @@ from polygraft.interop.peft_linear import read_ia3, read_lora
 from polygraft.interop.peft_maps import find_targets, list_maps
 from polygraft.interop.peft_options import read_ia3_options, read_lora_options
 from polygraft.interop.peft_prompt import PREFIXES, PROMPT, read_prompt, read_prompt_options
+from polygraft.interop.recognise import PEFT, refuse_others
 from polygraft.interop.source import Source, open_source
 from polygraft.parts.bitfit import BitFit
 from polygraft.parts.part import Part
@@ -65,6 +66,7 @@ def import_peft(base: Base, path: Path, *, name: str, labels: Sequence[str] | No
         GraftError: A tensor does not have the shape that the base asks for.
     """
     source = open_source(path)
+    refuse_others(source, wanted=PEFT)
     config = source.read_json(CONFIG)
     where = f"{source.where}/{CONFIG}"
     kind = config.get("peft_type")

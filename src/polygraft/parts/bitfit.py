@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from typing_extensions import override
 
+from polygraft.errors import OptionError
 from polygraft.parts.edit import Edit, EditLayers, add_gradient
 from polygraft.parts.part import Dimensions
 
@@ -28,9 +29,22 @@ class BitFit(Edit):
     """
 
     kind: ClassVar[str] = "bitfit"
+    without_biases: ClassVar[str] = (
+        "Expected weights that it has: those of its norms can learn in the place of biases. Ask for them with "
+        """--option 'weights=["norm"]' on the command line (--option 'bitfit.weights=["norm"]' beside other parts), """
+        """or with weights = ["norm"] among the part's options in a recipe."""
+    )
 
     weights: tuple[str, ...] = ("*.bias",)
     """Roles (`linear`, `bias`, `norm`, `embedding`) or patterns of names, such as `*.attention.*.bias`."""
+
+    def __post_init__(self) -> None:
+        """Refuse options that cannot be meant."""
+        if not self.weights:
+            raise OptionError(
+                "The part 'bitfit' has no weights, so it would change nothing. Expected roles or patterns of names, "
+                "such as '*.bias'. Name at least one."
+            )
 
     @override
     def build(self, dimensions: Dimensions, *, generator: torch.Generator) -> BitFitLayers:

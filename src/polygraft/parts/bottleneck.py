@@ -15,6 +15,7 @@ from polygraft.parts.part import (
     Part,
     apply_linear,
     check_choice,
+    check_reduction,
     check_width,
     find_layers,
     make_linear,
@@ -72,6 +73,7 @@ class Bottleneck(Part):
         check_choice(self.kind, "init", self.init, INITS)
         if isinstance(self.scaling, str):
             check_choice(self.kind, "scaling", self.scaling, (LEARNED,))
+        check_reduction(self.kind, self.reduction)
         find_activation(self.activation)
 
     @property

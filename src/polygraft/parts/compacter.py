@@ -16,6 +16,7 @@ from polygraft.parts.part import (
     Part,
     check_choice,
     check_number,
+    check_reduction,
     check_width,
     find_layers,
     make_values,
@@ -65,6 +66,7 @@ class Compacter(Part):
         check_number(self.kind, "terms", self.terms, most=MOST_TERMS)
         if self.rank is not None:
             check_number(self.kind, "rank", self.rank, most=MOST_RANK)
+        check_reduction(self.kind, self.reduction)
         find_activation(self.activation)
 
     @override

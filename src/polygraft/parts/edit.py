@@ -6,7 +6,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
-from typing import get_args
+from typing import ClassVar, get_args
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +23,9 @@ VALUE_DTYPES = {"float32": torch.float32, "float16": torch.float16}
 class Edit(Part, ABC):
     """What parts that change weights have in common: which weights they are about."""
 
+    without_biases: ClassVar[str] = ""
+    """What to do where biases are asked for and the base has none, for the message; empty where nothing special is."""
+
     weights: tuple[str, ...] = ("linear",)
     """Roles (`linear`, `bias`, `norm`, `embedding`) or patterns of names, such as `*.attention.*.weight`."""
     skip_layers: tuple[int, ...] = ()
@@ -38,13 +41,7 @@ class Edit(Part, ABC):
         for pattern in self.weights:
             matched = [weight for weight in dimensions.weights if _matches(weight, pattern)]
             if not matched:
-                names = [weight.name for weight in dimensions.weights]
-                roles = [role for role in get_args(WeightRole) if role != "other"]
-                raise OptionError(
-                    f"The part '{self.kind}' asks for the weights '{pattern}', and none of the base's "
-                    f"{len(names)} weights is that. Expected {', '.join(roles)}, or a pattern of names such as "
-                    f"'*.{names[-1].rpartition('.')[2]}'.{nearest(pattern, [*roles, *names])} Correct it."
-                )
+                raise self._refuse(pattern, [weight.name for weight in dimensions.weights])
             found |= {weight.name: weight for weight in matched}
         skips = set(range(dimensions.num_layers)) - set(
             find_layers(self.kind, skip_layers=self.skip_layers, num_layers=dimensions.num_layers)
@@ -56,6 +53,17 @@ class Edit(Part, ABC):
                 f"are in the layers {', '.join(map(str, sorted(skips)))}, which are left out. Leave fewer out."
             )
         return left
+
+    def _refuse(self, pattern: str, names: Sequence[str]) -> OptionError:
+        """Make the error for a pattern that none of the base's weights has."""
+        asked = f"The part '{self.kind}' asks for the weights '{pattern}', and"
+        if self.without_biases and "bias" in pattern and not any(name.endswith("bias") for name in names):
+            return OptionError(f"{asked} the base has no biases. {self.without_biases}")
+        roles = [role for role in get_args(WeightRole) if role != "other"]
+        return OptionError(
+            f"{asked} none of the base's {len(names)} weights is that. Expected {', '.join(roles)}, or a pattern of "
+            f"names such as '*.{names[-1].rpartition('.')[2]}'.{nearest(pattern, [*roles, *names])} Correct it."
+        )
 
 
 def _matches(weight: WeightInfo, pattern: str) -> bool:

@@ -11,7 +11,15 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from polygraft.parts.activation import find_activation
-from polygraft.parts.part import Dimensions, Part, apply_linear, check_halves, check_width, make_linear
+from polygraft.parts.part import (
+    Dimensions,
+    Part,
+    apply_linear,
+    check_halves,
+    check_reduction,
+    check_width,
+    make_linear,
+)
 from polygraft.parts.reach import EmbeddingLayers
 
 CLAMP = 5.0
@@ -38,6 +46,7 @@ class Glow(Part):
 
     def __post_init__(self) -> None:
         """Refuse options that cannot be meant."""
+        check_reduction(self.kind, self.reduction)
         find_activation(self.activation)
 
     @override

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from typing_extensions import override
 
 from polygraft.errors import OptionError
-from polygraft.parts.part import Dimensions, Part, find_maps
+from polygraft.parts.part import Dimensions, Part, check_roles, find_maps
 from polygraft.parts.reach import LinearWeights, ProjectionLayers, ProjectionState
 from polygraft.types import ProjectionInfo, ProjectionRole
 
@@ -46,6 +46,8 @@ class IA3(Part):
                 "The part 'ia3' has no outputs and no inputs, so it would change nothing. Expected the roles of linear "
                 "layers, such as key and value. Name at least one."
             )
+        check_roles(self.kind, "outputs", self.outputs)
+        check_roles(self.kind, "inputs", self.inputs)
 
     @override
     def build(self, dimensions: Dimensions, *, generator: torch.Generator) -> IA3Layers:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from typing_extensions import override
 
 from polygraft.errors import OptionError
-from polygraft.parts.part import MOST_TIMES, Dimensions, Part, find_maps
+from polygraft.parts.part import MOST_TIMES, Dimensions, Part, check_roles, find_maps
 from polygraft.parts.reach import LinearWeights, ProjectionLayers, ProjectionState
 from polygraft.types import ProjectionInfo, ProjectionRole
 
@@ -66,6 +66,7 @@ class Lora(Part):
                 "The part 'lora' has no roles, so it would change nothing. Expected the roles of linear layers, such "
                 "as query and value. Name at least one."
             )
+        check_roles(self.kind, "roles", self.roles)
 
     @property
     def scale(self) -> float:

@@ -171,6 +171,25 @@ def find_layers(kind: str, *, skip_layers: Collection[int], num_layers: int) -> 
     return [layer for layer in range(num_layers) if layer not in skipped]
 
 
+def check_roles(kind: str, option: str, roles: Collection[str]) -> None:
+    """Refuse roles that no linear map of any base has, and one that is named twice.
+
+    Raises:
+        OptionError: There is such a role.
+    """
+    known = get_args(ProjectionRole)
+    for index, role in enumerate(roles):
+        if role not in known:
+            raise OptionError(
+                f"The part '{kind}' has {option} with '{role}', which is no role of a linear layer. Expected some of "
+                f"{', '.join(known)}.{nearest(role, known)} Correct it."
+            )
+        if role in tuple(roles)[:index]:
+            raise OptionError(
+                f"The part '{kind}' has {option} with '{role}' twice. Expected each role once. Leave one out."
+            )
+
+
 def find_maps(
     kind: str,
     *,
@@ -184,23 +203,19 @@ def find_maps(
     Args:
         kind: The part.
         option: What its option with the roles is called.
-        roles: What the maps compute.
+        roles: What the maps compute, as `check_roles` accepts them.
         skip_layers: Layers left out; negative ones count from the end.
         dimensions: The sizes of the base.
 
     Raises:
-        OptionError: The base has no map of a role, one is named twice, or a layer to skip does not exist.
+        OptionError: The base has no map of a role, or a layer to skip does not exist.
     """
     known = list(dict.fromkeys(info.role for info in dimensions.projections))
-    for index, role in enumerate(roles):
+    for role in roles:
         if role not in known:
             raise OptionError(
                 f"The part '{kind}' has {option} with '{role}', and the base has no linear layer of that role. "
                 f"Expected some of {', '.join(known)}.{nearest(str(role), known)} Correct it."
-            )
-        if role in tuple(roles)[:index]:
-            raise OptionError(
-                f"The part '{kind}' has {option} with '{role}' twice. Expected each role once. Leave one out."
             )
     layers = find_layers(kind, skip_layers=skip_layers, num_layers=dimensions.num_layers)
     return [info for info in dimensions.projections if info.role in roles and info.layer in layers]
@@ -219,19 +234,39 @@ def check_halves(kind: str, *, size: int) -> None:
         )
 
 
+def check_reduction(kind: str, reduction: float) -> None:
+    """Refuse a reduction that makes no width, or on any base a larger one than anyone can mean.
+
+    Raises:
+        OptionError: It does.
+    """
+    least = 1 / MOST_TIMES
+    if least <= reduction:
+        return
+    result = (
+        f"makes a width of more than {MOST_TIMES} times what it reads" if reduction > 0 else "makes no width"
+    )
+    raise OptionError(
+        f"The part '{kind}' has reduction={reduction:g}, which {result}. Expected a number from {least:g} to the size "
+        "of what it reads. Choose a larger reduction."
+    )
+
+
 def check_width(kind: str, *, size: int, reduction: float) -> int:
     """Give the width `size / reduction`, rounded down.
 
+    Args:
+        kind: The part.
+        size: Size of what it reads.
+        reduction: As `check_reduction` accepts it.
+
     Raises:
-        OptionError: Nothing would be left, or more than anyone can mean.
+        OptionError: Nothing would be left.
     """
-    least = 1 / MOST_TIMES
-    if not least <= reduction <= size:
-        is_empty = reduction <= 0 or reduction > size
-        result = "leaves no width" if is_empty else f"makes a width of more than {MOST_TIMES * size}"
+    if reduction > size:
         raise OptionError(
-            f"The part '{kind}' has reduction={reduction:g}, which {result} of a size of {size}. Expected a number "
-            f"from {least:g} to {size}. Choose a {'smaller' if reduction > size else 'larger'} reduction."
+            f"The part '{kind}' has reduction={reduction:g}, which leaves no width of a size of {size}. Expected a "
+            f"number from {1 / MOST_TIMES:g} to {size}. Choose a smaller reduction."
         )
     return int(size // reduction)
 

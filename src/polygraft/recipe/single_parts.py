@@ -36,6 +36,36 @@ def list_parts(
     Raises:
         OptionError: It would have none, or the part or an option of it is unknown.
     """
+    parts = _list_beside_head(order, skip_layers=skip_layers, fused=fused)
+    if head is not None:
+        parts.append(head)
+    if not parts:
+        raise _refuse_nothing(order)
+    return parts
+
+
+def check_parts(order: Order) -> None:
+    """Refuse what no base could take, so that none has to be loaded for it.
+
+    Args:
+        order: What is asked for.
+
+    Raises:
+        OptionError: It would have no parts, or the part or an option of it is unknown or cannot be meant.
+    """
+    has_head = order.head_layer is not None or order.objective not in TEXT_OBJECTIVES
+    if not _list_beside_head(order, skip_layers=order.skip_layers, fused=()) and not has_head:
+        raise _refuse_nothing(order)
+
+
+def _refuse_nothing(order: Order) -> OptionError:
+    return OptionError(
+        f"The graft '{order.name}' would have no part: the reduction is 0, and no head or invertible part is asked "
+        "for. Give a reduction above 0, such as 2."
+    )
+
+
+def _list_beside_head(order: Order, *, skip_layers: Sequence[int], fused: Collection[Graft]) -> list[Part]:
     name = order.name
     parts: list[Part] = []
     if order.fuse:
@@ -63,13 +93,6 @@ def list_parts(
                 "once. Leave out one of the two."
             )
         parts.append(Invertible())
-    if head is not None:
-        parts.append(head)
-    if not parts:
-        raise OptionError(
-            f"The graft '{name}' would have no part: the reduction is 0, and no head or invertible part is asked for. "
-            "Give a reduction above 0, such as 2."
-        )
     return parts
 
 
