@@ -15,37 +15,16 @@ import time
 from collections.abc import Callable
 
 import torch
+from peers.pairs import NUM_EACH, list_pairs
+from peers.routes import make_grafts, make_plans
 
 from polygraft.attach.attach import Attachment, attach
-from polygraft.attach.graft import Graft, make_graft
-from polygraft.attach.plan import Named, Plan, Route, stack
+from polygraft.attach.plan import Route
 from polygraft.base.base import Base
 from polygraft.base.load import load_base
-from polygraft.parts.bottleneck import Bottleneck
-from polygraft.parts.head import Head
 
 NUM_ROWS = 64
 NUM_PLANS = (1, 8, 32, 64)
-LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC", "B-ORG", "I-ORG")
-
-
-def make_grafts(base: Base, *, count: int) -> list[Graft]:
-    """Make languages of reduction 2 and tasks of reduction 16 with random values."""
-    grafts: list[Graft] = []
-    for index in range(count):
-        grafts.append(make_graft(base, f"l{index}", [Bottleneck(reduction=2, init="bert")], seed=index))
-        head = Head(objective="tokens", labels=LABELS)
-        grafts.append(make_graft(base, f"t{index}", [Bottleneck(init="bert"), head], seed=100 + index))
-    for graft in grafts:
-        graft.layers.requires_grad_(False)
-    return grafts
-
-
-def list_plans(count: int, *, num_grafts: int) -> list[Plan]:
-    """List plans, no two the same: every language with every task, as many as there are to be."""
-    pairs = [(language, task) for language in range(num_grafts) for task in range(num_grafts)]
-    chosen = [pairs[index * len(pairs) // count] for index in range(count)]
-    return [stack(Named(f"l{language}"), Named(f"t{task}")) for language, task in chosen]
 
 
 def time_of(run: Callable[[], object]) -> float:
@@ -57,7 +36,7 @@ def time_of(run: Callable[[], object]) -> float:
 
 def measure(base: Base, *, num_tokens: int, rounds: int, only: int | None) -> dict[str, float]:
     """Measure all variants in turn, or one number of plans; medians of seconds a batch."""
-    grafts = make_grafts(base, count=8)
+    grafts = make_grafts(base, count=NUM_EACH)
     generator = torch.Generator().manual_seed(0)
     input_ids = torch.randint(5, 250_000, (NUM_ROWS, num_tokens), generator=generator)
     mask = torch.ones_like(input_ids)
@@ -68,19 +47,19 @@ def measure(base: Base, *, num_tokens: int, rounds: int, only: int | None) -> di
         return lambda: attachment.score_rows(input_ids, mask, rows=rows)
 
     def switching(count: int) -> None:
-        for index, plan in enumerate(list_plans(count, num_grafts=8)):
+        for index, plan in enumerate(make_plans(list_pairs(count))):
             with attach(base, plan, grafts=grafts) as attachment:
                 attachment.score(input_ids[index::count], mask[index::count])
 
     with torch.inference_mode():
         for number in range(rounds + 1):
             for count in NUM_PLANS if only is None else (only,):
-                plan = Route(tuple(list_plans(count, num_grafts=8)))
+                plan = Route(tuple(make_plans(list_pairs(count))))
                 with attach(base, plan, grafts=grafts) as attachment:
                     spent = time_of(routed(attachment, count))
                 if number:
                     seconds.setdefault(f"routed {count}", []).append(spent)
-            for count in (8, 32) if only is None else ():
+            for count in NUM_PLANS[1:] if only is None else ():
                 spent = time_of(lambda count=count: switching(count))
                 if number:
                     seconds.setdefault(f"switching {count}", []).append(spent)

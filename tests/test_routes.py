@@ -147,7 +147,9 @@ def test_members_side_by_side_give_what_each_gives_alone(family: str, seed: int)
         )
 
 
-@pytest.mark.parametrize("family", ["bert", "electra-small", "deberta-v2", "gpt2"])
+@pytest.mark.parametrize(
+    "family", ["bert", "roberta", "distilbert", "electra-small", "deberta-v2", "deberta-v3", "gpt2"]
+)
 @torch.no_grad()
 def test_in_float64_rows_agree_to_the_twelfth_digit(family: str):
     # Families whose own code rounds nothing to float32: what is left over above is rounding, and nothing else.

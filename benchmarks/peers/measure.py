@@ -5,9 +5,10 @@ from __future__ import annotations
 import ctypes
 import gc
 import json
+import statistics
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from batches import IGNORE
 from torch import nn
 from works import Work, read_work
 
+NUM_PIECES = 250_000
 STATUS, CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
@@ -43,6 +45,11 @@ class Job:
     def base(self) -> Path:
         """The folder of the base."""
         return self.folder.parent.parent / "bases" / self.work.base
+
+    def split_side(self) -> tuple[str, int]:
+        """Give the way and the number of plans that the side of a routed batch names."""
+        way, _, count = self.side.rpartition("-")
+        return way, int(count)
 
     def read_facts(self) -> dict[str, Any]:
         """Read what was written of the work's data and graft."""
@@ -125,6 +132,24 @@ def sum_cross_entropy(scores: torch.Tensor, labels: torch.Tensor) -> tuple[float
 def divide(pairs: Sequence[tuple[float, int]]) -> float:
     """Give the mean of summed losses."""
     return sum(total for total, _ in pairs) / sum(count for _, count in pairs)
+
+
+def draw_rows(work: Work) -> tuple[torch.Tensor, torch.Tensor]:
+    """Give rows of random pieces without padding, and their attention mask: [B, T]."""
+    generator = torch.Generator().manual_seed(work.seed)
+    input_ids = torch.randint(5, NUM_PIECES, (work.num_rows, work.length), generator=generator)
+    return input_ids, torch.ones_like(input_ids)
+
+
+def time_passes(work: Work, run: Callable[[], object]) -> dict[str, Any]:
+    """Run a batch again and again, and give the median of tokens a second, and each."""
+    assert work.steps is not None
+    rates: list[float] = []
+    for _ in range(work.warm + work.steps):
+        start = time.perf_counter()
+        run()
+        rates.append(work.num_rows * work.length / (time.perf_counter() - start))
+    return {"rate": statistics.median(rates[work.warm :]), "rates": rates[work.warm :]}
 
 
 def report(result: dict[str, Any]) -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from table import format_work
-from works import OURS, PEERS, SIDES, WORKS, Work, shrink
+from works import OURS, PEERS, RUN_BY_PEERS, SIDES, WORKS, Work, shrink
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -112,7 +112,7 @@ def measure(work: Work, options: argparse.Namespace, folder: Path) -> dict[str, 
         turn = number % max(1, len(sides))
         for side in [*sides[turn:], *sides[:turn]]:
             script = SIDES[side][0]
-            python = options.peers_python if script == PEERS else Path(sys.executable)
+            python = options.peers_python if script in RUN_BY_PEERS else Path(sys.executable)
             result = call(python, script, {**job, "side": side})
             if script in (OURS, PEERS):
                 score_labels(result, folder)

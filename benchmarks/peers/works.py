@@ -10,6 +10,26 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 OURS, PEERS, FLOOR = "train_polygraft.py", "train_peers.py", "floor.py"
+OUR_ROUTES, PEERS_ROUTES = "route_polygraft.py", "route_peers.py"
+RUN_BY_PEERS = (PEERS, PEERS_ROUTES)
+"""What the peers' own Python runs."""
+
+NUM_PLANS = (1, 8, 32, 64)
+"""How many ways the rows of a batch go."""
+ROUTED: dict[str, tuple[str, str]] = {
+    "polygraft-routed": (OUR_ROUTES, "one batch, with heads, rows of one plan apart"),
+    "adapters-split": (PEERS_ROUTES, "BatchSplit over stacks, without heads, rows of one plan together"),
+    "peft-named": (PEERS_ROUTES, "adapter_names, a LoRA of rank 16 a plan, without heads"),
+    "polygraft-switched": (OUR_ROUTES, "grafts switched in a loop, a batch for the rows of each plan"),
+}
+"""The ways to run a batch of rows with plans of their own."""
+ROUTED_SIDES = {
+    f"{way}-{count}": how
+    for count in NUM_PLANS
+    for way, how in ROUTED.items()
+    if count > 1 or way != "polygraft-switched"
+}
+"""Each of them with each number of plans; of one plan there is nothing to switch."""
 
 SIDES: dict[str, tuple[str, str]] = {
     "polygraft": (OURS, "its defaults; masked-LM scores the corpus' own pieces and a thousand others"),
@@ -23,6 +43,7 @@ SIDES: dict[str, tuple[str, str]] = {
     "peft": (PEERS, "LoRA on query and value, of the same number of values; the plain loop"),
     "float32": (FLOOR, "a step against its products alone"),
     "bfloat16": (FLOOR, "the same in bfloat16, where the processor has units for it"),
+    **ROUTED_SIDES,
 }
 """Name: the script that does it, and how. PEFT has no bottleneck and no invertible adapter: LoRA stands in."""
 
@@ -45,7 +66,7 @@ class Work:
 
     name: str
     title: str
-    kind: Literal["mlm", "ner", "several", "floor"]
+    kind: Literal["mlm", "ner", "several", "floor", "routing"]
     sides: tuple[str, ...]
     goals: tuple[Goal, ...]
     base: Literal["bundled", "xlmr"] = "bundled"
@@ -71,6 +92,29 @@ SAME_LOSS, SAME_F1 = 0.005, -0.005
 """What counts as no worse, in nats and in F1, on equal batches; the Trainer's are in another order."""
 LOWER_HALF = (0, 1, 2, 3, 4, 5)
 LOWEST_NINE = (*LOWER_HALF, 6, 7, 8)
+
+
+def list_routing_goals() -> tuple[Goal, ...]:
+    """List what routed rows are compared with: one plan for all, the better peer, and grafts switched in a loop."""
+    goals: list[Goal] = []
+    for count in NUM_PLANS:
+        peers = (f"adapters-split-{count}", f"peft-named-{count}")
+        if count > 1:
+            goals += [
+                Goal(
+                    metric="rate",
+                    side=f"{way}-{count}",
+                    against=(f"{'polygraft-routed' if way == 'polygraft-switched' else way}-1",),
+                    at_least=0.85 if (way, count) == ("polygraft-routed", 32) else None,
+                )
+                for way in ROUTED
+            ]
+            switched = (f"polygraft-switched-{count}",)
+            goals.append(Goal(metric="rate", side=f"polygraft-routed-{count}", against=switched))
+        wanted = 4 if count == 32 else None
+        goals.append(Goal(metric="rate", side=f"polygraft-routed-{count}", against=peers, at_least=wanted))
+    return tuple(goals)
+
 
 WORKS: tuple[Work, ...] = (
     Work(
@@ -179,6 +223,17 @@ WORKS: tuple[Work, ...] = (
         steps=22,
         warm=2,
     ),
+    Work(
+        name="routing",
+        title="64 rows of 32 tokens that go 1, 8, 32 and 64 ways through a language and a task, bundled base",
+        kind="routing",
+        sides=tuple(ROUTED_SIDES),
+        goals=list_routing_goals(),
+        steps=3,
+        warm=1,
+        num_rows=64,
+        length=32,
+    ),
 )
 
 NUM_GRAFTS = 5
@@ -194,10 +249,11 @@ def shrink(work: Work) -> Work:
     """Give the same work in a size that only shows that it runs."""
     return replace(
         work,
-        steps=None if work.steps is None else 3,
+        steps=None if work.steps is None else 1 if work.kind == "routing" else 3,
         epochs=None if work.epochs is None else 2,
         warm=min(work.warm, 1),
         batch_tokens=256,
+        length=4 if work.kind == "routing" else work.length,
         num_rows=min(work.num_rows, 60 if work.epochs else 2000),
         num_held_out=min(work.num_held_out, 24),
     )

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.interop.hub_folder import HUB, Folder, read
 from tests.interop.peer_base import write_peer_base
 from tests.interop.peers import run_peer
 from tests.tiny import make_base, make_trained_graft
@@ -159,3 +161,118 @@ def test_heads_score_the_same_in_both_libraries(tmp_path: Path):
                 load_file(folder / f"{of}-{name}.safetensors")["expected"] for of in ("given", "made")
             )
             assert (given - wanted).abs().max() < 1e-5
+
+
+def test_labels_come_over_in_the_order_of_their_numbers(hub_bert: Base):
+    graft = read(hub_bert, HUB / "bert" / "heads" / "ner", "ner")
+    assert graft.labels == ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
+
+
+HEAD = "head_config.json"
+
+
+@pytest.mark.parametrize(
+    ("source", "changes", "reason"),
+    [
+        (
+            "heads/ner",
+            {"head_type": "question_answering"},
+            'has head_type = "question_answering": no head does that. Expected one of tagging, classification, '
+            "masked_lm",
+        ),
+        ("heads/ner", {"layers": 2}, "has layers = 2: a head for tokens has one layer. Expected 1"),
+        (
+            "heads/topic",
+            {"use_pooler": True},
+            "has use_pooler = true: a bare encoder has no pooler. Expected false",
+        ),
+        (
+            "heads/topic",
+            {"label2id": {"a": 0, "b": 2, "c": 3, "d": 4}},
+            'has label2id = {"a": 0, "b": 2, "c": 3, "d": 4}: that does not number the labels. Expected each of 4 '
+            "once, from 0 up",
+        ),
+        (
+            "heads/qu",
+            {"layer_norm": False},
+            "has layer_norm = false: a masked-LM head has a LayerNorm. Expected true",
+        ),
+        (
+            "heads/qu",
+            {"activation_function": "relu"},
+            'has activation_function = "relu": a masked-LM head has gelu. Expected "gelu"',
+        ),
+    ],
+)
+def test_a_head_that_no_part_is_is_refused(
+    hub_bert: Base, tmp_path: Path, source: str, changes: dict[str, Any], reason: str
+):
+    folder = Folder(tmp_path, source)
+    folder.change(HEAD, **changes)
+    with pytest.raises(DataError) as caught:
+        read(hub_bert, folder.path, "x")
+    assert str(caught.value) == (
+        f"{folder.path}/head_config.json, config {reason}. What was trained with that cannot be brought over; nothing "
+        "was written."
+    )
+
+
+def test_a_masked_lm_head_with_a_decoder_of_its_own_is_refused(hub_bert: Base, tmp_path: Path):
+    folder = Folder(tmp_path, "heads/qu")
+    tensors = folder.tensors("pytorch_model_head.bin")
+    tensors["heads.qu.3.weight"] += 0.5
+    folder.save(tensors, "pytorch_model_head.bin")
+    with pytest.raises(DataError) as caught:
+        read(hub_bert, folder.path, "qu")
+    assert str(caught.value) == (
+        f"{folder.path} has a masked-LM head with a decoder of its own: it differs from the word embeddings of 'bert' "
+        "by up to 0.5. Expected them again, since a head is stored without them. Import the adapter without its head, "
+        "or on the base that it was trained on."
+    )
+
+
+def test_a_head_of_one_layer_for_sequences_is_the_same_function(hub_bert: Base, tmp_path: Path):
+    folder = Folder(tmp_path, "heads/topic")
+    tensors = folder.tensors("pytorch_model_head.bin")
+    weight, hidden = tensors["heads.topic.4.weight"], torch.randn(3, 32)
+    folder.save({"heads.topic.1.weight": weight}, "pytorch_model_head.bin")
+    folder.change(HEAD, layers=1, bias=False)
+    head = read(hub_bert, folder.path, "topic").find_head()
+    assert head is not None
+    assert torch.allclose(head(hidden), hidden @ weight.T, atol=1e-6)
+
+
+def write_static(folder: Path, model_class: str, tensors: dict[str, torch.Tensor]) -> Path:
+    document = {
+        "config": None,
+        "hidden_size": 32,
+        "label2id": {"O": 0, "B": 1},
+        "model_class": model_class,
+        "model_name": "tiny-bert",
+        "model_type": "bert",
+        "name": None,
+        "num_labels": 2,
+        "version": "adapters.1.3.0",
+    }
+    (folder / HEAD).write_text(json.dumps(document))
+    torch.save(tensors, folder / "pytorch_model_head.bin")
+    return folder
+
+
+def test_the_head_of_a_transformers_model_is_read(hub_bert: Base, tmp_path: Path):
+    weight = torch.randn(2, 32)
+    tensors = {"classifier.weight": weight, "classifier.bias": torch.ones(2)}
+    graft = read(hub_bert, write_static(tmp_path, "BertForTokenClassification", tensors), "ner")
+    assert graft.parts == (Head(objective="tokens", labels=("O", "B")),)
+    assert torch.equal(graft.tensors()["head.out.weight"], weight)
+
+
+def test_a_head_that_reads_a_pooler_is_refused(hub_bert: Base, tmp_path: Path):
+    tensors = {"classifier.weight": torch.randn(2, 32), "classifier.bias": torch.ones(2)}
+    folder = write_static(tmp_path, "BertForSequenceClassification", tensors)
+    with pytest.raises(DataError) as caught:
+        read(hub_bert, folder, "x")
+    assert str(caught.value) == (
+        f"{folder} has the head of BertForSequenceClassification, which reads the base's pooler. Expected a head that "
+        "reads hidden states: a bare encoder has no pooler. Import the adapter without its head."
+    )

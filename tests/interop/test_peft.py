@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
-from tests.interop.golden import FORMATS, load_golden_base, read_case
+from safetensors.torch import load_file
+from tests.interop.golden import load_golden_base, read_case
+from tests.interop.peft_folder import FOLDER, LABELS, Folder, same
 from tests.tiny import make_trained_graft
 
-from polygraft.attach.graft import Graft
 from polygraft.base.base import Base
 from polygraft.errors import DataError, GraftError
 from polygraft.interop.certificate import certify
@@ -26,8 +23,6 @@ from polygraft.parts.ia3 import IA3
 from polygraft.parts.lora import Lora
 from polygraft.parts.part import Part
 
-FOLDER = FORMATS / "peft"
-LABELS = ("O", "B-PER", "I-PER", "B-LOC", "I-LOC")
 HEAD = Head(objective="tokens", labels=LABELS)
 
 
@@ -39,11 +34,6 @@ def family(request: pytest.FixtureRequest) -> Path:
 @pytest.fixture(scope="module")
 def base(family: Path) -> Base:
     return load_golden_base(family)
-
-
-@pytest.fixture(scope="module")
-def bert() -> Base:
-    return load_golden_base(FOLDER / "bert")
 
 
 @pytest.mark.parametrize(
@@ -69,15 +59,6 @@ def test_a_folder_gives_the_librarys_scores(base: Base, family: Path, name: str,
     assert certificate.largest_difference < 1e-5
 
 
-def same(a: Graft, b: Graft) -> bool:
-    first, second = a.tensors(), b.tensors()
-    return (
-        a.parts == b.parts
-        and first.keys() == second.keys()
-        and all(torch.allclose(first[name], second[name], atol=1e-6) for name in first)
-    )
-
-
 GRAFTS: dict[str, list[Part]] = {
     "lora": [Lora(rank=2, alpha=3), HEAD],
     "dora": [Lora(rank=2, roles=("query", "down"), dora=True), HEAD],
@@ -94,12 +75,12 @@ GRAFTS: dict[str, list[Part]] = {
 
 
 @pytest.mark.parametrize("name", GRAFTS)
-def test_there_and_back_a_graft_is_the_same(bert: Base, tmp_path: Path, name: str):
-    graft = make_trained_graft(bert, name, GRAFTS[name])
-    written = export_peft(bert, graft, tmp_path / "out")
+def test_there_and_back_a_graft_is_the_same(peft_bert: Base, tmp_path: Path, name: str):
+    graft = make_trained_graft(peft_bert, name, GRAFTS[name])
+    written = export_peft(peft_bert, graft, tmp_path / "out")
     assert [path.name for path in written] == ["adapter_config.json", "adapter_model.safetensors"]
     labels = None if name == "bare" else LABELS
-    back = import_peft(bert, tmp_path / "out", name=name, labels=labels).graft
+    back = import_peft(peft_bert, tmp_path / "out", name=name, labels=labels).graft
     if name == "biases":
         # Names come back in the place of patterns.
         names = graft.list_layers(BitFitLayers)[0].names
@@ -119,198 +100,16 @@ def test_back_and_there_the_librarys_own_tensors_are_the_same(
     assert all(torch.allclose(old[key], new[key], rtol=near, atol=near) for key in old)
 
 
-class Folder:
-    """A copy of the golden LoRA that a test may change."""
-
-    def __init__(self, folder: Path, source: str = "lora") -> None:
-        self.path = folder / "changed"
-        shutil.copytree(FOLDER / "bert" / source, self.path)
-
-    def change(self, **changes: Any) -> None:
-        file = self.path / "adapter_config.json"
-        file.write_text(json.dumps({**json.loads(file.read_text()), **changes}))
-
-    def tensors(self) -> dict[str, torch.Tensor]:
-        return load_file(self.path / "adapter_model.safetensors")
-
-    def save(self, tensors: dict[str, torch.Tensor]) -> None:
-        save_file(tensors, self.path / "adapter_model.safetensors")
-
-
-@pytest.fixture
-def lora(tmp_path: Path) -> Folder:
-    return Folder(tmp_path)
-
-
-def test_an_older_bin_is_read(bert: Base, lora: Folder):
-    wanted = import_peft(bert, lora.path, name="x").graft
+def test_an_older_bin_is_read(peft_bert: Base, lora: Folder):
+    wanted = import_peft(peft_bert, lora.path, name="x").graft
     torch.save(lora.tensors(), lora.path / "adapter_model.bin")
     (lora.path / "adapter_model.safetensors").unlink()
-    assert same(import_peft(bert, lora.path, name="x").graft, wanted)
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        (
-            {"bias": "some"},
-            'has bias = "some": it is not known which biases of the base are trained with it. Expected "none" or "all" '
-            'or "lora_only"',
-        ),
-        (
-            {"init_lora_weights": "pissa"},
-            'has init_lora_weights = "pissa": its start changes the base\'s own weights. Expected true or false or '
-            '"gaussian" or "orthogonal" or "eva"',
-        ),
-        (
-            {"loftq_config": {"loftq_bits": 4}},
-            'has loftq_config = {"loftq_bits": 4}: its start changes the base\'s own weights. Expected {}',
-        ),
-        (
-            {"layer_replication": [[0, 2]]},
-            "has layer_replication = [[0, 2]]: the bases keep their layers. Expected []",
-        ),
-        (
-            {"lora_bias": True},
-            "has lora_bias = true: no part has a bias in its second matrix. Expected false",
-        ),
-        (
-            {"use_qalora": True},
-            "has use_qalora = true: no part sums its input by groups. Expected false",
-        ),
-        ({"r": "4"}, 'has r = "4": that is no whole number. Expected a whole number of 0 or more'),
-        ({"r": None}, "has r = null: that is no whole number. Expected a whole number of 0 or more"),
-        ({"r": 0}, "has r = 0: that is no rank. Expected 1 or more"),
-        (
-            {"lora_alpha": -2},
-            "has lora_alpha = -2: no part subtracts what it learned, or leaves it out. Expected a number above 0",
-        ),
-        (
-            {"rank_pattern": {"query": 0}},
-            ", rank_pattern has query = 0: that is no rank. Expected 1 or more",
-        ),
-        (
-            {"target_modules": None},
-            "has target_modules = null: the file does not say which layers it stands beside. Expected names of layers, "
-            'a pattern of names, or "all-linear"',
-        ),
-        (
-            {"target_modules": ".*query", "layers_to_transform": [0]},
-            "has layers_to_transform = [0]: the targets are a pattern, which says by itself which layers are meant. "
-            "Expected null",
-        ),
-        (
-            {"layers_pattern": ["layer"]},
-            'has layers_pattern = ["layer"]: no layers_to_transform says which of these layers are meant. Expected '
-            "null",
-        ),
-        (
-            {"layers_to_transform": ["0"]},
-            'has layers_to_transform = ["0"]: that is no list of whole numbers. Expected a list of them',
-        ),
-        (
-            {"init_lora_weights": "olora"},
-            'has init_lora_weights = "olora": its start changes the base\'s own weights. Expected true or false or '
-            '"gaussian" or "orthogonal" or "eva"',
-        ),
-        (
-            {"init_lora_weights": "loftq"},
-            'has init_lora_weights = "loftq": its start changes the base\'s own weights. Expected true or false or '
-            '"gaussian" or "orthogonal" or "eva"',
-        ),
-        (
-            {"trainable_token_indices": [3]},
-            "has trainable_token_indices = [3]: no part learns embeddings of pieces. Expected []",
-        ),
-        (
-            {"alora_invocation_tokens": [3, 4]},
-            "has alora_invocation_tokens = [3, 4]: no part begins to act at a token. Expected []",
-        ),
-        (
-            {"target_parameters": ["mlp.experts.gate_up_proj"]},
-            'has target_parameters = ["mlp.experts.gate_up_proj"]: parts stand beside linear maps only. Expected []',
-        ),
-        (
-            {"peft_type": "LOHA"},
-            'has peft_type = "LOHA", which polygraft cannot import. Expected one of LORA, IA3, PROMPT_TUNING, '
-            "PREFIX_TUNING",
-        ),
-    ],
-)
-def test_what_no_part_does_is_refused_by_key_and_value(
-    bert: Base, lora: Folder, changes: dict[str, Any], reason: str
-):
-    lora.change(**changes)
-    with pytest.raises(DataError) as caught:
-        import_peft(bert, lora.path, name="x")
-    gap = "" if reason.startswith(",") else " "
-    assert str(caught.value) == (
-        f"{lora.path}/adapter_config.json{gap}{reason}. What was trained with that cannot be brought over; nothing was "
-        "written."
-    )
-
-
-def test_an_unknown_key_is_refused(bert: Base, lora: Folder):
-    lora.change(use_dorra=True)
-    with pytest.raises(DataError) as caught:
-        import_peft(bert, lora.path, name="x")
-    assert str(caught.value).startswith(
-        f"{lora.path}/adapter_config.json has use_dorra = true, a key that polygraft does not know, so it "
-        "cannot vouch for the numbers. Expected "
-    )
-    assert " Did you mean 'use_dora'? " in str(caught.value)
-
-
-def test_what_a_newer_release_did_not_ask_for_is_passed_over(bert: Base, lora: Folder):
-    wanted = import_peft(bert, lora.path, name="x").graft
-    lora.change(use_newest=False, newest_config=None, newest_list=[], newest_map={})
-    assert same(import_peft(bert, lora.path, name="x").graft, wanted)
-
-
-@pytest.mark.parametrize(("layers", "wrong"), [([-1], -1), ([0, 3], 3), (7, 7)])
-def test_layers_that_the_base_has_not_are_refused(bert: Base, lora: Folder, layers: Any, wrong: int):
-    lora.change(layers_to_transform=layers)
-    with pytest.raises(DataError) as caught:
-        import_peft(bert, lora.path, name="x")
-    assert str(caught.value) == (
-        f"{lora.path}/adapter_config.json has layers_to_transform with {wrong}, and the base has 3 layers. Expected "
-        "numbers from 0 to 2, since PEFT counts none from the end. Import it on the base that it was trained on."
-    )
-
-
-def test_a_pattern_that_matches_nothing_is_refused(bert: Base, lora: Folder):
-    lora.change(target_modules=r".*\.q_proj")
-    with pytest.raises(DataError) as caught:
-        import_peft(bert, lora.path, name="x")
-    assert str(caught.value).startswith(
-        f"{lora.path}/adapter_config.json is about no linear map of the base's layers: its targets are the pattern "
-        '".*\\\\.q_proj". Expected some of attention.self.query, '
-    )
-
-
-def test_each_map_has_the_scale_of_its_own_rank_and_alpha(bert: Base, lora: Folder):
-    lora.change(
-        use_rslora=True,
-        rank_pattern={r"layer\.[12]\..*value": 2},
-        alpha_pattern={".*query": 12, r"layer\.0\..*": 6},
-    )
-    tensors = lora.tensors()
-    for key in tensors:
-        if "value" in key and "layer.0" not in key:
-            tensors[key] = (tensors[key][:2] if "lora_A" in key else tensors[key][:, :2]).contiguous()
-    lora.save(tensors)
-    parts = import_peft(bert, lora.path, name="x").graft.parts
-    assert parts == (
-        Lora(rank=4, alpha=12, roles=("query",), rslora=True),
-        Lora(rank=4, alpha=6, roles=("value",), skip_layers=(1, 2), rslora=True),
-        Lora(rank=2, alpha=16, roles=("value",), skip_layers=(0,), rslora=True),
-        Head(objective="tokens", labels=("LABEL_0", "LABEL_1", "LABEL_2", "LABEL_3", "LABEL_4")),
-    )
+    assert same(import_peft(peft_bert, lora.path, name="x").graft, wanted)
 
 
 @pytest.mark.parametrize("kind", ["all", "lora_only"])
-def test_trained_biases_become_differences(bert: Base, lora: Folder, kind: str):
-    own = {name: value for name, value in bert.model.named_parameters() if name.endswith(".bias")}
+def test_trained_biases_become_differences(peft_bert: Base, lora: Folder, kind: str):
+    own = {name: value for name, value in peft_bert.model.named_parameters() if name.endswith(".bias")}
     targets = [name for name in own if name.endswith(("query.bias", "value.bias"))]
     trained = {name: own[name] + 0.5 for name in (own if kind == "all" else targets)}
     wrapped = {
@@ -326,7 +125,7 @@ def test_trained_biases_become_differences(bert: Base, lora: Folder, kind: str):
         }
     )
     lora.change(bias=kind)
-    graft = import_peft(bert, lora.path, name="x").graft
+    graft = import_peft(peft_bert, lora.path, name="x").graft
     (part,) = (part for part in graft.parts if isinstance(part, BitFit))
     assert part.weights == tuple(trained)
     assert torch.allclose(graft.tensors()["bitfit.values"], torch.tensor(0.5))
@@ -335,10 +134,10 @@ def test_trained_biases_become_differences(bert: Base, lora: Folder, kind: str):
 ONE = "encoder.layer.1.attention.self.query.lora_B.weight"
 
 
-def test_a_missing_tensor_is_named(bert: Base, lora: Folder):
+def test_a_missing_tensor_is_named(peft_bert: Base, lora: Folder):
     lora.save({name: tensor for name, tensor in lora.tensors().items() if not name.endswith(ONE)})
     with pytest.raises(DataError) as caught:
-        import_peft(bert, lora.path, name="x")
+        import_peft(peft_bert, lora.path, name="x")
     assert str(caught.value) == (
         f"{lora.path} does not have the tensors that its configuration asks for: it lacks 1 of them (such as '{ONE}'). "
         "Expected exactly 12, for a base of the same shape. Import it on the base that it was trained on, with files "
@@ -346,39 +145,28 @@ def test_a_missing_tensor_is_named(bert: Base, lora: Folder):
     )
 
 
-def test_targets_that_the_file_has_not_are_named(bert: Base, lora: Folder):
+def test_targets_that_the_file_has_not_are_named(peft_bert: Base, lora: Folder):
     lora.change(target_modules=["query", "key", "value"])
     with pytest.raises(DataError) as caught:
-        import_peft(bert, lora.path, name="x")
+        import_peft(peft_bert, lora.path, name="x")
     assert "it lacks 6 of them (such as 'encoder.layer.0.attention.self.key.lora_A.weight')" in str(
         caught.value
     )
 
 
-def test_targets_that_the_base_has_not_are_refused(bert: Base, lora: Folder):
-    lora.change(target_modules=["q_proj"])
-    with pytest.raises(DataError) as caught:
-        import_peft(bert, lora.path, name="x")
-    assert str(caught.value) == (
-        f"{lora.path}/adapter_config.json is about no linear map of the base's layers: its targets are q_proj. "
-        "Expected some of attention.self.query, attention.self.key, attention.self.value, attention.output.dense, "
-        "intermediate.dense, output.dense. Import it on the base that it was trained on."
-    )
-
-
-def test_another_rank_than_the_configurations_is_refused(bert: Base, lora: Folder):
+def test_another_rank_than_the_configurations_is_refused(peft_bert: Base, lora: Folder):
     lora.change(r=8)
     with pytest.raises(GraftError) as caught:
-        import_peft(bert, lora.path, name="x")
+        import_peft(peft_bert, lora.path, name="x")
     assert str(caught.value).startswith(
         "The tensor 'lora.layers.0.query.A' of the graft 'x' has the shape [4, 32] where [8, 32] was expected."
     )
 
 
-def test_a_tensor_beside_the_encoder_has_to_be_named(bert: Base, lora: Folder):
+def test_a_tensor_beside_the_encoder_has_to_be_named(peft_bert: Base, lora: Folder):
     lora.change(modules_to_save=None)
     with pytest.raises(DataError) as caught:
-        import_peft(bert, lora.path, name="x")
+        import_peft(peft_bert, lora.path, name="x")
     assert str(caught.value) == (
         f"{lora.path} has a tensor 'classifier.bias' that its configuration does not name. Expected tensors of the "
         "encoder under 'base_model.model.bert.', and those of modules_to_save: none. Import it on the base that it was "
@@ -386,10 +174,10 @@ def test_a_tensor_beside_the_encoder_has_to_be_named(bert: Base, lora: Folder):
     )
 
 
-def test_a_head_that_reads_a_pooler_is_not_taken_for_one_of_tokens(bert: Base, lora: Folder):
+def test_a_head_that_reads_a_pooler_is_not_taken_for_one_of_tokens(peft_bert: Base, lora: Folder):
     lora.change(task_type="SEQ_CLS")
     with pytest.raises(DataError) as caught:
-        import_peft(bert, lora.path, name="x")
+        import_peft(peft_bert, lora.path, name="x")
     assert str(caught.value) == (
         f"{lora.path} was trained as SEQ_CLS and has a head for 'tokens', classifier.bias, classifier.weight. Expected "
         "one for 'sequence' that is whole: a layer in front of it, or the pooler, was not saved with it. Import it "
@@ -437,10 +225,10 @@ def test_a_head_that_reads_a_pooler_is_not_taken_for_one_of_tokens(bert: Base, l
     ],
 )
 def test_what_the_library_would_misread_is_not_exported(
-    bert: Base, tmp_path: Path, parts: list[Part], message: str
+    peft_bert: Base, tmp_path: Path, parts: list[Part], message: str
 ):
-    graft = make_trained_graft(bert, "x", parts)
+    graft = make_trained_graft(peft_bert, "x", parts)
     with pytest.raises(GraftError) as caught:
-        export_peft(bert, graft, tmp_path / "out")
+        export_peft(peft_bert, graft, tmp_path / "out")
     assert str(caught.value) == message
     assert not (tmp_path / "out").exists()

@@ -10,7 +10,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 from tests.interop.golden import FORMATS, load_golden_base
-from tests.interop.test_peft import Folder
+from tests.interop.peft_folder import FOLDER, Folder
 from tests.tiny import make_base, make_tokenizer, make_trained_graft
 
 from polygraft.base.base import Base
@@ -23,13 +23,6 @@ from polygraft.parts.head import Head
 from polygraft.parts.part import Part
 from polygraft.parts.prefix import Prefix
 from polygraft.parts.prompt import Prompt
-
-FOLDER = FORMATS / "peft"
-
-
-@pytest.fixture(scope="module")
-def bert() -> Base:
-    return load_golden_base(FOLDER / "bert")
 
 
 def load_prompt_base(name: str) -> Base:
@@ -84,30 +77,30 @@ def prefix(tmp_path: Path) -> Folder:
     ],
 )
 def test_what_no_prompt_does_is_refused_by_key_and_value(
-    bert: Base, prompt: Folder, changes: dict[str, Any], reason: str
+    peft_bert: Base, prompt: Folder, changes: dict[str, Any], reason: str
 ):
     prompt.change(**changes)
     with pytest.raises(DataError) as caught:
-        import_peft(bert, prompt.path, name="x")
+        import_peft(peft_bert, prompt.path, name="x")
     assert str(caught.value) == (
         f"{prompt.path}/adapter_config.json {reason}. What was trained with that cannot be brought over; nothing was "
         "written."
     )
 
 
-def test_a_prompt_of_another_length_is_refused(bert: Base, prompt: Folder):
+def test_a_prompt_of_another_length_is_refused(peft_bert: Base, prompt: Folder):
     prompt.change(num_virtual_tokens=5)
     with pytest.raises(GraftError) as caught:
-        import_peft(bert, prompt.path, name="x")
+        import_peft(peft_bert, prompt.path, name="x")
     assert str(caught.value) == (
         "The tensor 'prompt.values' of the graft 'x' has the shape [4, 32] where [5, 32] was expected. The graft was "
         "made for a base of other sizes."
     )
 
 
-def test_labels_for_a_prompt_without_a_head_are_refused(bert: Base, prompt: Folder):
+def test_labels_for_a_prompt_without_a_head_are_refused(peft_bert: Base, prompt: Folder):
     with pytest.raises(DataError) as caught:
-        import_peft(bert, prompt.path, name="x", labels=["a", "b"])
+        import_peft(peft_bert, prompt.path, name="x", labels=["a", "b"])
     assert str(caught.value) == (
         f"{prompt.path} has no head, and the 2 labels a, b were given. Expected labels for a folder with a head only. "
         "Leave the labels out."
@@ -146,15 +139,15 @@ def test_back_and_there_the_librarys_own_values_are_the_same(tmp_path: Path, nam
 
 
 @pytest.mark.parametrize("case", ["prompt", "prefix"])
-def test_a_head_beside_it_goes_there_and_back(bert: Base, tmp_path: Path, case: str):
+def test_a_head_beside_it_goes_there_and_back(peft_bert: Base, tmp_path: Path, case: str):
     parts: dict[str, Part] = {
         "prompt": Prompt(length=4),
         "prefix": Prefix(length=4, reparameterization=None, moves_positions=True),
     }
     head = Head(objective="tokens", labels=("a", "b", "c"))
-    graft = make_trained_graft(bert, "x", [parts[case], head])
-    export_peft(bert, graft, tmp_path / "out")
-    back = import_peft(bert, tmp_path / "out", name="x", labels=["a", "b", "c"]).graft
+    graft = make_trained_graft(peft_bert, "x", [parts[case], head])
+    export_peft(peft_bert, graft, tmp_path / "out")
+    back = import_peft(peft_bert, tmp_path / "out", name="x", labels=["a", "b", "c"]).graft
     assert back.parts == graft.parts
     assert all(torch.equal(back.tensors()[name], tensor) for name, tensor in graft.tensors().items())
 
@@ -171,11 +164,11 @@ def test_a_head_beside_it_goes_there_and_back(bert: Base, tmp_path: Path, case: 
     ],
 )
 def test_what_no_prefix_does_is_refused_by_key_and_value(
-    bert: Base, prefix: Folder, changes: dict[str, Any], reason: str
+    peft_bert: Base, prefix: Folder, changes: dict[str, Any], reason: str
 ):
     prefix.change(**changes)
     with pytest.raises(DataError) as caught:
-        import_peft(bert, prefix.path, name="x")
+        import_peft(peft_bert, prefix.path, name="x")
     assert str(caught.value) == (
         f"{prefix.path}/adapter_config.json {reason}. What was trained with that cannot be brought over; nothing was "
         "written."
@@ -221,20 +214,20 @@ def test_a_base_whose_prefixes_would_do_something_else_is_refused(
     )
 
 
-def test_a_prompt_without_its_values_is_refused(bert: Base, prompt: Folder):
+def test_a_prompt_without_its_values_is_refused(peft_bert: Base, prompt: Folder):
     prompt.save({"prompt_embedding": prompt.tensors()["prompt_embeddings"]})
     with pytest.raises(DataError) as caught:
-        import_peft(bert, prompt.path, name="x")
+        import_peft(peft_bert, prompt.path, name="x")
     assert str(caught.value) == (
         f"{prompt.path} has no tensor 'prompt_embeddings'. Expected the values of a prompt or prefix under that name. "
         "Get the folder again from where it was made."
     )
 
 
-def test_a_tensor_beside_a_prompt_has_to_be_named(bert: Base, prompt: Folder):
+def test_a_tensor_beside_a_prompt_has_to_be_named(peft_bert: Base, prompt: Folder):
     prompt.save({**prompt.tensors(), "base_model.classifier.bias": torch.zeros(5)})
     with pytest.raises(DataError) as caught:
-        import_peft(bert, prompt.path, name="x")
+        import_peft(peft_bert, prompt.path, name="x")
     assert str(caught.value) == (
         f"{prompt.path} has a tensor 'classifier.bias' that its configuration does not name. Expected "
         "'prompt_embeddings', and those of modules_to_save: none. Import it on the base that it was trained on."
@@ -288,10 +281,10 @@ MOVING = Prefix(length=2, reparameterization=None, moves_positions=True)
     ],
 )
 def test_what_peft_would_compute_otherwise_is_not_exported(
-    bert: Base, tmp_path: Path, parts: list[Part], message: str
+    peft_bert: Base, tmp_path: Path, parts: list[Part], message: str
 ):
-    graft = make_trained_graft(bert, "x", parts)
+    graft = make_trained_graft(peft_bert, "x", parts)
     with pytest.raises(GraftError) as caught:
-        export_peft(bert, graft, tmp_path / "out")
+        export_peft(peft_bert, graft, tmp_path / "out")
     assert str(caught.value) == message
     assert not (tmp_path / "out").exists()

@@ -1,4 +1,4 @@
-"""What `adapters` and `peft` compute for rows that go different ways, against each row alone: prints one line of JSON.
+"""What `adapters` and `peft` compute for rows and adapters together, against each alone: prints one line of JSON.
 
 Runs in the peers' environment, on a tiny random BERT; needs nothing of polygraft.
 """
@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from adapters import BertAdapterModel, SeqBnConfig, SeqBnInvConfig
-from adapters.composition import Average, BatchSplit, Stack
-from peft import IA3Config, get_peft_model
+from adapters import BertAdapterModel, PrefixTuningConfig, PromptTuningConfig, SeqBnConfig, SeqBnInvConfig
+from adapters.composition import Average, BatchSplit, Parallel, Stack
+from peft import IA3Config, LNTuningConfig, PeftConfig, get_peft_model
 from transformers import BertConfig, BertModel
 
 CONFIG = BertConfig(
@@ -43,7 +43,7 @@ def fill(model: Any, name: str, *, like: str | None = None) -> None:
 
 
 def make_model() -> Any:
-    """A model with two languages that have invertible adapters, two that have none, and two tasks."""
+    """A model with two languages that have invertible adapters, two that have none, two tasks, prefixes and prompts."""
     torch.manual_seed(0)
     model = BertAdapterModel(CONFIG).eval()
     for name in ("en", "qu"):
@@ -51,6 +51,12 @@ def make_model() -> Any:
         fill(model, name)
     for name in ("l1", "l2", "ner", "pos"):
         model.add_adapter(name, config=SeqBnConfig(reduction_factor=2))
+        fill(model, name)
+    for name, length in (("short", 2), ("long", 5), ("also_long", 5)):
+        model.add_adapter(name, config=PrefixTuningConfig(prefix_length=length, flat=True))
+        fill(model, name)
+    for name in ("hint", "cue"):
+        model.add_adapter(name, config=PromptTuningConfig(prompt_length=3))
         fill(model, name)
     model.add_adapter("ner_too", config=SeqBnConfig(reduction_factor=2))
     fill(model, "ner_too", like="ner")
@@ -71,6 +77,13 @@ def split(model: Any, *parts: Any) -> float:
     return max(float((one - two).abs().max()) for one, two in zip(routed, alone, strict=True))
 
 
+def lay_side_by_side(model: Any, *parts: str) -> float:
+    """The largest difference between what adapters give in a Parallel and what they give alone."""
+    together = run(model, Parallel(*parts)).chunk(len(parts))
+    alone = [run(model, part) for part in parts]
+    return max(float((one - two).abs().max()) for one, two in zip(together, alone, strict=True))
+
+
 def load_damaged(model: Any) -> str:
     """Load an adapter that lacks a tensor and has an unknown one; say what came of it."""
     with tempfile.TemporaryDirectory() as folder:
@@ -86,15 +99,20 @@ def load_damaged(model: Any) -> str:
     return "loaded"
 
 
+IA3 = IA3Config(
+    target_modules=["key", *FEED_FORWARD], feedforward_modules=FEED_FORWARD, init_ia3_weights=False
+)
+NORMS = LNTuningConfig(target_modules=["LayerNorm"])
+
+
 @torch.no_grad()
-def name_rows_of_ia3() -> float:
-    """The same as `split` for `peft`'s adapter_names over (IA)3."""
+def name_rows(config: PeftConfig) -> float:
+    """The same as `split` for `peft`'s adapter_names."""
     torch.manual_seed(0)
-    config = IA3Config(
-        target_modules=["key", *FEED_FORWARD], feedforward_modules=FEED_FORWARD, init_ia3_weights=False
-    )
     model: Any = get_peft_model(BertModel(CONFIG).eval(), config, adapter_name="one")
     model.add_adapter("two", config)
+    for name in ("one", "two"):
+        fill(model, name)
     model.eval()
     mask = torch.ones_like(IDS)
     routed = model(input_ids=IDS, attention_mask=mask, adapter_names=["one", "two"])[0]
@@ -114,8 +132,15 @@ def main() -> None:
         "single adapters in a split": split(model, "ner", "pos"),
         "stacks in a split": split(model, Stack("l1", "ner"), Stack("l2", "pos")),
         "invertible adapters in a split": split(model, "en", "qu"),
+        "prefixes of one length in a split": split(model, "long", "also_long"),
+        "prefixes of two lengths in a split": split(model, "long", "short"),
+        "prompts in a split": split(model, "hint", "cue"),
+        "single adapters side by side": lay_side_by_side(model, "ner", "pos"),
+        "invertible adapters side by side": lay_side_by_side(model, "en", "qu"),
+        "prefixes of two lengths side by side": lay_side_by_side(model, "long", "short"),
         "average of two that are the same": float(same.abs().max()),
-        "named rows of (IA)3": name_rows_of_ia3(),
+        "named rows of (IA)3": name_rows(IA3),
+        "named rows of LayerNorms": name_rows(NORMS),
         "damaged adapter": load_damaged(model),
     }
     sys.stdout.write(json.dumps(found))

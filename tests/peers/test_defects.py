@@ -16,10 +16,13 @@ from polygraft.attach.attach import attach
 from polygraft.attach.graft import Graft, copy_tensors
 from polygraft.base.base import Base
 from polygraft.errors import GraftError
+from polygraft.parts.bitfit import BitFit
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.ia3 import IA3
 from polygraft.parts.invertible import Invertible
 from polygraft.parts.part import Part
+from polygraft.parts.prefix import Prefix
+from polygraft.parts.prompt import Prompt
 
 ROOT = Path(__file__).parents[2]
 PEERS = ROOT / ".venv-peers" / "bin" / "python"
@@ -36,13 +39,35 @@ PARTS: Mapping[str, Sequence[Part]] = {
     "pos": [Bottleneck(reduction=2)],
     "one": [IA3()],
     "two": [IA3()],
+    "long": [Prefix(length=5, reparameterization=None)],
+    "also_long": [Prefix(length=5, reparameterization=None)],
+    "short": [Prefix(length=2, reparameterization=None)],
+    "hint": [Prompt(length=3)],
+    "cue": [Prompt(length=3)],
+    "norms": [BitFit(weights=("norm",))],
+    "others": [BitFit(weights=("norm",))],
 }
 ROUTES = {
     "single adapters in a split": ("ner", "pos"),
     "stacks in a split": ("stack(l1, ner)", "stack(l2, pos)"),
     "invertible adapters in a split": ("en", "qu"),
+    "prefixes of one length in a split": ("long", "also_long"),
+    "prefixes of two lengths in a split": ("long", "short"),
+    "prompts in a split": ("hint", "cue"),
     "named rows of (IA)3": ("one", "two"),
+    "named rows of LayerNorms": ("norms", "others"),
 }
+SIDE_BY_SIDE = {
+    "single adapters side by side": ("ner", "pos"),
+    "invertible adapters side by side": ("en", "qu"),
+    "prefixes of two lengths side by side": ("long", "short"),
+}
+RIGHT_THERE_TOO = {
+    "single adapters in a split",
+    "prefixes of one length in a split",
+    "single adapters side by side",
+}
+"""What shows that the other cases are no accident of the comparison."""
 WRONG, RIGHT = 1e-2, 1e-5
 """Of hidden states of size one."""
 
@@ -85,14 +110,32 @@ def measure(base: Base, grafts: Sequence[Graft], ways: tuple[str, str]) -> float
     return max(differences)
 
 
-@pytest.mark.parametrize("case", ROUTES)
-def test_rows_of_a_route_equal_rows_alone(base: Base, grafts: list[Graft], theirs: dict[str, Any], case: str):
-    assert measure(base, grafts, ROUTES[case]) < RIGHT
-    if case == "single adapters in a split":
-        # What is right there is right here too: the cases below are no accident of the comparison.
+def assert_theirs(theirs: dict[str, Any], case: str) -> None:
+    """Right where the incumbent is right as well, and wrong where it is wrong."""
+    if case in RIGHT_THERE_TOO:
         assert theirs[case] < RIGHT
     else:
         assert theirs[case] > WRONG
+
+
+@pytest.mark.parametrize("case", ROUTES)
+def test_rows_of_a_route_equal_rows_alone(base: Base, grafts: list[Graft], theirs: dict[str, Any], case: str):
+    assert measure(base, grafts, ROUTES[case]) < RIGHT
+    assert_theirs(theirs, case)
+
+
+@pytest.mark.parametrize("case", SIDE_BY_SIDE)
+@torch.no_grad()
+def test_members_side_by_side_equal_members_alone(
+    base: Base, grafts: list[Graft], theirs: dict[str, Any], case: str
+):
+    names, batch = SIDE_BY_SIDE[case], make_batch(lengths=(6, 6))
+    with attach(base, f"parallel({', '.join(names)})", grafts=grafts) as attachment:
+        together = attachment.run_each(*batch)
+    for name, hidden in zip(names, together, strict=True):
+        with attach(base, name, grafts=grafts) as attachment:
+            assert (hidden - attachment.run(*batch)).abs().max() < RIGHT
+    assert_theirs(theirs, case)
 
 
 @pytest.mark.parametrize("of", ["parameters", "outputs"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from tests.tiny import make_model, make_tokenizer
 from tests.train.material import make_lines, make_sentences
 
 from polygraft.data.conll import write_conll
-from polygraft.recipe.events import Event, RunFinished
+from polygraft.evaluate.result import Result
+from polygraft.recipe.events import Event, Noted, RunFinished
 from polygraft.recipe.read import load_recipe
 from polygraft.recipe.run import run_recipe
 from polygraft.recipe.schema import Recipe
@@ -40,6 +42,11 @@ held_out = 2
 epochs = 1
 batch_tokens = 128
 """
+STEPS = ["mlm", "language.en", "language.qu", "task.ner-alone", "task.ner", "evaluate.ner"]
+"""The steps of the recipe on a base without a masked-LM head; with one, all but the first."""
+HEADED = ()
+BARE = ("base=bare",)
+"""Settings for the base with a masked-LM head, and for the one without."""
 
 
 def write_all(folder: Path) -> None:
@@ -80,3 +87,16 @@ def read_grafts(store: Path) -> dict[str, bytes]:
     """The tensors of every stored graft, bit for bit."""
     paths = sorted(store.glob("*/*/graft.safetensors"))
     return {str(path.relative_to(store)): path.read_bytes() for path in paths}
+
+
+def strip(results: tuple[Result, ...]) -> list[Result]:
+    """Results without what differs from one machine and hour to the next."""
+    return [dataclasses.replace(result, seconds=0.0, tokens_per_second=0.0) for result in results]
+
+
+def names_of(events: list[Event], kind: type) -> list[str]:
+    return [event.name for event in events if isinstance(event, kind)]
+
+
+def list_sentences(events: list[Event]) -> list[str]:
+    return [event.sentence for event in events if isinstance(event, Noted)]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from tests.recipe.material import find_end, load, read_grafts, run_all
+from tests.recipe.material import find_end, load, read_grafts, run_all, strip
 from tests.recipe.test_controls import ALL, FOUR, NAMES
 from tests.tiny import make_base
 
@@ -21,7 +21,6 @@ from polygraft.data.masking import Masking, corpus_vocabulary
 from polygraft.data.text import read_text
 from polygraft.errors import DataError, RecipeError
 from polygraft.evaluate.language_loss import TextLosses
-from polygraft.evaluate.result import Result
 from polygraft.evaluate.text_loss import measure_causal_lm, measure_masked_lm
 from polygraft.recipe.corpus import Corpus
 from polygraft.recipe.events import StepSkipped
@@ -36,10 +35,6 @@ from polygraft.train.loop import Interrupted
 from polygraft.train.settings import NUM_NEGATIVES
 
 MEASURED = "text_losses=true"
-
-
-def strip(results: tuple[Result, ...]) -> list[Result]:
-    return [dataclasses.replace(result, seconds=0.0, tokens_per_second=0.0) for result in results]
 
 
 def measure(recipe: Recipe) -> TextLosses:
