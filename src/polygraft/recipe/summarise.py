@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING
 
 from polygraft.evaluate.language_loss import losses_to_csv
 from polygraft.evaluate.result import results_to_csv
+from polygraft.recipe.completed import complete_scores, name_scores
 from polygraft.recipe.contests import gather_contests
 from polygraft.recipe.losses import find_losses, load_losses
 from polygraft.recipe.methods import read_levels
+from polygraft.recipe.names import show_task
 from polygraft.recipe.packing import read_packed
 from polygraft.recipe.score import Scores, load_other_seeds, load_scores
 from polygraft.recipe.workshop import describe_machine, list_versions
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from polygraft.base.base import Base
     from polygraft.evaluate.contest import Contest
     from polygraft.evaluate.language_loss import TextLosses
+    from polygraft.evaluate.overlap import Overlap
     from polygraft.recipe.events import StepKind
     from polygraft.recipe.schema import Recipe
     from polygraft.recipe.steps import Job
@@ -79,13 +82,17 @@ def summarise(
         steps: What each step was expected to take, and took.
     """
     base = turns[0].workshop.base
-    own = [(turn, job, scores) for turn in turns for job, scores in _load_scores(turn, "evaluate")]
-    again = [_name(scores, turn) for turn in turns for _, scores in _load_scores(turn, "recheck")]
+    own = [
+        (turn, job, complete_scores(turn.workshop, job, scores, folder=find_scores(recipe)))
+        for turn in turns
+        for job, scores in _load_scores(turn, "evaluate")
+    ]
+    again = [_name(turn, job, scores) for turn in turns for job, scores in _load_scores(turn, "recheck")]
     found: list[Scores] = []
     for turn, job, scores in own:
         # A recipe with one seed also shows what it gave with others before.
         others = [] if recipe.seeds else load_other_seeds(find_scores(recipe), job)
-        found += [_name(each, turn) for each in (scores, *others)]
+        found += [_name(turn, job, each) for each in (scores, *others)]
     return RunSummary(
         name=recipe.name,
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -98,6 +105,7 @@ def summarise(
         contests=tuple(_hold_contests(recipe, own)),
         text_losses=tuple(_gather_losses(turns)),
         gains=tuple(gain for each in found for gain in each.gains),
+        overlaps=tuple(_gather_overlaps(found)),
         examples=tuple(_choose_examples(own)),
         versions=list_versions(),
         machine=describe_machine(base),
@@ -106,6 +114,12 @@ def summarise(
         notes=tuple(sorted({note for each in found for result in each.results for note in result.notes})),
         steps=tuple(steps),
     )
+
+
+def _gather_overlaps(found: Sequence[Scores]) -> list[Overlap]:
+    """Give how alike tests and texts are, once: no method and no seed changes that."""
+    overlaps = [overlap for scores in found for overlap in scores.overlaps]
+    return list({(each.task, each.source, each.language): each for each in overlaps}.values())
 
 
 def _gather_losses(turns: Sequence[Turn]) -> list[TextLosses]:
@@ -135,9 +149,9 @@ def _choose_examples(scored: Sequence[tuple[Turn, Job, Scores]]) -> list[Example
     first = scored[0][0].workshop.recipe.seed if scored else None
     return [
         example
-        for turn, _, scores in scored
+        for turn, job, scores in scored
         if turn.workshop.recipe.seed == first
-        for example in _name(scores, turn).examples
+        for example in _name(turn, job, scores).examples
     ]
 
 
@@ -148,15 +162,8 @@ def _load_scores(turn: Turn, kind: StepKind) -> list[tuple[Job, Scores]]:
     return [(job, scores) for job, scores in found if scores is not None]
 
 
-def _name(scores: Scores, turn: Turn) -> Scores:
-    """Say of scores by which method they came about: what is kept of them may serve several."""
-    method = turn.workshop.recipe.variant.method
-    return dataclasses.replace(
-        scores,
-        results=tuple(dataclasses.replace(result, method=method) for result in scores.results),
-        gains=tuple(dataclasses.replace(gain, method=method) for gain in scores.gains),
-        examples=tuple(dataclasses.replace(example, method=method) for example in scores.examples),
-    )
+def _name(turn: Turn, job: Job, scores: Scores) -> Scores:
+    return name_scores(turn.workshop.recipe, job, scores)
 
 
 def _summarise_grafts(turns: Sequence[Turn]) -> list[GraftSummary]:
@@ -189,7 +196,7 @@ def _summarise_graft(manifest: Manifest, job: Job | None, *, recipe: Recipe) -> 
         name=manifest.name,
         version=manifest.version,
         role="head" if kind == "mlm" else kind,
-        task=None if job is None or job.task is None else recipe.tasks[job.task].task or job.task,
+        task=None if job is None or job.task is None else show_task(recipe.tasks, job.task),
         method=recipe.variant.method if kind == "task" else "",
         seed=recipe.seed if kind == "task" else recipe.text_seed,
         is_copy=recipe.variant.is_copy,

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from polygraft.report.borrowed import borrowed_table, overlap_table, write_borrowed
 from polygraft.report.cells import DASH, Table
 from polygraft.report.curves import plot_curve
 from polygraft.report.details import graft_table, result_table, type_tables
@@ -80,7 +81,9 @@ def collect_run(run: Run, *, prefix: str, of: str, compares: bool) -> dict[str, 
         "is_compared": compares,
         "summary": summary,
         "forgetting": _collect_forgetting(summary, prefix=prefix),
-        "transfers": [_collect_transfer(grid, ident=f"{prefix}{{}}-{n}") for n, grid in enumerate(grids)],
+        "transfers": [
+            _collect_transfer(grid, summary, ident=f"{prefix}{{}}-{n}") for n, grid in enumerate(grids)
+        ],
         "conditions": _describe_conditions(summary),
         "text_losses": collect_losses(summary, prefix=prefix),
         "levels": [(graft, drawn) for graft, drawn in levels if drawn is not None],
@@ -154,12 +157,15 @@ def _collect_packed(
     return found
 
 
-def _collect_transfer(grid: Grid, *, ident: str) -> dict[str, Any]:
+def _collect_transfer(grid: Grid, summary: RunSummary, *, ident: str) -> dict[str, Any]:
     return {
         "grid": grid,
         "range": [format_score(end, metric=grid.metric) for end in heat_range(grid)],
         "table": transfer_table(grid, ident=ident.format("transfer")),
         "gains": gain_table(grid, ident=ident.format("gains")),
+        "borrowed": borrowed_table(grid, ident=ident.format("borrowed")),
+        "borrowed_told": write_borrowed(grid, summary.overlaps),
+        "overlaps": overlap_table(summary.overlaps, grid, ident=ident.format("overlaps")),
         "dots": [
             plot_intervals(grid, ident=f"{ident.format('dots')}-{width}", width=width) for width in WIDTHS
         ],

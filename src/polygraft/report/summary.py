@@ -12,6 +12,7 @@ from polygraft.errors import DataError
 from polygraft.evaluate.contest import Contest
 from polygraft.evaluate.gain import Gain
 from polygraft.evaluate.language_loss import TextLosses
+from polygraft.evaluate.overlap import Overlap
 from polygraft.evaluate.result import Result
 from polygraft.report.reader import from_plain, to_plain
 
@@ -153,7 +154,10 @@ class RunSummary:
     rechecks: tuple[Result, ...] = ()
     """Scores of earlier tasks after a later one was learned."""
     gains: tuple[Gain, ...] = ()
-    """How the target's graft compares with every other condition, sentence by sentence."""
+    """How the target's graft compares with every other condition, sentence by sentence; in languages without a graft,
+    how those of others compare with none."""
+    overlaps: tuple[Overlap, ...] = ()
+    """How alike each test is with the languages' texts, where the nearest one was looked for."""
     contests: tuple[Contest, ...] = ()
     """How every two methods compare in each test set, where several are compared."""
     text_losses: tuple[TextLosses, ...] = ()
