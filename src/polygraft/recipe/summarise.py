@@ -19,9 +19,11 @@ from polygraft.recipe.losses import find_losses, load_losses
 from polygraft.recipe.methods import read_levels
 from polygraft.recipe.names import show_task
 from polygraft.recipe.packing import read_packed
+from polygraft.recipe.provenance import list_data
 from polygraft.recipe.score import Scores, load_other_seeds, load_scores
 from polygraft.recipe.workshop import describe_machine, list_versions
 from polygraft.report.page import write_report
+from polygraft.report.provenance import name_notes
 from polygraft.report.summary import (
     BaseSummary,
     ExampleSummary,
@@ -68,8 +70,6 @@ def summarise(
     recipe: Recipe,
     turns: Sequence[Turn],
     *,
-    seconds: float,
-    predicted: float | None,
     steps: Sequence[StepSummary] = (),
 ) -> RunSummary:
     """Gather the grafts of a run and its scores, also of steps that were not asked for now.
@@ -77,9 +77,7 @@ def summarise(
     Args:
         recipe: As it was read.
         turns: Its variants.
-        seconds: How long the run took.
-        predicted: How long it was expected to take.
-        steps: What each step was expected to take, and took.
+        steps: What each step was expected to take, and took, now or in an earlier sitting.
     """
     base = turns[0].workshop.base
     own = [
@@ -109,11 +107,20 @@ def summarise(
         examples=tuple(_choose_examples(own)),
         versions=list_versions(),
         machine=describe_machine(base),
-        seconds=seconds,
-        predicted_seconds=predicted,
-        notes=tuple(sorted({note for each in found for result in each.results for note in result.notes})),
+        seconds=sum(step.seconds for step in steps if step.seconds is not None),
+        predicted_seconds=_add_expected(steps),
+        num_sittings=max(1, len({sitting for step in steps for sitting in step.sittings})),
+        notes=name_notes(result for each in found for result in each.results),
         steps=tuple(steps),
+        data=list_data([turn.workshop.corpus for turn in turns]),
     )
+
+
+def _add_expected(steps: Sequence[StepSummary]) -> float | None:
+    """Add up what the steps that were done were expected to take; None where that is not known of one."""
+    expected = [step.predicted_seconds for step in steps if step.seconds is not None]
+    known = [seconds for seconds in expected if seconds is not None]
+    return sum(known) if known and len(known) == len(expected) else None
 
 
 def _gather_overlaps(found: Sequence[Scores]) -> list[Overlap]:

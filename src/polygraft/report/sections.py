@@ -33,11 +33,13 @@ from polygraft.report.plots import (
     plot_intervals,
     series_of,
 )
+from polygraft.report.provenance import data_table, step_table
 from polygraft.report.rivals import plot_differences, rival_table
 from polygraft.report.scores import CONDITIONS, Grid, build_grids, order_conditions
 from polygraft.report.summary import GraftSummary, RunSummary
 from polygraft.report.svg import element
 from polygraft.report.tables import cost_table, gain_table, storage_table, transfer_table
+from polygraft.report.words import spell
 
 WIDTHS = (WIDE, NARROW)
 _ROLE_ORDER = ("head", "language", "task")
@@ -97,6 +99,8 @@ def collect_run(run: Run, *, prefix: str, of: str, compares: bool) -> dict[str, 
         "grafts": _prefix(graft_table(grafts), prefix),
         "examples": build_examples(join_methods(summary.examples)),
         "facts": list_facts(summary),
+        "data": data_table(summary.data, ident=f"{prefix}data"),
+        "steps": step_table(summary.steps, ident=f"{prefix}step-digests"),
         "planned": _prefix(planned_table(summary.steps), prefix),
     }
 
@@ -195,6 +199,8 @@ def list_facts(summary: RunSummary) -> list[tuple[str, str]]:
     took = format_seconds(summary.seconds)
     if summary.predicted_seconds is not None:
         took += f" (predicted: {format_seconds(summary.predicted_seconds)})"
+    if summary.num_sittings > 1:
+        took += f", in {spell(summary.num_sittings)} sittings"
     seeds = sorted({result.seed for result in summary.results})
     return [
         ("Base", f"{base.name}, family {base.family}"),

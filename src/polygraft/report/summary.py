@@ -125,7 +125,7 @@ class StepSummary:
 
     name: str
     kind: str
-    """One of mlm, language, task, evaluate and recheck."""
+    """One of mlm, language, losses, task, evaluate and recheck."""
     predicted_seconds: float | None = None
     seconds: float | None = None
     predicted_memory_bytes: int | None = None
@@ -136,6 +136,39 @@ class StepSummary:
     num_bytes: int | None = None
     is_bound: bool = False
     """Whether training could stop early, so that the prediction is the most that it takes."""
+    sittings: tuple[str, ...] = ()
+    """When the runs began in which it was worked on, ISO 8601."""
+    digest: str = ""
+    """Of everything that it depends on."""
+    family: str = ""
+    """The same without the seed, of steps of tasks: equal for all seeds of one method."""
+    method: str = ""
+    """The method that it belongs to, where several are compared."""
+    seed: int | None = None
+    task: str = ""
+    """What results call its task."""
+    source: str = ""
+    """The language of the task's labels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSummary:
+    """A file or dataset that a run used."""
+
+    use: str
+    """One of text, train, dev and test."""
+    task: str = ""
+    """What results call the task whose data it is; empty for a language's text."""
+    source: str = ""
+    """The language of the task's labels."""
+    language: str
+    """The language of what it holds."""
+    file: str
+    """Its name, without where it lies; or the address of a dataset."""
+    sha256: str
+    """Of its bytes; of a dataset's rows."""
+    digest: str
+    """Of what is read from it: its content, and how that is read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -166,11 +199,16 @@ class RunSummary:
     versions: Mapping[str, str]
     machine: Mapping[str, str | int | float | bool | None]
     seconds: float
+    """What its steps took, those of earlier sittings among them."""
     predicted_seconds: float | None
-    """What the run was expected to take, where that was worked out beforehand."""
+    """What these were expected to take, where that was worked out beforehand."""
+    num_sittings: int = 1
+    """In how many runs of the recipe they were done."""
     notes: tuple[str, ...]
     steps: tuple[StepSummary, ...] = ()
-    """The steps that were asked for, in order."""
+    """All steps of the recipe, in order."""
+    data: tuple[DataSummary, ...] = ()
+    """The files that it used."""
 
 
 def summary_to_json(summary: RunSummary) -> str:
