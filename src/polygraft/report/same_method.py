@@ -6,6 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from polygraft.evaluate.gain import Gain
 from polygraft.evaluate.result import Result
 from polygraft.report.joining import Run, tell_apart
 from polygraft.report.summary import GraftSummary, RunSummary
@@ -117,6 +118,10 @@ def _place(result: Result) -> tuple[str, str, str, str, int]:
     return (result.task, result.source, result.language, result.condition, result.seed)
 
 
+def _place_gain(gain: Gain) -> tuple[str, str, str, str, str, int]:
+    return (gain.task, gain.source, gain.language, gain.condition, gain.other, gain.seed)
+
+
 def _take(first: Run, other: Run, method: str, *, called: str, number: int) -> Run:
     """Give a run that has what another one knows of a method besides."""
     known = {_place(result) for result in first.summary.results if result.method == called}
@@ -125,6 +130,12 @@ def _take(first: Run, other: Run, method: str, *, called: str, number: int) -> R
         replace(result, method=called, plan=_rename(result.plan, names))
         for result in other.summary.results
         if result.method == method and _place(result) not in known
+    ]
+    measured = {_place_gain(gain) for gain in first.summary.gains if gain.method == called}
+    gains = [
+        replace(gain, method=called)
+        for gain in other.summary.gains
+        if gain.method == method and _place_gain(gain) not in measured
     ]
     used = {name for result in results for name in _NAMES.findall(result.plan)}
     grafts = [_rename_graft(graft, names, called=called, method=method) for graft in other.summary.grafts]
@@ -135,6 +146,7 @@ def _take(first: Run, other: Run, method: str, *, called: str, number: int) -> R
         summary=replace(
             summary,
             results=(*summary.results, *results),
+            gains=(*summary.gains, *gains),
             grafts=(*summary.grafts, *(graft for graft in grafts if graft.name in used)),
             steps=(*summary.steps, *steps),
         ),
@@ -157,7 +169,8 @@ def _rename_graft(graft: GraftSummary, names: Mapping[str, str], *, called: str,
 
 def _leave(run: Run, method: str) -> Run:
     results = tuple(result for result in run.summary.results if result.method != method)
-    return replace(run, summary=replace(run.summary, results=results))
+    gains = tuple(gain for gain in run.summary.gains if gain.method != method)
+    return replace(run, summary=replace(run.summary, results=results, gains=gains))
 
 
 def _add_time(run: Run, other: Run) -> Run:
