@@ -43,7 +43,6 @@ def report(
 ) -> None:
     """Write the report.html of a run again from its results.json, or one page of several runs, and say where it is."""
     from polygraft.errors import DataError, OptionError
-    from polygraft.recipe.across import hold_across
     from polygraft.report.page import write_joined
     from polygraft.report.same_method import join_seeds
 
@@ -54,8 +53,7 @@ def report(
     found = _name_runs([(path, _load(path)) for path in runs])
     target = _find_results(runs[0]).parent / REPORT if out is None else out
     shown = join_seeds(found).shown
-    folders = [_find_results(path).parent for path in runs]
-    held = hold_across(shown, folders) if len(runs) > 1 else ()
+    held = _hold(shown, [_find_results(path).parent for path in runs]) if len(runs) > 1 else ()
     try:
         path = write_joined(found, target, held=held)
     except OSError as error:
@@ -67,6 +65,13 @@ def report(
         write_json(_describe(found, path, held=held))
     else:
         write(f"{path}\n")
+
+
+def _hold(runs: Sequence[Run], folders: Sequence[Path]) -> tuple[Contest, ...]:
+    # It loads torch, which the page of one run does without.
+    from polygraft.recipe.across import hold_across
+
+    return hold_across(runs, folders)
 
 
 def _find_results(path: Path) -> Path:

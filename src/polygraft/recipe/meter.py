@@ -5,9 +5,10 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from polygraft.errors import PolygraftError
 from polygraft.recipe.score import LABELS
 from polygraft.recipe.taken import StepTaken, load_taken, save_taken
 from polygraft.train.memory import PeakMemory
@@ -47,20 +48,16 @@ class Meter:
         """
         stored, started = workshop.num_bytes_stored, time.perf_counter()
         self._memory.begin()
-        is_done = False
         try:
             yield
-            is_done = True
-        finally:
-            seconds = time.perf_counter() - started
-            if is_done:
-                self._taken[job.name] = seconds
-            self._keep(
-                job,
-                seconds=seconds,
-                num_bytes=workshop.num_bytes_stored - stored + _measure_scores(scores, job.digest),
-                is_done=is_done,
-            )
+        except BaseException:
+            # Where nothing can be written, the reason that it was stopped for matters more.
+            with suppress(OSError, PolygraftError):
+                self._keep(job, seconds=time.perf_counter() - started, num_bytes=0, is_done=False)
+            raise
+        self._taken[job.name] = time.perf_counter() - started
+        num_bytes = workshop.num_bytes_stored - stored + _measure_scores(scores, job.digest)
+        self._keep(job, seconds=self._taken[job.name], num_bytes=num_bytes, is_done=True)
 
     def _keep(self, job: Job, *, seconds: float, num_bytes: int, is_done: bool) -> None:
         """Write down what a step took, with what it took before it was stopped."""
