@@ -62,7 +62,7 @@ def test_variables_are_filled_in(here: Path):
             "steps = 3\nfrom_layer = 2",
             "stepps = 3",
             "The recipe has train.mlm.stepps, which means nothing. Keys of [train.mlm] are steps, batch_tokens, "
-            "lr, from_layer, layer, reduction, mask_rate. Did you mean 'steps'? Correct the name.",
+            "accumulate, lr, from_layer, layer, reduction, mask_rate. Did you mean 'steps'? Correct the name.",
         ),
         (
             "[language.en]",

@@ -68,7 +68,7 @@ def test_seeds_of_two_runs_stand_in_one_row_and_one_that_both_have_counts_once(m
 def test_a_page_of_two_runs_says_what_it_put_together():
     page = render_joined([make_run("a", ("lora", "full"), (0, 1)), make_run("b", ("lora", "ia3"), (2,))])
     assert "‘lora’ of ‘b’ (seed 2) is the same method as ‘lora’ of ‘a’" in page
-    assert "a: lora" not in page
+    assert ">a: lora" not in page
 
 
 def spoil_graft(run: Run) -> Run:
