@@ -53,9 +53,10 @@ def test_runs_of_one_name_are_called_by_their_folders(polygraft: Command):
 def test_json_has_the_scores_side_by_side(polygraft: Command):
     done = polygraft("report", save(FIRST, "runs/a"), save(OTHER, "runs/b"), "--out", "both.html", "--json")
     found = json.loads(done.stdout)
-    assert (found["report"], found["runs"], found["differences"]) == (
+    assert (found["report"], found["runs"], found["differences"], found["joined"]) == (
         "both.html",
         ["eight-ways", "others"],
+        [],
         [],
     )
     ner = found["methods"][0]

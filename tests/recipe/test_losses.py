@@ -159,7 +159,13 @@ def test_a_whole_run_with_all_controls_that_was_stopped_ends_as_one_that_was_not
         "qu": [*NAMES, "target"],
         "sw": ["task alone", "none", "nearest", "average", "source"],
     }
-    assert [gain.other for gain in whole.gains] == [*NAMES]
+    assert [gain.other for gain in whole.gains if gain.language == "qu"] == [*NAMES]
+    assert [(gain.condition, gain.other) for gain in whole.gains if gain.language == "sw"] == [
+        (condition, other)
+        for condition in ("nearest", "average", "source")
+        for other in ("none", "task alone")
+    ]
+    assert [overlap.language for overlap in whole.overlaps] == ["en", "qu", "sw"]
     sentences, events = 0, []
     for stop in (9, 16, 30, 41, 200):
         asked = 0

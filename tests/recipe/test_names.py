@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
 from polygraft.errors import RecipeError
-from polygraft.recipe.names import check_names, list_grafts
+from polygraft.recipe.data import TaskData
+from polygraft.recipe.names import check_names, check_tasks, list_grafts
 
 
 @pytest.mark.parametrize("is_packed", [False, True])
@@ -27,3 +30,17 @@ def test_packed_tasks_of_one_name_are_refused():
     assert str(caught.value) == (
         "[task.NER] would make a graft called 'NER', and so would another step. Rename the table."
     )
+
+
+def make_task(source: str, *, task: str = "") -> TaskData:
+    return TaskData(source=source, task=task, train=Path("train"), dev=Path("dev"), test={})
+
+
+def test_two_tasks_that_results_would_not_tell_apart_are_refused():
+    with pytest.raises(RecipeError) as caught:
+        check_tasks({"ner": make_task("en"), "more": make_task("en", task="ner")})
+    assert str(caught.value) == (
+        "[task.ner] and [task.more] are both called 'ner' in results and learn from 'en', so that their scores could "
+        "not be told apart. Expected another name or another source for each. Give one of them another `task`."
+    )
+    check_tasks({"ner": make_task("en"), "more": make_task("qu", task="ner"), "pos": make_task("en")})

@@ -25,7 +25,7 @@ def test_a_tag_that_training_never_saw_gets_a_note(here: Path):
         file.write("\nmoon\tB-DATE\nwater\tO\n")
     summary = find_end(run_all(load(*HEADED))).summary
     note = "The test file has labels that training never saw: B-DATE."
-    assert summary.notes == (note,)
+    assert summary.notes == (f"ner, Swahili test: {note}",)
     assert {result.language for result in summary.results if note in result.notes} == {"sw"}
 
 

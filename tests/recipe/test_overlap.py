@@ -13,8 +13,9 @@ from tests.tiny import make_base, make_tokenizer
 
 from polygraft.data.conll import read_conll
 from polygraft.data.text import read_text
+from polygraft.evaluate.overlap import Overlap
 from polygraft.recipe.corpus import Corpus
-from polygraft.recipe.overlap import count_pieces, find_nearest, measure_overlap, measure_overlaps
+from polygraft.recipe.overlap import count_pieces, describe_overlap, measure_overlap, measure_overlaps
 
 
 def overlap(one: Counter[str], two: Counter[str]) -> float:
@@ -74,8 +75,11 @@ def test_a_test_file_is_compared_with_what_every_other_language_learns_from():
         {name: overlap(tested, counts) for name, counts in learned.items()}, abs=1e-9
     )
     assert measure_overlaps(corpus, recipe.tasks["ner"], "en").keys() == {"qu", "ay"}
-    assert find_nearest(found) == max(found, key=lambda name: found[name])
+    overlap_of_sw = Overlap(task="ner", source="en", language="sw", by_language=found)
+    assert overlap_of_sw.nearest == max(found, key=lambda name: found[name])
 
 
 def test_there_may_be_no_nearest_language():
-    assert find_nearest({}) is None
+    alone = Overlap(task="ner", source="en", language="en", by_language={})
+    assert alone.nearest is None
+    assert describe_overlap(alone) == []

@@ -39,6 +39,16 @@ def test_settings_change_a_recipe_and_stand_in_its_text(here: Path):
     )
 
 
+@pytest.mark.usefixtures("here")
+def test_a_seed_that_is_asked_for_stands_for_all_seeds_of_the_recipe():
+    Path("recipe.toml").write_text("seeds = [0, 1]\n" + RECIPE, encoding="utf-8")
+    one = load("seed=7")
+    assert (one.seed, one.seeds) == (7, ())
+    assert one.text.endswith("\n# --set seed=7\n# --set seeds=[]")
+    assert load("seed=7", "seeds=[3,4]").seeds == (3, 4)
+    assert load().seeds == (0, 1)
+
+
 def test_variables_are_filled_in(here: Path):
     Path("recipe.toml").write_text(RECIPE.replace('root = "data"', 'root = "${DATA}"'))
     recipe = load_recipe(Path("recipe.toml"), lookup={"DATA": str(here / "data")}.get)
@@ -52,7 +62,7 @@ def test_variables_are_filled_in(here: Path):
             "steps = 3\nfrom_layer = 2",
             "stepps = 3",
             "The recipe has train.mlm.stepps, which means nothing. Keys of [train.mlm] are steps, batch_tokens, "
-            "lr, from_layer, layer, reduction, mask_rate. Did you mean 'steps'? Correct the name.",
+            "accumulate, lr, from_layer, layer, reduction, mask_rate. Did you mean 'steps'? Correct the name.",
         ),
         (
             "[language.en]",

@@ -73,8 +73,12 @@ def test_a_run_makes_every_graft_and_scores_every_condition(
     assert {result.metric for result in summary.results} == {"f1"}
     scores = {(result.language, result.condition): result.score for result in summary.results}
     assert [(gain.language, gain.other, gain.gain) for gain in summary.gains] == [
-        ("qu", other, scores["qu", "target"] - scores["qu", other])
-        for other in ("task alone", "none", "source")
+        *(
+            ("qu", other, scores["qu", "target"] - scores["qu", other])
+            for other in ("task alone", "none", "source")
+        ),
+        # It has no text, and so no graft of its own.
+        *(("sw", other, scores["sw", "source"] - scores["sw", other]) for other in ("none", "task alone")),
     ]
     assert list_sentences(events)[-1] == "The base is unchanged, bit for bit."
     assert {path: path.read_bytes() for path in before} == before

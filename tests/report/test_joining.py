@@ -7,7 +7,7 @@ from tests.report.study import make_study
 
 from polygraft.report.joining import Run, call_methods, fill_sources, list_differences
 from polygraft.report.methods import build_method_grids
-from polygraft.report.summary import RunSummary
+from polygraft.report.summary import DataSummary, RunSummary
 
 FIRST = Run(label="a", summary=make_study(("full", "lora")))
 OTHER = Run(label="b", summary=make_study(("lora", "ia3")))
@@ -65,6 +65,30 @@ def test_other_test_sets_keep_a_task_apart_and_it_is_said_why():
         "‘b’ and ‘a’ are not in one table of ner: the Hausa test set has 1,004 sentences with 1,893 gold items in ‘a’ "
         "and 900 sentences with 1,700 gold items in ‘b’.",
     )
+
+
+def test_tests_of_as_many_sentences_are_told_apart_by_what_is_in_them():
+    data = DataSummary(
+        use="test",
+        task="ner",
+        source="en",
+        language="hau",
+        file="hau.conll",
+        sha256="0" * 64,
+        digest="a" * 64,
+    )
+    same, another = (
+        dataclasses.replace(
+            run,
+            summary=dataclasses.replace(run.summary, data=(dataclasses.replace(data, digest=letter * 64),)),
+        )
+        for run, letter in ((FIRST, "a"), (OTHER, "b"))
+    )
+    assert list_differences([same, another]) == (
+        "‘b’ and ‘a’ are not in one table of ner: the Hausa test set of ‘a’ (aaaaaaaa) has other data than that of ‘b’ "
+        "(bbbbbbbb).",
+    )
+    assert list_differences([same, OTHER]) == ()
 
 
 def test_another_base_keeps_all_tasks_apart():

@@ -12,8 +12,10 @@ from polygraft.cli.console import say, show, show_table, write_json
 from polygraft.report.cells import Table
 
 if TYPE_CHECKING:
+    from polygraft.evaluate.overlap import Overlap
     from polygraft.recipe.events import RunFinished
     from polygraft.report.joining import Run
+    from polygraft.report.scores import Grid
     from polygraft.report.summary import RunSummary
 
 GAIN = "Gain of target"
@@ -66,6 +68,7 @@ def show_methods(run: Run) -> None:
     from polygraft.report.forgetting import forgetting_table, list_forgotten
     from polygraft.report.method_table import COSTS, method_table
     from polygraft.report.methods import build_method_grids
+    from polygraft.report.scores import build_grids
     from polygraft.report.tables import describe_metric
     from polygraft.report.verdicts import write_verdict
 
@@ -77,6 +80,8 @@ def show_methods(run: Run) -> None:
         costs = pick_columns(table, (table.columns[0], *COSTS))
         own = tuple(row for row in costs.rows if not row[0].is_under)
         show_table(replace(costs, caption=f"{grid.title}: cost by method", rows=own))
+    for grid in build_grids(run.summary):
+        show_gains(grid, run.summary.overlaps)
     forgotten = forgetting_table(list_forgotten(run.summary), ident="forgetting")
     if forgotten is not None:
         show_table(forgotten)
@@ -87,19 +92,29 @@ def show_transfer(summary: RunSummary) -> None:
     """Show each language's scores under each condition, and what each graft cost."""
     from polygraft.report.packed import packed_table
     from polygraft.report.scores import build_grids
-    from polygraft.report.tables import cost_table, gain_table, transfer_table
+    from polygraft.report.tables import cost_table, transfer_table
 
     for grid in build_grids(summary):
         columns = ("Language", *grid.conditions, GAIN)
         show_table(_without_notes(pick_columns(transfer_table(grid, ident=grid.task), columns), GAIN))
-        gains = gain_table(grid, ident=grid.task)
-        if gains is not None:
-            show_table(gains)
+        show_gains(grid, summary.overlaps)
     packed = packed_table(summary.grafts)
     if packed is not None:
         show_table(packed)
     show_table(pick_columns(cost_table(summary.grafts, base=summary.base), COST_COLUMNS))
     show(_compare_with_copies(summary))
+
+
+def show_gains(grid: Grid, overlaps: Sequence[Overlap]) -> None:
+    """Show what the target's graft gains over each other condition, and others' grafts where there is none."""
+    from polygraft.report.borrowed import borrowed_table, write_borrowed
+    from polygraft.report.tables import gain_table
+
+    for table in (gain_table(grid, ident=grid.task), borrowed_table(grid, ident=grid.task)):
+        if table is not None:
+            show_table(table)
+    for sentence in write_borrowed(grid, overlaps):
+        show(Text(f"{sentence}\n"))
 
 
 def show_texts(summary: RunSummary) -> None:

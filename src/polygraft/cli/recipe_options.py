@@ -21,7 +21,13 @@ OnlyOption = Annotated[
     typer.Option("--only", metavar="STEP", help="Run this step only; may be given several times."),
 ]
 SeedOption = Annotated[
-    int | None, typer.Option("--seed", min=0, metavar="N", help="Where random choices come from.")
+    int | None,
+    typer.Option(
+        "--seed",
+        min=0,
+        metavar="N",
+        help="Where random choices come from; in place of all seeds of the recipe.",
+    ),
 ]
 
 

@@ -13,6 +13,7 @@ from polygraft.cli.console import write, write_json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from polygraft.evaluate.contest import Contest
     from polygraft.report.joining import Run
     from polygraft.report.summary import RunSummary
 
@@ -43,6 +44,7 @@ def report(
     """Write the report.html of a run again from its results.json, or one page of several runs, and say where it is."""
     from polygraft.errors import DataError, OptionError
     from polygraft.report.page import write_joined
+    from polygraft.report.same_method import join_seeds
 
     if len(runs) > 1 and out is None:
         raise OptionError(
@@ -50,17 +52,26 @@ def report(
         )
     found = _name_runs([(path, _load(path)) for path in runs])
     target = _find_results(runs[0]).parent / REPORT if out is None else out
+    shown = join_seeds(found).shown
+    held = _hold(shown, [_find_results(path).parent for path in runs]) if len(runs) > 1 else ()
     try:
-        path = write_joined(found, target)
+        path = write_joined(found, target, held=held)
     except OSError as error:
         raise DataError(
             f"{target} cannot be written: {error.strerror or error}. A path in a folder that may be written was "
             "expected. Choose another with --out."
         ) from None
     if as_json:
-        write_json(_describe(found, path))
+        write_json(_describe(found, path, held=held))
     else:
         write(f"{path}\n")
+
+
+def _hold(runs: Sequence[Run], folders: Sequence[Path]) -> tuple[Contest, ...]:
+    # It loads torch, which the page of one run does without.
+    from polygraft.recipe.across import hold_across
+
+    return hold_across(runs, folders)
 
 
 def _find_results(path: Path) -> Path:
@@ -101,16 +112,19 @@ def _name_runs(loaded: Sequence[tuple[Path, RunSummary]]) -> tuple[Run, ...]:
     return tuple(map(fill_sources, runs))
 
 
-def _describe(runs: Sequence[Run], path: Path) -> dict[str, object]:
+def _describe(runs: Sequence[Run], path: Path, *, held: Sequence[Contest]) -> dict[str, object]:
     from polygraft.report.forgetting import list_forgotten
     from polygraft.report.joining import list_differences
     from polygraft.report.methods import build_method_grids
     from polygraft.report.reader import to_plain
+    from polygraft.report.same_method import join_seeds
 
+    joined = join_seeds(runs)
     return {
         "report": str(path),
         "runs": [run.label for run in runs],
+        "joined": list(joined.sentences),
         "differences": list(list_differences(runs)),
-        "methods": to_plain(build_method_grids(runs)),
+        "methods": to_plain(build_method_grids(joined.shown, held=held)),
         "forgetting": {run.label: to_plain(list_forgotten(run.summary)) for run in runs},
     }

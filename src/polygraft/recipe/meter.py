@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING
 
+from polygraft.errors import PolygraftError
 from polygraft.recipe.score import LABELS
-from polygraft.report.summary import StepSummary
+from polygraft.recipe.taken import StepTaken, load_taken, save_taken
 from polygraft.train.memory import PeakMemory
 
 if TYPE_CHECKING:
@@ -24,18 +26,20 @@ class Meter:
 
     Args:
         plan: What was expected.
+        folder: Where what steps took is kept, of `find_taken`; None keeps nothing, as in all processes but the first.
+        began: When the run began, ISO 8601.
     """
 
-    def __init__(self, plan: RunPlan) -> None:
+    def __init__(self, plan: RunPlan, *, folder: Path | None = None, began: str = "") -> None:
         self.plan = plan
+        self.folder = folder
+        self.began = began
         self._taken: dict[str, float] = {}
-        self._peaks: dict[str, int] = {}
-        self._bytes: dict[str, int] = {}
         self._memory = PeakMemory()
 
     @contextmanager
     def measure(self, workshop: Workshop, job: Job, *, scores: Path) -> Generator[None]:
-        """Measure a step while it is done.
+        """Measure a step while it is done; of one that is stopped it is kept how far it came.
 
         Args:
             workshop: What the steps share.
@@ -44,10 +48,44 @@ class Meter:
         """
         stored, started = workshop.num_bytes_stored, time.perf_counter()
         self._memory.begin()
-        yield
+        try:
+            yield
+        except BaseException:
+            # Where nothing can be written, the reason that it was stopped for matters more.
+            with suppress(OSError, PolygraftError):
+                self._keep(job, seconds=time.perf_counter() - started, num_bytes=0, is_done=False)
+            raise
         self._taken[job.name] = time.perf_counter() - started
-        self._peaks[job.name] = self._memory.read()
-        self._bytes[job.name] = workshop.num_bytes_stored - stored + _measure_scores(scores, job.digest)
+        num_bytes = workshop.num_bytes_stored - stored + _measure_scores(scores, job.digest)
+        self._keep(job, seconds=self._taken[job.name], num_bytes=num_bytes, is_done=True)
+
+    def _keep(self, job: Job, *, seconds: float, num_bytes: int, is_done: bool) -> None:
+        """Write down what a step took, with what it took before it was stopped."""
+        if self.folder is None:
+            return
+        before = load_taken(self.folder, job.digest)
+        before = None if before is None or before.is_done else before
+        planned = next((step for step in self.plan.steps if step.name == job.name), None)
+        expected = before or StepTaken(
+            is_done=False,
+            seconds=0.0,
+            memory_bytes=0,
+            num_bytes=0,
+            predicted_seconds=planned and planned.seconds,
+            predicted_memory_bytes=planned and planned.memory_bytes,
+            predicted_bytes=planned and planned.kept_bytes,
+            is_bound=planned is not None and planned.is_bound,
+            sittings=(),
+        )
+        taken = dataclasses.replace(
+            expected,
+            is_done=is_done,
+            seconds=expected.seconds + seconds,
+            memory_bytes=max(expected.memory_bytes, self._memory.read()),
+            num_bytes=num_bytes,
+            sittings=tuple(dict.fromkeys((*expected.sittings, self.began))),
+        )
+        save_taken(self.folder, job.digest, taken)
 
     def watch(self) -> None:
         """Look at the memory now: a training that begins or ends lets the system's record begin anew."""
@@ -80,23 +118,6 @@ class Meter:
         ]
         expected = sum(seconds or 0.0 for _, seconds in both)
         return sum(taken for taken, _ in both) / expected if expected > 0 else 1.0
-
-    def list_steps(self) -> tuple[StepSummary, ...]:
-        """List all steps of the plan with what they took."""
-        return tuple(
-            StepSummary(
-                name=step.name,
-                kind=step.kind,
-                predicted_seconds=step.seconds,
-                seconds=self._taken.get(step.name),
-                predicted_memory_bytes=step.memory_bytes,
-                memory_bytes=self._peaks.get(step.name),
-                predicted_bytes=step.kept_bytes,
-                num_bytes=self._bytes.get(step.name),
-                is_bound=step.is_bound,
-            )
-            for step in self.plan.steps
-        )
 
 
 def _measure_scores(folder: Path, digest: str) -> int:

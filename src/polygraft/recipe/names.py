@@ -1,12 +1,16 @@
-"""What the grafts of a recipe are called."""
+"""What the grafts of a recipe are called, and its tasks in results."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from polygraft.errors import RecipeError
 from polygraft.recipe.variants import Variant
 from polygraft.store.manifest import check_name
+
+if TYPE_CHECKING:
+    from polygraft.recipe.data import TaskData
 
 DEFAULT = Variant()
 
@@ -61,3 +65,29 @@ def check_names(grafts: Mapping[str, Sequence[str]]) -> None:
                     f"{table} would make a graft called '{name}', and so would another step. Rename the table."
                 )
             taken.add(name.casefold())
+
+
+def show_task(tasks: Mapping[str, TaskData], name: str) -> str:
+    """Give what results call a task."""
+    return tasks[name].task or name
+
+
+def check_tasks(tasks: Mapping[str, TaskData]) -> None:
+    """Refuse two tasks that results call alike and that learn from one language: their scores could not be told apart.
+
+    Args:
+        tasks: The tables `[task.name]` of a recipe.
+
+    Raises:
+        RecipeError: There are two such.
+    """
+    known: dict[tuple[str, str], str] = {}
+    for name, task in tasks.items():
+        called = show_task(tasks, name)
+        other = known.setdefault((called, task.source), name)
+        if other != name:
+            raise RecipeError(
+                f"[task.{other}] and [task.{name}] are both called '{called}' in results and learn from "
+                f"'{task.source}', so that their scores could not be told apart. Expected another name or another "
+                f"source for each. Give one of them another `task`."
+            )

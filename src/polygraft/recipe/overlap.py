@@ -12,6 +12,7 @@ from polygraft.data.example import LabelledText
 from polygraft.data.pieces import tokenize_texts, tokenize_words
 
 if TYPE_CHECKING:
+    from polygraft.evaluate.overlap import Overlap
     from polygraft.recipe.corpus import Corpus, Examples
     from polygraft.recipe.data import TaskData
 
@@ -87,14 +88,15 @@ def measure_overlaps(corpus: Corpus, task: TaskData, language: str) -> dict[str,
     }
 
 
-def find_nearest(overlaps: dict[str, float]) -> str | None:
-    """Give the language with the largest overlap, the first of equal ones; None where there is no language.
-
-    Example:
-        >>> find_nearest({"en": 0.2, "swa": 0.5, "yor": 0.5})
-        'swa'
-    """
-    return max(overlaps, key=overlaps.__getitem__, default=None)
+def describe_overlap(overlap: Overlap) -> list[str]:
+    """Say in a sentence which language is nearest to a test; nothing where there is no other one."""
+    if overlap.nearest is None:
+        return []
+    told = ", ".join(f"{name} {share:.3f}" for name, share in overlap.by_language.items())
+    return [
+        f"Of the languages' texts, that of '{overlap.nearest}' is nearest to the test in '{overlap.language}' by its "
+        f"pieces: {told}."
+    ]
 
 
 def _tokenize(corpus: Corpus, examples: Examples) -> NDArray[np.int32]:

@@ -56,7 +56,8 @@ def load_recipe(
 
     Args:
         path: The TOML file.
-        settings: What to change, as `train.language.steps=200`; values are written as in TOML.
+        settings: What to change, as `train.language.steps=200`; values are written as in TOML. One `seed` stands for
+            all `seeds` of the file.
         lookup: Gives the value of an environment variable named as `${NAME}`.
 
     Raises:
@@ -73,6 +74,7 @@ def load_recipe(
         ) from error
     except tomllib.TOMLDecodeError as error:
         raise RecipeError(f"{path} is not TOML: {error}. Correct that line.") from error
+    settings = [*settings, *_replace_seeds(document, settings)]
     for setting in settings:
         _set(document, setting)
     written = text + "".join(f"\n# --set {setting}" for setting in settings)
@@ -159,6 +161,12 @@ def _expand(value: Any, lookup: Callable[[str], str | None]) -> Any:
         return found
 
     return VARIABLE.sub(look_up, value)
+
+
+def _replace_seeds(document: Mapping[str, Any], settings: Sequence[str]) -> list[str]:
+    """Give what has to be set so that a seed that was asked for is not passed over for those of the file."""
+    keys = [setting.partition("=")[0].strip() for setting in settings]
+    return ["seeds=[]"] if "seed" in keys and "seeds" not in keys and document.get("seeds") else []
 
 
 def _set(document: dict[str, Any], setting: str) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -26,14 +26,17 @@ from polygraft.recipe.events import (
     TrainStep,
 )
 from polygraft.recipe.fit import fit
+from polygraft.recipe.gold import keep_gold
 from polygraft.recipe.losses import find_losses, load_losses, measure_losses, save_losses
 from polygraft.recipe.meter import Meter
 from polygraft.recipe.planning import plan_run
 from polygraft.recipe.preflight import check_places, check_recipe
 from polygraft.recipe.recheck import recheck_tasks
 from polygraft.recipe.score import Labelled, Scores, load_scores, save_labels, save_scores, score_task
+from polygraft.recipe.step_list import summarise_steps
 from polygraft.recipe.steps import Job, list_jobs, select_jobs
 from polygraft.recipe.summarise import REPORT, RESULTS, Turn, find_scores, summarise, write_results
+from polygraft.recipe.taken import find_taken
 from polygraft.recipe.workshop import Workshop
 from polygraft.report.summary import summary_from_json
 from polygraft.store.files import locked
@@ -83,7 +86,7 @@ def run_recipe(
         Interrupted: `should_stop` said so.
         RecipeError: A step is not known, or lacks what it needs.
     """
-    started = time.perf_counter()
+    began = datetime.now(UTC).isoformat(timespec="milliseconds")
     base = load_base(recipe.base, device=recipe.device, dtype=recipe.dtype, revision=recipe.revision)
     before = (base.compute_fingerprint(), base.compute_head_fingerprint())
     turns = _prepare(recipe, base, should_stop)
@@ -95,26 +98,27 @@ def run_recipe(
     # Before one of several processes adds something to it.
     processes.wait()
     plan = plan_run(chosen, done, most_seconds=None if dry_run else REHEARSAL_SECONDS)
-    meter = Meter(plan)
     yield RunPlanned(plan=plan, folder=recipe.folder)
     if dry_run:
         return
     if not processes.launch.is_first:
         # The first one writes for all.
-        yield from _run_turns(chosen, done, meter)
+        yield from _run_turns(chosen, done, Meter(plan))
         return
     for turn in chosen:
         check_places(turn.workshop, turn.jobs)
     with _alone(recipe.folder):
-        yield from _run_turns(chosen, done, meter)
+        taken = find_taken(recipe.folder)
+        yield from _run_turns(chosen, done, Meter(plan, folder=taken, began=began))
         if (base.compute_fingerprint(), base.compute_head_fingerprint()) != before:
             raise BaseModelError(
                 f"The weights of '{base.name}' are not what they were before the run. This should never happen. Do not "
                 "use the grafts of this run, and report it."
             )
         yield Noted(sentence="The base is unchanged, bit for bit.")
-        seconds = time.perf_counter() - started
-        summary = summarise(recipe, turns, seconds=seconds, predicted=plan.seconds, steps=meter.list_steps())
+        jobs_of = [(turn.workshop, job) for turn in turns for job in turn.jobs]
+        steps = summarise_steps(jobs_of, plan.steps, folder=taken)
+        summary = summarise(recipe, turns, steps=steps)
         if not summary.results and _has_results(recipe.folder):
             yield Noted(
                 sentence="No scores belong to the recipe as it is now. The results of an earlier run in "
@@ -123,6 +127,7 @@ def run_recipe(
             report = recipe.folder / REPORT
         else:
             report = write_results(summary, recipe.folder)
+            keep_gold([turn.workshop.corpus for turn in turns], folder=recipe.folder)
     yield RunFinished(summary=summary, folder=recipe.folder, report=report)
 
 

@@ -11,7 +11,7 @@ from polygraft.recipe.controls import check_controls
 from polygraft.recipe.data import LanguageData, TaskData
 from polygraft.recipe.kinds import needs_languages
 from polygraft.recipe.methods import COPIES
-from polygraft.recipe.names import DEFAULT, check_names, list_grafts
+from polygraft.recipe.names import DEFAULT, check_names, check_tasks, list_grafts
 from polygraft.recipe.tables import check_value
 from polygraft.recipe.train_tables import TrainTables
 from polygraft.recipe.variants import MethodTable, Variant
@@ -94,6 +94,7 @@ class Recipe:
             )
         packs, variant = self.train.task.packs, self.variant
         check_controls(self.controls)
+        check_tasks(self.tasks)
         check_names(list_grafts(self.languages, self.tasks, variant=variant, is_packed=packs))
         is_over = needs_languages(methods=self.methods, tables=self.method, packs=packs)
         if not variant.is_over or not is_over:

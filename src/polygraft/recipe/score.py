@@ -13,13 +13,15 @@ from polygraft.attach.attach import attach
 from polygraft.attach.plan import Named, Plan, Stack, stack_names
 from polygraft.data.example import LabelledText, TaggedSentence
 from polygraft.errors import PolygraftError
-from polygraft.evaluate.gain import Gain, measure_gain
+from polygraft.evaluate.gain import Gain
+from polygraft.evaluate.overlap import Overlap
 from polygraft.evaluate.result import Result
 from polygraft.recipe.control_grafts import fetch_grafts
 from polygraft.recipe.control_plans import list_controls
 from polygraft.recipe.controls import NEAREST
+from polygraft.recipe.gains import compare_conditions
 from polygraft.recipe.objectives import score_examples
-from polygraft.recipe.overlap import find_nearest, measure_overlaps
+from polygraft.recipe.overlap import describe_overlap, measure_overlaps
 from polygraft.recipe.packing import list_below
 from polygraft.report.reader import from_plain, to_plain
 from polygraft.report.summary import ExampleSummary
@@ -29,7 +31,6 @@ from polygraft.train.loop import Interrupted
 if TYPE_CHECKING:
     from polygraft.evaluate.run import Predictions
     from polygraft.recipe.corpus import Examples
-    from polygraft.recipe.data import TaskData
     from polygraft.recipe.schema import Recipe
     from polygraft.recipe.steps import Job
     from polygraft.recipe.workshop import Workshop
@@ -57,7 +58,9 @@ class Scores:
     results: tuple[Result, ...]
     examples: tuple[ExampleSummary, ...]
     gains: tuple[Gain, ...]
-    """Of the target's graft over every other condition."""
+    """Of the target's graft over every other condition; where there is none, of others' grafts over none."""
+    overlaps: tuple[Overlap, ...] = ()
+    """How alike each test is with the languages' texts, where the nearest one was looked for."""
     family: str = ""
     """Digest of the scoring step without its seed."""
 
@@ -104,14 +107,17 @@ def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Labelled | Sco
     results: list[Result] = []
     examples: list[ExampleSummary] = []
     gains: list[Gain] = []
+    overlaps: list[Overlap] = []
     labels: dict[str, Mapping[str, Sequence[Sequence[str]]]] = {}
     for language, path in task.test.items():
         sentences = workshop.corpus.read_examples(task, path)
         predictions: dict[str, Predictions] = {}
         scored: dict[str, Result] = {}
-        plans = list_conditions(
-            workshop.recipe, name, language, nearest=choose_nearest(workshop, task, language)
-        )
+        overlap = find_overlap(workshop, name, language)
+        if overlap is not None:
+            overlaps.append(overlap)
+            workshop.sentences += describe_overlap(overlap)
+        plans = list_conditions(workshop.recipe, name, language, nearest=overlap and overlap.nearest)
         for condition, plan in plans.items():
             if workshop.should_stop():
                 raise Interrupted(
@@ -134,25 +140,30 @@ def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Labelled | Sco
             replace(example, task=task.task or name, source=task.source)
             for example in choose_examples(language, sentences, predictions)
         ]
-        gains += compare_target(sentences, scored, predictions)
         labels[language] = {condition: found.labels for condition, found in predictions.items()}
+        gains += compare_conditions(list_gold(sentences), scored, labels[language])
     yield Labelled(labels=labels)
-    yield Scores(results=tuple(results), examples=tuple(examples), gains=tuple(gains), family=job.family)
+    yield Scores(
+        results=tuple(results),
+        examples=tuple(examples),
+        gains=tuple(gains),
+        overlaps=tuple(overlaps),
+        family=job.family,
+    )
 
 
-def choose_nearest(workshop: Workshop, task: TaskData, language: str) -> str | None:
-    """Give the language whose text is nearest to a test, and say so; None where nobody asks for it."""
+def find_overlap(workshop: Workshop, name: str, language: str) -> Overlap | None:
+    """Say how alike a test is with each other language's text; None where nobody asks which is nearest."""
     recipe = workshop.recipe
     if NEAREST not in recipe.controls or not recipe.variant.is_over:
         return None
-    overlaps = measure_overlaps(workshop.corpus, task, language)
-    found = find_nearest(overlaps)
-    if found is not None:
-        told = ", ".join(f"{name} {overlap:.3f}" for name, overlap in overlaps.items())
-        workshop.sentences.append(
-            f"Of the languages' texts, that of '{found}' is nearest to the test in '{language}' by its pieces: {told}."
-        )
-    return found
+    task = recipe.tasks[name]
+    return Overlap(
+        task=task.task or name,
+        source=task.source,
+        language=language,
+        by_language=measure_overlaps(workshop.corpus, task, language),
+    )
 
 
 def list_gold(examples: Examples) -> list[tuple[str, ...]]:
@@ -163,28 +174,6 @@ def list_gold(examples: Examples) -> list[tuple[str, ...]]:
 def find_headline(recipe: Recipe, name: str, language: str) -> tuple[str, Plan]:
     """Give the condition that a method is judged by in a language, the last one, and its plan."""
     return list(list_conditions(recipe, name, language).items())[-1]
-
-
-def compare_target(
-    sentences: Examples,
-    results: Mapping[str, Result],
-    predictions: Mapping[str, Predictions],
-) -> list[Gain]:
-    """Compare the target's graft with every other condition, on the sentences that all of them labelled."""
-    if "target" not in results:
-        return []
-    gold = list_gold(sentences)
-    return [
-        measure_gain(
-            results["target"],
-            other,
-            gold=gold,
-            predicted=predictions["target"].labels,
-            against=predictions[condition].labels,
-        )
-        for condition, other in results.items()
-        if condition != "target"
-    ]
 
 
 def choose_examples(

@@ -51,7 +51,7 @@ class Job:
     label: str = ""
     """The variant that it belongs to, with which its name begins; empty where there is one."""
     family: str = ""
-    """Digest of a scoring step without its seed: the same for all seeds of one recipe."""
+    """Digest without its seed of a step that trains or scores a task: the same for all seeds of one recipe."""
 
 
 def list_ready_languages(recipe: Recipe, task: TaskData) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ def list_jobs(recipe: Recipe, base: Base, corpus: Corpus) -> list[Job]:
     """List the steps of a recipe, in an order in which each finds what it needs."""
     unseeded = dataclasses.replace(recipe.variant, text_seed=None if recipe.variant.text_seed is None else 0)
     seedless = _list_seeded(dataclasses.replace(recipe, seed=0, variant=unseeded), base, corpus)
-    families = {job.name: job.digest for job in seedless if job.kind == "evaluate"}
+    families = {job.name: job.digest for job in seedless if job.kind in ("task", "evaluate")}
     jobs = _list_seeded(recipe, base, corpus)
     if recipe.forgetting:
         jobs = _add_rechecks(recipe, jobs)

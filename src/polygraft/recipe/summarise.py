@@ -13,13 +13,17 @@ from typing import TYPE_CHECKING
 
 from polygraft.evaluate.language_loss import losses_to_csv
 from polygraft.evaluate.result import results_to_csv
+from polygraft.recipe.completed import complete_scores, name_scores
 from polygraft.recipe.contests import gather_contests
 from polygraft.recipe.losses import find_losses, load_losses
 from polygraft.recipe.methods import read_levels
+from polygraft.recipe.names import show_task
 from polygraft.recipe.packing import read_packed
+from polygraft.recipe.provenance import list_data
 from polygraft.recipe.score import Scores, load_other_seeds, load_scores
 from polygraft.recipe.workshop import describe_machine, list_versions
 from polygraft.report.page import write_report
+from polygraft.report.provenance import name_notes
 from polygraft.report.summary import (
     BaseSummary,
     ExampleSummary,
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
     from polygraft.base.base import Base
     from polygraft.evaluate.contest import Contest
     from polygraft.evaluate.language_loss import TextLosses
+    from polygraft.evaluate.overlap import Overlap
     from polygraft.recipe.events import StepKind
     from polygraft.recipe.schema import Recipe
     from polygraft.recipe.steps import Job
@@ -65,8 +70,6 @@ def summarise(
     recipe: Recipe,
     turns: Sequence[Turn],
     *,
-    seconds: float,
-    predicted: float | None,
     steps: Sequence[StepSummary] = (),
 ) -> RunSummary:
     """Gather the grafts of a run and its scores, also of steps that were not asked for now.
@@ -74,18 +77,20 @@ def summarise(
     Args:
         recipe: As it was read.
         turns: Its variants.
-        seconds: How long the run took.
-        predicted: How long it was expected to take.
-        steps: What each step was expected to take, and took.
+        steps: What each step was expected to take, and took, now or in an earlier sitting.
     """
     base = turns[0].workshop.base
-    own = [(turn, job, scores) for turn in turns for job, scores in _load_scores(turn, "evaluate")]
-    again = [_name(scores, turn) for turn in turns for _, scores in _load_scores(turn, "recheck")]
+    own = [
+        (turn, job, complete_scores(turn.workshop, job, scores, folder=find_scores(recipe)))
+        for turn in turns
+        for job, scores in _load_scores(turn, "evaluate")
+    ]
+    again = [_name(turn, job, scores) for turn in turns for job, scores in _load_scores(turn, "recheck")]
     found: list[Scores] = []
     for turn, job, scores in own:
         # A recipe with one seed also shows what it gave with others before.
         others = [] if recipe.seeds else load_other_seeds(find_scores(recipe), job)
-        found += [_name(each, turn) for each in (scores, *others)]
+        found += [_name(turn, job, each) for each in (scores, *others)]
     return RunSummary(
         name=recipe.name,
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -98,14 +103,30 @@ def summarise(
         contests=tuple(_hold_contests(recipe, own)),
         text_losses=tuple(_gather_losses(turns)),
         gains=tuple(gain for each in found for gain in each.gains),
+        overlaps=tuple(_gather_overlaps(found)),
         examples=tuple(_choose_examples(own)),
         versions=list_versions(),
         machine=describe_machine(base),
-        seconds=seconds,
-        predicted_seconds=predicted,
-        notes=tuple(sorted({note for each in found for result in each.results for note in result.notes})),
+        seconds=sum(step.seconds for step in steps if step.seconds is not None),
+        predicted_seconds=_add_expected(steps),
+        num_sittings=max(1, len({sitting for step in steps for sitting in step.sittings})),
+        notes=name_notes(result for each in found for result in each.results),
         steps=tuple(steps),
+        data=list_data([turn.workshop.corpus for turn in turns]),
     )
+
+
+def _add_expected(steps: Sequence[StepSummary]) -> float | None:
+    """Add up what the steps that were done were expected to take; None where that is not known of one."""
+    expected = [step.predicted_seconds for step in steps if step.seconds is not None]
+    known = [seconds for seconds in expected if seconds is not None]
+    return sum(known) if known and len(known) == len(expected) else None
+
+
+def _gather_overlaps(found: Sequence[Scores]) -> list[Overlap]:
+    """Give how alike tests and texts are, once: no method and no seed changes that."""
+    overlaps = [overlap for scores in found for overlap in scores.overlaps]
+    return list({(each.task, each.source, each.language): each for each in overlaps}.values())
 
 
 def _gather_losses(turns: Sequence[Turn]) -> list[TextLosses]:
@@ -135,9 +156,9 @@ def _choose_examples(scored: Sequence[tuple[Turn, Job, Scores]]) -> list[Example
     first = scored[0][0].workshop.recipe.seed if scored else None
     return [
         example
-        for turn, _, scores in scored
+        for turn, job, scores in scored
         if turn.workshop.recipe.seed == first
-        for example in _name(scores, turn).examples
+        for example in _name(turn, job, scores).examples
     ]
 
 
@@ -148,15 +169,8 @@ def _load_scores(turn: Turn, kind: StepKind) -> list[tuple[Job, Scores]]:
     return [(job, scores) for job, scores in found if scores is not None]
 
 
-def _name(scores: Scores, turn: Turn) -> Scores:
-    """Say of scores by which method they came about: what is kept of them may serve several."""
-    method = turn.workshop.recipe.variant.method
-    return dataclasses.replace(
-        scores,
-        results=tuple(dataclasses.replace(result, method=method) for result in scores.results),
-        gains=tuple(dataclasses.replace(gain, method=method) for gain in scores.gains),
-        examples=tuple(dataclasses.replace(example, method=method) for example in scores.examples),
-    )
+def _name(turn: Turn, job: Job, scores: Scores) -> Scores:
+    return name_scores(turn.workshop.recipe, job, scores)
 
 
 def _summarise_grafts(turns: Sequence[Turn]) -> list[GraftSummary]:
@@ -189,7 +203,7 @@ def _summarise_graft(manifest: Manifest, job: Job | None, *, recipe: Recipe) -> 
         name=manifest.name,
         version=manifest.version,
         role="head" if kind == "mlm" else kind,
-        task=None if job is None or job.task is None else recipe.tasks[job.task].task or job.task,
+        task=None if job is None or job.task is None else show_task(recipe.tasks, job.task),
         method=recipe.variant.method if kind == "task" else "",
         seed=recipe.seed if kind == "task" else recipe.text_seed,
         is_copy=recipe.variant.is_copy,

@@ -85,6 +85,14 @@ def tell_apart(first: Run, other: Run, *, task: str) -> str | None:
             f"the base of \u2018{first.label}\u2019 is {one.name} ({one.fingerprint[:8]}), that of "
             f"\u2018{other.label}\u2019 is {two.name} ({two.fingerprint[:8]})"
         )
+    ours, others = _digest_tests(first, task), _digest_tests(other, task)
+    for language in ours:
+        if ours[language] != others.get(language, ours[language]):
+            return (
+                f"the {language_name(language)} test set of \u2018{first.label}\u2019 "
+                f"({ours[language][:8]}) has other data than that of \u2018{other.label}\u2019 "
+                f"({others[language][:8]})"
+            )
     mine, theirs = _count_tests(first, task), _count_tests(other, task)
     for language in mine:
         if mine[language] != theirs.get(language, mine[language]):
@@ -98,6 +106,13 @@ def tell_apart(first: Run, other: Run, *, task: str) -> str | None:
 def _count_tests(run: Run, task: str) -> dict[str, tuple[int, int]]:
     """Give the sentences and gold items of a task's test sets, by language."""
     return {r.language: (r.num_sentences, r.num_gold) for r in run.summary.results if r.task == task}
+
+
+def _digest_tests(run: Run, task: str) -> dict[str, str]:
+    """Give the digests of a task's test sets, by language; none of an older run."""
+    return {
+        data.language: data.digest for data in run.summary.data if (data.use, data.task) == ("test", task)
+    }
 
 
 def _say(counts: tuple[int, int]) -> str:

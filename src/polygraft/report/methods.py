@@ -11,6 +11,7 @@ from polygraft.evaluate.contest import Contest
 from polygraft.evaluate.deviation import standard_deviation
 from polygraft.evaluate.result import Result
 from polygraft.report.costs import MethodCost, measure_cost
+from polygraft.report.held import settle_contests
 from polygraft.report.joining import Run, call_methods, group_alike
 from polygraft.report.scores import Grid, GridCell, list_sources, name_test, order_conditions
 
@@ -69,7 +70,7 @@ class MethodGrid:
     conditions: Mapping[str, tuple[MethodRow, ...]]
     """Of each method that has several, a row a condition."""
     contests: tuple[Contest, ...]
-    """How every two methods compare on the same sentences; those of several runs were never held."""
+    """How every two methods compare on the same sentences, where the predictions of both are known."""
     base_bytes: int
     """Size of one full copy of the base."""
 
@@ -111,10 +112,14 @@ class MethodGrid:
         return found is not None and found.low <= 0 <= found.high
 
 
-def build_method_grids(runs: Sequence[Run]) -> tuple[MethodGrid, ...]:
+def build_method_grids(runs: Sequence[Run], *, held: Sequence[Contest] = ()) -> tuple[MethodGrid, ...]:
     """Lay the methods of one or several runs side by side, one grid for each task, source and metric.
 
     Runs that cannot stand in one table have grids of their own.
+
+    Args:
+        runs: What to lay out.
+        held: Contests over all of these runs, under the names that methods have here; they stand for the runs' own.
     """
     names = call_methods(runs)
     keys = dict.fromkeys(
@@ -128,7 +133,10 @@ def build_method_grids(runs: Sequence[Run]) -> tuple[MethodGrid, ...]:
             title = name_test(task, source, sources=sources)
             if len(groups) > 1:
                 title += f" ({', '.join(run.label for run in group)})"
-            grids.append(_build_grid(group, names, title=title, key=(task, source, metric)))
+            grid = _build_grid(group, names, title=title, key=(task, source, metric))
+            own = [row.method for row in grid.rows]
+            contests = settle_contests(grid.contests, held, task=task, source=source, methods=own)
+            grids.append(dataclasses.replace(grid, contests=contests))
     return tuple(grids)
 
 

@@ -14,10 +14,12 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
+from polygraft.evaluate.contest import Contest
 from polygraft.report.joining import Run, fill_sources, list_differences
 from polygraft.report.languages import language_name
 from polygraft.report.method_table import explain_costs
 from polygraft.report.methods import build_method_grids, is_compared
+from polygraft.report.same_method import join_seeds
 from polygraft.report.sections import collect_methods, collect_run, format_time, list_links
 from polygraft.report.summary import RunSummary
 from polygraft.report.verdicts import write_verdict, write_verdicts
@@ -29,7 +31,7 @@ def write_report(summary: RunSummary, path: Path | str) -> Path:
     return write_joined((Run(label=summary.name, summary=summary),), path)
 
 
-def write_joined(runs: Sequence[Run], path: Path | str) -> Path:
+def write_joined(runs: Sequence[Run], path: Path | str, *, held: Sequence[Contest] = ()) -> Path:
     """Write the report of one or several runs as one HTML file and give its path.
 
     The file holds its style, plots and script; it asks for nothing from anywhere. Equal summaries give equal
@@ -38,10 +40,11 @@ def write_joined(runs: Sequence[Run], path: Path | str) -> Path:
     Args:
         runs: What to report.
         path: Where the file is to stand; its folder is made if needed.
+        held: Contests of methods over all of these runs, under the names that methods have on the page.
     """
     place = Path(path)
     place.parent.mkdir(parents=True, exist_ok=True)
-    content = render_joined(runs).encode(errors="replace")
+    content = render_joined(runs, held=held).encode(errors="replace")
     handle, name = tempfile.mkstemp(dir=place.parent, prefix=f".{place.name}.", suffix=".part")
     part = Path(name)
     try:
@@ -62,7 +65,7 @@ def render_report(summary: RunSummary) -> str:
     return render_joined((Run(label=summary.name, summary=summary),))
 
 
-def render_joined(runs: Sequence[Run]) -> str:
+def render_joined(runs: Sequence[Run], *, held: Sequence[Contest] = ()) -> str:
     """Give the report of one or several runs as HTML text."""
     environment = jinja2.Environment(
         loader=jinja2.FunctionLoader(_read_template),
@@ -80,15 +83,16 @@ def render_joined(runs: Sequence[Run]) -> str:
         style_hash=_hash_source(style),
         script_hash=_hash_source(script),
         language_name=language_name,
-        **_collect(runs),
+        **_collect(runs, held=held),
     )
     return page.rstrip("\n") + "\n"
 
 
-def _collect(told: Sequence[Run]) -> dict[str, Any]:
+def _collect(told: Sequence[Run], *, held: Sequence[Contest]) -> dict[str, Any]:
     runs = [fill_sources(run) for run in told]
     compares = is_compared(runs)
-    grids = build_method_grids(runs) if compares else ()
+    joined = join_seeds(runs)
+    grids = build_method_grids(joined.shown, held=held) if compares else ()
     parts = [
         collect_run(
             run,
@@ -104,8 +108,10 @@ def _collect(told: Sequence[Run]) -> dict[str, Any]:
         "name": " and ".join(run.label for run in runs),
         "created": format_time(max(run.summary.created for run in runs)),
         "headline": write_verdict(grids) if compares else write_headline(first),
-        "paragraphs": write_verdicts(runs, grids) if compares else (" ".join(write_paragraph(first)),),
-        "notes": (*list_differences(runs), *notes),
+        "paragraphs": write_verdicts(joined.shown, grids)
+        if compares
+        else (" ".join(write_paragraph(first)),),
+        "notes": (*joined.sentences, *list_differences(runs), *notes),
         "methods": [collect_methods(grid, number=number) for number, grid in enumerate(grids)],
         "costs_explained": explain_costs(grids),
         "parts": parts,

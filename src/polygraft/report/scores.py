@@ -27,6 +27,11 @@ CONDITIONS = {
 """The conditions that a transfer run compares, in the order in which they are shown."""
 LESS_OF_TARGET = ("drop-last", "no-invertible")
 """Conditions under which a piece of the target's graft is there: no rivals of it."""
+TARGET = "target"
+BORROWED = ("other", "nearest", "average", "source")
+"""Conditions under which grafts of other languages stand in for the test's own."""
+WITHOUT = ("none", "task alone")
+"""Conditions without any language graft."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +67,7 @@ class Grid:
     method: str = ""
     """The method whose conditions these are, where several are compared."""
     gains: tuple[Gain, ...] = ()
-    """How the target's graft compares with other conditions on the same sentences."""
+    """How conditions compare on the same sentences: the target's graft with others, or others' grafts with none."""
 
     @property
     def targets(self) -> tuple[str, ...]:
@@ -99,12 +104,12 @@ class Grid:
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """The target's graft against another condition, in one language, over all seeds."""
+    """A condition, mostly the target's graft, against another one, in one language, over all seeds."""
 
     language: str
     other: str
     gain: float
-    """Above zero where the target's graft is better."""
+    """Above zero where the condition is better than the other one."""
     low: float | None
     """Lowest end of the seeds' intervals of the gain, None where it was not measured."""
     high: float | None
@@ -160,20 +165,31 @@ def compare_target(grid: Grid) -> tuple[Comparison, ...]:
     return tuple(comparison for comparison in found if comparison is not None)
 
 
-def compare(grid: Grid, language: str, other: str) -> Comparison | None:
-    """Compare the target's graft with another condition in one language, or give None where one has no score."""
-    target, against = grid.cells.get((language, "target")), grid.cells.get((language, other))
-    if target is None or against is None or not math.isfinite(target.score):
+def compare(grid: Grid, language: str, other: str, *, condition: str = TARGET) -> Comparison | None:
+    """Compare two conditions in one language, or give None where one has no score.
+
+    Args:
+        grid: The scores.
+        language: The test's.
+        other: What is compared with.
+        condition: What is looked at; the target's graft.
+    """
+    looked_at, against = grid.cells.get((language, condition)), grid.cells.get((language, other))
+    if looked_at is None or against is None or not math.isfinite(looked_at.score):
         return None
-    gains = [gain for gain in grid.gains if (gain.language, gain.other) == (language, other)]
+    gains = [
+        gain
+        for gain in grid.gains
+        if (gain.language, gain.condition, gain.other) == (language, condition, other)
+    ]
     low = min((gain.low for gain in gains), default=None)
     high = max((gain.high for gain in gains), default=None)
-    overlap = intervals_overlap(target, against)
+    overlap = intervals_overlap(looked_at, against)
     apart = None if overlap is None else not overlap
     return Comparison(
         language=language,
         other=other,
-        gain=grid.better(target.score, against.score),
+        gain=grid.better(looked_at.score, against.score),
         low=low,
         high=high,
         is_clear=apart if low is None or high is None else low > 0 or high < 0,

@@ -9,6 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
+from polygraft.report.borrowed import borrowed_table, overlap_table, write_borrowed
 from polygraft.report.cells import DASH, Table
 from polygraft.report.curves import plot_curve
 from polygraft.report.details import graft_table, result_table, type_tables
@@ -32,11 +33,13 @@ from polygraft.report.plots import (
     plot_intervals,
     series_of,
 )
+from polygraft.report.provenance import data_table, step_table
 from polygraft.report.rivals import plot_differences, rival_table
 from polygraft.report.scores import CONDITIONS, Grid, build_grids, order_conditions
 from polygraft.report.summary import GraftSummary, RunSummary
 from polygraft.report.svg import element
 from polygraft.report.tables import cost_table, gain_table, storage_table, transfer_table
+from polygraft.report.words import spell
 
 WIDTHS = (WIDE, NARROW)
 _ROLE_ORDER = ("head", "language", "task")
@@ -80,7 +83,9 @@ def collect_run(run: Run, *, prefix: str, of: str, compares: bool) -> dict[str, 
         "is_compared": compares,
         "summary": summary,
         "forgetting": _collect_forgetting(summary, prefix=prefix),
-        "transfers": [_collect_transfer(grid, ident=f"{prefix}{{}}-{n}") for n, grid in enumerate(grids)],
+        "transfers": [
+            _collect_transfer(grid, summary, ident=f"{prefix}{{}}-{n}") for n, grid in enumerate(grids)
+        ],
         "conditions": _describe_conditions(summary),
         "text_losses": collect_losses(summary, prefix=prefix),
         "levels": [(graft, drawn) for graft, drawn in levels if drawn is not None],
@@ -94,6 +99,8 @@ def collect_run(run: Run, *, prefix: str, of: str, compares: bool) -> dict[str, 
         "grafts": _prefix(graft_table(grafts), prefix),
         "examples": build_examples(join_methods(summary.examples)),
         "facts": list_facts(summary),
+        "data": data_table(summary.data, ident=f"{prefix}data"),
+        "steps": step_table(summary.steps, ident=f"{prefix}step-digests"),
         "planned": _prefix(planned_table(summary.steps), prefix),
     }
 
@@ -154,12 +161,15 @@ def _collect_packed(
     return found
 
 
-def _collect_transfer(grid: Grid, *, ident: str) -> dict[str, Any]:
+def _collect_transfer(grid: Grid, summary: RunSummary, *, ident: str) -> dict[str, Any]:
     return {
         "grid": grid,
         "range": [format_score(end, metric=grid.metric) for end in heat_range(grid)],
         "table": transfer_table(grid, ident=ident.format("transfer")),
         "gains": gain_table(grid, ident=ident.format("gains")),
+        "borrowed": borrowed_table(grid, ident=ident.format("borrowed")),
+        "borrowed_told": write_borrowed(grid, summary.overlaps),
+        "overlaps": overlap_table(summary.overlaps, grid, ident=ident.format("overlaps")),
         "dots": [
             plot_intervals(grid, ident=f"{ident.format('dots')}-{width}", width=width) for width in WIDTHS
         ],
@@ -189,6 +199,8 @@ def list_facts(summary: RunSummary) -> list[tuple[str, str]]:
     took = format_seconds(summary.seconds)
     if summary.predicted_seconds is not None:
         took += f" (predicted: {format_seconds(summary.predicted_seconds)})"
+    if summary.num_sittings > 1:
+        took += f", in {spell(summary.num_sittings)} sittings"
     seeds = sorted({result.seed for result in summary.results})
     return [
         ("Base", f"{base.name}, family {base.family}"),

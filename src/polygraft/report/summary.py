@@ -12,6 +12,7 @@ from polygraft.errors import DataError
 from polygraft.evaluate.contest import Contest
 from polygraft.evaluate.gain import Gain
 from polygraft.evaluate.language_loss import TextLosses
+from polygraft.evaluate.overlap import Overlap
 from polygraft.evaluate.result import Result
 from polygraft.report.reader import from_plain, to_plain
 
@@ -124,7 +125,7 @@ class StepSummary:
 
     name: str
     kind: str
-    """One of mlm, language, task, evaluate and recheck."""
+    """One of mlm, language, losses, task, evaluate and recheck."""
     predicted_seconds: float | None = None
     seconds: float | None = None
     predicted_memory_bytes: int | None = None
@@ -135,6 +136,39 @@ class StepSummary:
     num_bytes: int | None = None
     is_bound: bool = False
     """Whether training could stop early, so that the prediction is the most that it takes."""
+    sittings: tuple[str, ...] = ()
+    """When the runs began in which it was worked on, ISO 8601."""
+    digest: str = ""
+    """Of everything that it depends on."""
+    family: str = ""
+    """The same without the seed, of steps of tasks: equal for all seeds of one method."""
+    method: str = ""
+    """The method that it belongs to, where several are compared."""
+    seed: int | None = None
+    task: str = ""
+    """What results call its task."""
+    source: str = ""
+    """The language of the task's labels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSummary:
+    """A file or dataset that a run used."""
+
+    use: str
+    """One of text, train, dev and test."""
+    task: str = ""
+    """What results call the task whose data it is; empty for a language's text."""
+    source: str = ""
+    """The language of the task's labels."""
+    language: str
+    """The language of what it holds."""
+    file: str
+    """Its name, without where it lies; or the address of a dataset."""
+    sha256: str
+    """Of its bytes; of a dataset's rows."""
+    digest: str
+    """Of what is read from it: its content, and how that is read."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,7 +187,10 @@ class RunSummary:
     rechecks: tuple[Result, ...] = ()
     """Scores of earlier tasks after a later one was learned."""
     gains: tuple[Gain, ...] = ()
-    """How the target's graft compares with every other condition, sentence by sentence."""
+    """How the target's graft compares with every other condition, sentence by sentence; in languages without a graft,
+    how those of others compare with none."""
+    overlaps: tuple[Overlap, ...] = ()
+    """How alike each test is with the languages' texts, where the nearest one was looked for."""
     contests: tuple[Contest, ...] = ()
     """How every two methods compare in each test set, where several are compared."""
     text_losses: tuple[TextLosses, ...] = ()
@@ -162,11 +199,16 @@ class RunSummary:
     versions: Mapping[str, str]
     machine: Mapping[str, str | int | float | bool | None]
     seconds: float
+    """What its steps took, those of earlier sittings among them."""
     predicted_seconds: float | None
-    """What the run was expected to take, where that was worked out beforehand."""
+    """What these were expected to take, where that was worked out beforehand."""
+    num_sittings: int = 1
+    """In how many runs of the recipe they were done."""
     notes: tuple[str, ...]
     steps: tuple[StepSummary, ...] = ()
-    """The steps that were asked for, in order."""
+    """All steps of the recipe, in order."""
+    data: tuple[DataSummary, ...] = ()
+    """The files that it used."""
 
 
 def summary_to_json(summary: RunSummary) -> str:

@@ -17,7 +17,7 @@ from polygraft.report.cells import (
 )
 from polygraft.report.languages import language_name
 from polygraft.report.numbers import format_bytes, format_difference, format_score, format_share
-from polygraft.report.scores import Comparison, Grid, GridCell, compare, compare_target
+from polygraft.report.scores import TARGET, Comparison, Grid, GridCell, compare, compare_target
 from polygraft.report.summary import BaseSummary, GraftSummary
 
 
@@ -51,17 +51,18 @@ def transfer_table(grid: Grid, *, ident: str) -> Table:
 
 def gain_table(grid: Grid, *, ident: str) -> Table | None:
     """Lay out what the target's graft gains over each other condition; None where no gain was measured."""
-    others = tuple(c for c in grid.conditions if any(gain.other == c for gain in grid.gains))
-    languages = tuple(c for c in grid.targets if any(gain.language == c for gain in grid.gains))
+    gains = [gain for gain in grid.gains if gain.condition == TARGET]
+    others = tuple(c for c in grid.conditions if any(gain.other == c for gain in gains))
+    languages = tuple(c for c in grid.targets if any(gain.language == c for gain in gains))
     if not others or not languages:
         return None
     rows = tuple(
-        (_language_cell(language, grid), *(_paired_cell(grid, language, other) for other in others))
+        (_language_cell(language, grid), *(paired_cell(grid, language, other) for other in others))
         for language in languages
     )
     return Table(
         ident=ident,
-        caption=f"{grid.title}: what the target\u2019s graft gains, on the same sentences",
+        caption=f"{grid.title}: what the target\u2019s graft gains over each other condition, on the same sentences",
         columns=("Language", *(f"Over {other}" for other in others)),
         numeric=(False, *(True for _ in others)),
         rows=rows,
@@ -195,8 +196,9 @@ def _gain_cell(gain: Comparison, *, metric: str) -> Cell:
     return Cell(text=text, value=gain.gain, note=f"against {gain.other}{words}")
 
 
-def _paired_cell(grid: Grid, language: str, other: str) -> Cell:
-    found = compare(grid, language, other)
+def paired_cell(grid: Grid, language: str, other: str, *, condition: str = TARGET) -> Cell:
+    """Show what a condition gains over another one, with the interval; a dash where that was not measured."""
+    found = compare(grid, language, other, condition=condition)
     if found is None or found.low is None or found.high is None:
         return Cell(text=DASH)
     low, high = (format_difference(end, metric=grid.metric) for end in (found.low, found.high))

@@ -158,7 +158,8 @@ def _what_was_run(summary: RunSummary) -> str:
     roles = dict.fromkeys(graft.role for graft in summary.grafts)
     counts = [_count_role(summary.grafts, role) for role in roles]
     time = format_seconds(summary.seconds)
-    return f"On the frozen base {base}, this run had {join_words(counts)}; it took {time}."
+    sittings = f" in {spell(summary.num_sittings)} sittings" if summary.num_sittings > 1 else ""
+    return f"On the frozen base {base}, this run had {join_words(counts)}; it took {time}{sittings}."
 
 
 def _count_role(grafts: Sequence[GraftSummary], role: str) -> str:
