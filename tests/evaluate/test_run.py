@@ -16,12 +16,12 @@ from polygraft.data.example import LabelledText, TaggedSentence
 from polygraft.errors import PlanError
 from polygraft.evaluate.run import (
     find_max_length,
-    is_span_labelling,
     predict_tags,
     predict_texts,
     score_tags,
     score_texts,
 )
+from polygraft.evaluate.spans import is_span_labelling
 from polygraft.parts.presets import task_graft
 
 

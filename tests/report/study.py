@@ -217,18 +217,43 @@ def make_task_graft(task: str, method: str, seed: int) -> GraftSummary:
     )
 
 
+WORDS = ("Yaron", "suna", "karatu", "a", "makaranta", ".")
+TAGS = ("NOUN", "PRON", "VERB", "ADP", "NOUN", "PUNCT")
+WRONG_TAGS = ("PROPN", "PRON", "VERB", "ADP", "NOUN", "PUNCT")
+TEXTS = {
+    "Hukumar zabe ta sanar da sakamakon zaben gwamna a Kano.": ("politics", "business"),
+    "Super Eagles sun doke Ghana da ci biyu da nema.": ("sports", "sports"),
+}
+"""Each with its label and what every second method gives it."""
+
+
 def make_study_examples(methods: tuple[str, ...]) -> tuple[ExampleSummary, ...]:
-    """Make what each method predicted of two sentences."""
+    """Make what each method predicted of sentences and texts of each task."""
     found: list[ExampleSummary] = []
     for number, method in enumerate(methods):
         for example in make_examples():
             tags = list(example.predicted.values())[number % 3]
-            conditions = list_conditions(method, example.language)
-            predicted = dict.fromkeys(conditions, tags)
-            found.append(
-                dataclasses.replace(example, predicted=predicted, task="ner", source="en", method=method)
+            found.append(make_reading(example, tags, method=method, task="ner"))
+        pos = ExampleSummary(language="hau", tokens=WORDS, gold=TAGS, predicted={})
+        found.append(make_reading(pos, (TAGS, WRONG_TAGS)[number % 2], method=method, task="pos"))
+        for text, labels in TEXTS.items():
+            topic = ExampleSummary(
+                language="hau", tokens=(text,), gold=labels[:1], predicted={}, is_text=True
             )
+            found.append(make_reading(topic, (labels[number % 2],), method=method, task="topic"))
     return tuple(found)
+
+
+def make_reading(example: ExampleSummary, tags: tuple[str, ...], *, method: str, task: str) -> ExampleSummary:
+    """Make what a method predicted of a sentence, the same under all of its conditions."""
+    return dataclasses.replace(
+        example,
+        predicted=dict.fromkeys(list_conditions(method, example.language), tags),
+        task=task,
+        source="en",
+        method=method,
+        metric=METRICS[task],
+    )
 
 
 def make_study(methods: tuple[str, ...] = tuple(LEVELS)) -> RunSummary:

@@ -20,7 +20,13 @@ from polygraft.errors import OptionError
 from polygraft.evaluate.bootstrap import bootstrap_interval
 from polygraft.evaluate.labels import accuracy_of_counts, label_counts_per_sentence, score_labels
 from polygraft.evaluate.result import Result
-from polygraft.evaluate.spans import TypeScore, f1_of_counts, score_spans, span_counts_per_sentence
+from polygraft.evaluate.spans import (
+    TypeScore,
+    f1_of_counts,
+    is_span_labelling,
+    score_spans,
+    span_counts_per_sentence,
+)
 from polygraft.evaluate.words import EncodedWords
 
 if TYPE_CHECKING:
@@ -177,16 +183,6 @@ def find_max_length(base: Base, *, num_taken: int = 0) -> int:
             "together."
         )
     return min(MAX_LENGTH, positions - num_taken, int(base.tokenizer.model_max_length))
-
-
-def is_span_labelling(labels: Sequence[str]) -> bool:
-    """Whether labels mark spans (`B-LOC`, `I-LOC`, `O`) and are scored by entities.
-
-    Example:
-        >>> is_span_labelling(["O", "B-LOC"]), is_span_labelling(["NOUN", "VERB"])
-        (True, False)
-    """
-    return any(label[:2] in ("B-", "I-") for label in labels)
 
 
 def score_tags(

@@ -35,9 +35,6 @@ if TYPE_CHECKING:
     from polygraft.recipe.workshop import Workshop
 
 LABELS = ".labels.json.gz"
-NUM_EXAMPLES = 6
-"""Tagged sentences of each language that the report shows."""
-
 
 LabelsByTest: TypeAlias = Mapping[str, Mapping[str, Sequence[Sequence[str]]]]
 """Predicted labels, a row a sentence, by language and condition."""
@@ -55,11 +52,23 @@ class Scores:
     """What a scoring step gave."""
 
     results: tuple[Result, ...]
-    examples: tuple[ExampleSummary, ...]
     gains: tuple[Gain, ...]
     """Of the target's graft over every other condition."""
     family: str = ""
     """Digest of the scoring step without its seed."""
+    examples: tuple[ExampleSummary, ...] = ()
+    """Only in files of older versions; today they are chosen from the labels of all methods together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """A scoring step that was done, now or before."""
+
+    workshop: Workshop
+    job: Job
+    scores: Scores
+    labels: LabelsByTest | None
+    """What it predicted; None where that was not kept."""
 
 
 def list_conditions(
@@ -93,7 +102,7 @@ def list_conditions(
 
 
 def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Labelled | Scores]:
-    """Score a task, telling each result, and at the end all of them with examples.
+    """Score a task, telling each result, and at the end all of them with the labels.
 
     Raises:
         Interrupted: The run is to stop; the scores of this step so far are lost.
@@ -102,7 +111,6 @@ def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Labelled | Sco
     name = cast("str", job.task)
     task = workshop.recipe.tasks[name]
     results: list[Result] = []
-    examples: list[ExampleSummary] = []
     gains: list[Gain] = []
     labels: dict[str, Mapping[str, Sequence[Sequence[str]]]] = {}
     for language, path in task.test.items():
@@ -130,14 +138,10 @@ def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Labelled | Sco
             scored[condition] = replace(scored[condition], source=task.source)
             results.append(scored[condition])
             yield scored[condition]
-        examples += [
-            replace(example, task=task.task or name, source=task.source)
-            for example in choose_examples(language, sentences, predictions)
-        ]
         gains += compare_target(sentences, scored, predictions)
         labels[language] = {condition: found.labels for condition, found in predictions.items()}
     yield Labelled(labels=labels)
-    yield Scores(results=tuple(results), examples=tuple(examples), gains=tuple(gains), family=job.family)
+    yield Scores(results=tuple(results), gains=tuple(gains), family=job.family)
 
 
 def choose_nearest(workshop: Workshop, task: TaskData, language: str) -> str | None:
@@ -184,32 +188,6 @@ def compare_target(
         )
         for condition, other in results.items()
         if condition != "target"
-    ]
-
-
-def choose_examples(
-    language: str,
-    sentences: Examples,
-    predictions: Mapping[str, Predictions],
-) -> list[ExampleSummary]:
-    """Take sentences spread over a test set, of readable length and with something to find."""
-    if not sentences or isinstance(sentences[0], LabelledText):
-        return []
-    tagged = cast("Sequence[TaggedSentence]", sentences)
-    usable = [
-        place
-        for place, sentence in enumerate(tagged)
-        if 4 <= len(sentence.tokens) <= 24 and len(set(sentence.tags)) > 1
-    ]
-    chosen = usable[:: max(1, len(usable) // NUM_EXAMPLES)][:NUM_EXAMPLES]
-    return [
-        ExampleSummary(
-            language=language,
-            tokens=tagged[place].tokens,
-            gold=tagged[place].tags,
-            predicted={condition: found.labels[place] for condition, found in predictions.items()},
-        )
-        for place in chosen
     ]
 
 

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING
 from polygraft.evaluate.language_loss import losses_to_csv
 from polygraft.evaluate.result import results_to_csv
 from polygraft.recipe.contests import gather_contests
+from polygraft.recipe.examples import gather_examples
 from polygraft.recipe.losses import find_losses, load_losses
 from polygraft.recipe.methods import read_levels
 from polygraft.recipe.packing import read_packed
-from polygraft.recipe.score import Scores, load_other_seeds, load_scores
+from polygraft.recipe.score import Scored, Scores, load_labels, load_other_seeds, load_scores
 from polygraft.recipe.workshop import describe_machine, list_versions
 from polygraft.report.page import write_report
 from polygraft.report.summary import (
     BaseSummary,
-    ExampleSummary,
     GraftSummary,
     RunSummary,
     StepSummary,
@@ -32,7 +32,6 @@ from polygraft.store.files import replace_file
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
-    from polygraft.evaluate.contest import Contest
     from polygraft.evaluate.language_loss import TextLosses
     from polygraft.recipe.events import StepKind
     from polygraft.recipe.schema import Recipe
@@ -86,6 +85,15 @@ def summarise(
         # A recipe with one seed also shows what it gave with others before.
         others = [] if recipe.seeds else load_other_seeds(find_scores(recipe), job)
         found += [_name(each, turn) for each in (scores, *others)]
+    scored = [
+        Scored(
+            workshop=turn.workshop,
+            job=job,
+            scores=scores,
+            labels=load_labels(find_scores(recipe), job.digest),
+        )
+        for turn, job, scores in own
+    ]
     return RunSummary(
         name=recipe.name,
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -95,10 +103,10 @@ def summarise(
         grafts=tuple(_summarise_grafts(turns)),
         results=tuple(result for each in found for result in each.results),
         rechecks=tuple(result for each in again for result in each.results),
-        contests=tuple(_hold_contests(recipe, own)),
+        contests=tuple(gather_contests(scored) if len(recipe.methods) > 1 else ()),
         text_losses=tuple(_gather_losses(turns)),
         gains=tuple(gain for each in found for gain in each.gains),
-        examples=tuple(_choose_examples(own)),
+        examples=tuple(gather_examples(scored)),
         versions=list_versions(),
         machine=describe_machine(base),
         seconds=seconds,
@@ -121,26 +129,6 @@ def _gather_losses(turns: Sequence[Turn]) -> list[TextLosses]:
     return list(found.values())
 
 
-def _hold_contests(recipe: Recipe, scored: Sequence[tuple[Turn, Job, Scores]]) -> list[Contest]:
-    """Compare the methods, where there are several."""
-    if len(recipe.methods) < 2:
-        return []
-    return gather_contests(
-        [(turn.workshop, job, scores) for turn, job, scores in scored], folder=find_scores(recipe)
-    )
-
-
-def _choose_examples(scored: Sequence[tuple[Turn, Job, Scores]]) -> list[ExampleSummary]:
-    """Give the examples of each method with the first of its seeds."""
-    first = scored[0][0].workshop.recipe.seed if scored else None
-    return [
-        example
-        for turn, _, scores in scored
-        if turn.workshop.recipe.seed == first
-        for example in _name(scores, turn).examples
-    ]
-
-
 def _load_scores(turn: Turn, kind: StepKind) -> list[tuple[Job, Scores]]:
     """Give the scoring steps of a turn that were done, now or before, with what they gave."""
     folder = find_scores(turn.workshop.recipe)
@@ -155,7 +143,6 @@ def _name(scores: Scores, turn: Turn) -> Scores:
         scores,
         results=tuple(dataclasses.replace(result, method=method) for result in scores.results),
         gains=tuple(dataclasses.replace(gain, method=method) for gain in scores.gains),
-        examples=tuple(dataclasses.replace(example, method=method) for example in scores.examples),
     )
 
 

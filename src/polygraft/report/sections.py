@@ -92,7 +92,7 @@ def collect_run(run: Run, *, prefix: str, of: str, compares: bool) -> dict[str, 
         "rechecks": result_table(summary.rechecks, ident=f"{prefix}again-results"),
         "types": type_tables(summary.results, prefix=prefix),
         "grafts": _prefix(graft_table(grafts), prefix),
-        "examples": build_examples(join_methods(summary.examples)),
+        "examples": build_examples(join_methods(summary.examples), summary.results),
         "facts": list_facts(summary),
         "planned": _prefix(planned_table(summary.steps), prefix),
     }
