@@ -7,6 +7,7 @@ from tests.report.study import make_study
 from polygraft.report.joining import Run
 from polygraft.report.method_table import COSTS, explain_costs, format_spread, method_table
 from polygraft.report.methods import Spread, build_method_grids
+from polygraft.report.rivals import list_close, rival_table
 
 STUDY = make_study()
 GRIDS = build_method_grids([Run(label="study", summary=STUDY)])
@@ -43,10 +44,21 @@ def test_the_best_of_each_column_is_marked_and_what_is_close_to_it():
         assert best is not None
         assert [name for name, row in ROWS.items() if row[place].best] == [best.method]
         close = [name for name, row in ROWS.items() if row[place].is_close]
-        expected = [name for name in ROWS if name != best.method and GRIDS[0].is_close(language, name)]
+        expected = [name for name in ROWS if (language, name) in list_close(GRIDS[0])]
         assert close == expected
     assert [name for name, row in ROWS.items() if row[6].best] == ["madx"]
     assert not any(cell.best or cell.is_close for row in TABLE.rows if row[0].is_under for cell in row)
+
+
+def test_both_tables_dot_the_same_methods():
+    for grid in GRIDS:
+        methods, rivals = method_table(grid, ident="m"), rival_table(grid, ident="r")
+        assert rivals is not None
+        rows = [row for row in methods.rows if not row[0].is_under]
+        width = len(rivals.columns)
+        dotted = [[cell.is_close for cell in row[:width]] for row in rows]
+        assert dotted == [[cell.is_close for cell in row] for row in rivals.rows]
+        assert any(map(any, dotted))
 
 
 def test_costs_stand_beside_the_scores():

@@ -13,6 +13,9 @@ from polygraft.errors import DataError
 from polygraft.evaluate.bootstrap import find_ends, find_p_value, resample
 from polygraft.evaluate.gain import Count, Labels, find_scoring
 
+LEVEL = 0.05
+"""A p-value below this, corrected for the number of questions, rules out that other sentences turn a difference."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class System:
@@ -49,6 +52,25 @@ class Contest:
     """Two-sided: how often other sentences would give a gain of the other sign, or none; of this pair alone."""
     by_seed: Mapping[str, float]
     """The gain of each seed."""
+
+    @property
+    def is_same_way(self) -> bool:
+        """Whether the gain has the same sign with every seed; one seed alone has nothing to disagree with."""
+        gains = self.by_seed.values()
+        return len(gains) < 2 or all(gain > 0 for gain in gains) or all(gain < 0 for gain in gains)
+
+
+def is_clear(contest: Contest, *, p_value: float) -> bool:
+    """Whether a difference is clear: neither other sentences nor another of the seeds would turn it.
+
+    The seeds are too few to draw them again, as the sentences are; that each of them gives the same sign is the least
+    that can be asked.
+
+    Args:
+        contest: The difference.
+        p_value: That of the contest, corrected for the number of contests that are looked at together.
+    """
+    return p_value < LEVEL and contest.is_same_way
 
 
 def hold_contests(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from polygraft.attach.attach import attach
 from polygraft.attach.plan import Named, Plan, Stack, stack_names
-from polygraft.data.example import LabelledText, TaggedSentence
+from polygraft.data.example import TaggedSentence
 from polygraft.errors import PolygraftError
 from polygraft.evaluate.gain import Gain, measure_gain
 from polygraft.evaluate.result import Result

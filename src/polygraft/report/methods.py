@@ -104,12 +104,6 @@ class MethodGrid:
                 return turn(contest)
         return None
 
-    def is_close(self, language: str, method: str) -> bool:
-        """Whether a method is not clearly worse than a language's best: the interval of the difference has 0 in it."""
-        best = self.best(language)
-        found = None if best is None else self.find_contest(language, best.method, method)
-        return found is not None and found.low <= 0 <= found.high
-
 
 def build_method_grids(runs: Sequence[Run]) -> tuple[MethodGrid, ...]:
     """Lay the methods of one or several runs side by side, one grid for each task, source and metric.
