@@ -37,9 +37,9 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one():
         summary_from_json(changed(comand="x"))
     assert str(caught.value) == (
         "summary has the key 'comand', which is not known here. Did you mean 'command'? Known keys "
-        "are schema, name, created, recipe_text, command, base, grafts, results, rechecks, gains, contests, "
-        "text_losses, examples, versions, machine, seconds, predicted_seconds, notes, steps. Take the key out, or use "
-        "the polygraft that wrote it."
+        "are schema, name, created, recipe_text, command, base, grafts, results, rechecks, means, gains, "
+        "contests, text_losses, examples, versions, machine, seconds, predicted_seconds, notes, steps. Take the key out, "
+        "or use the polygraft that wrote it."
     )
 
 
@@ -114,7 +114,7 @@ def test_a_comparison_comes_back_from_json_as_it_went():
 
 def test_a_summary_of_before_methods_were_compared_is_read():
     value: dict[str, Any] = json.loads(summary_to_json(make_summary()))
-    del value["rechecks"], value["contests"]
+    del value["rechecks"], value["contests"], value["means"]
     new = {
         "grafts": ("task", "method", "seed", "is_copy", "after"),
         "results": ("method", "source", "after", "predictions"),
@@ -127,8 +127,9 @@ def test_a_summary_of_before_methods_were_compared_is_read():
     assert summary_from_json(json.dumps({**value, "schema": 3})) == make_summary()
 
 
-def test_a_summary_of_before_examples_said_how_they_are_scored_is_read():
+def test_a_summary_of_before_means_had_intervals_is_read():
     value: dict[str, Any] = json.loads(summary_to_json(make_summary()))
+    del value["means"]
     for row in value["examples"]:
         del row["metric"], row["is_text"]
     assert summary_from_json(json.dumps({**value, "schema": 4})) == make_summary()

@@ -228,11 +228,13 @@ def load_scores(folder: Path, digest: str) -> Scores | None:
         return None
 
 
-def load_other_seeds(folder: Path, job: Job) -> list[Scores]:
-    """Give what the same scoring step gave with other seeds, by seed."""
+def load_other_seeds(folder: Path, job: Job) -> list[tuple[str, Scores]]:
+    """Give what the same scoring step gave with other seeds, by seed, each with its digest."""
     paths = sorted(folder.glob("*.json")) if job.family else []
-    found = [load_scores(folder, path.stem) for path in paths if path.stem != job.digest]
+    found = [(path.stem, load_scores(folder, path.stem)) for path in paths if path.stem != job.digest]
     same = [
-        scores for scores in found if scores is not None and scores.family == job.family and scores.results
+        (digest, scores)
+        for digest, scores in found
+        if scores is not None and scores.family == job.family and scores.results
     ]
-    return sorted(same, key=lambda scores: scores.results[0].seed)
+    return sorted(same, key=lambda each: each[1].results[0].seed)

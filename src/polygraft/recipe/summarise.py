@@ -16,6 +16,7 @@ from polygraft.evaluate.result import results_to_csv
 from polygraft.recipe.contests import gather_contests
 from polygraft.recipe.examples import gather_examples
 from polygraft.recipe.losses import find_losses, load_losses
+from polygraft.recipe.means import gather_means
 from polygraft.recipe.methods import read_levels
 from polygraft.recipe.packing import read_packed
 from polygraft.recipe.score import Scored, Scores, load_labels, load_other_seeds, load_scores
@@ -78,22 +79,18 @@ def summarise(
         steps: What each step was expected to take, and took.
     """
     base = turns[0].workshop.base
-    own = [(turn, job, scores) for turn in turns for job, scores in _load_scores(turn, "evaluate")]
-    again = [_name(scores, turn) for turn in turns for _, scores in _load_scores(turn, "recheck")]
+    scored: list[Scored] = []
+    others: list[Scored] = []
     found: list[Scores] = []
-    for turn, job, scores in own:
-        # A recipe with one seed also shows what it gave with others before.
-        others = [] if recipe.seeds else load_other_seeds(find_scores(recipe), job)
-        found += [_name(each, turn) for each in (scores, *others)]
-    scored = [
-        Scored(
-            workshop=turn.workshop,
-            job=job,
-            scores=scores,
-            labels=load_labels(find_scores(recipe), job.digest),
-        )
-        for turn, job, scores in own
-    ]
+    for turn in turns:
+        for job, scores in _load_scores(turn, "evaluate"):
+            scored.append(_load_labels(turn, job, job.digest, scores))
+            found.append(_name(scores, turn))
+            # A recipe with one seed also shows what it gave with others before.
+            for digest, each in () if recipe.seeds else load_other_seeds(find_scores(recipe), job):
+                others.append(_load_labels(turn, job, digest, each))
+                found.append(_name(each, turn))
+    again = [_name(scores, turn) for turn in turns for _, scores in _load_scores(turn, "recheck")]
     return RunSummary(
         name=recipe.name,
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -103,6 +100,7 @@ def summarise(
         grafts=tuple(_summarise_grafts(turns)),
         results=tuple(result for each in found for result in each.results),
         rechecks=tuple(result for each in again for result in each.results),
+        means=tuple(gather_means([*scored, *others])),
         contests=tuple(gather_contests(scored) if len(recipe.methods) > 1 else ()),
         text_losses=tuple(_gather_losses(turns)),
         gains=tuple(gain for each in found for gain in each.gains),
@@ -134,6 +132,11 @@ def _load_scores(turn: Turn, kind: StepKind) -> list[tuple[Job, Scores]]:
     folder = find_scores(turn.workshop.recipe)
     found = [(job, load_scores(folder, job.digest)) for job in turn.all_jobs if job.kind == kind]
     return [(job, scores) for job, scores in found if scores is not None]
+
+
+def _load_labels(turn: Turn, job: Job, digest: str, scores: Scores) -> Scored:
+    labels = load_labels(find_scores(turn.workshop.recipe), digest)
+    return Scored(workshop=turn.workshop, job=job, scores=scores, labels=labels)
 
 
 def _name(scores: Scores, turn: Turn) -> Scores:
@@ -212,7 +215,7 @@ def write_results(summary: RunSummary, folder: Path) -> Path:
     """Write a summary as JSON, CSV and a page into the run's folder, and give the path of the page."""
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / RESULTS, summary_to_json(summary).encode())
-    replace_file(folder / "results.csv", results_to_csv(summary.results).encode())
+    replace_file(folder / "results.csv", results_to_csv(summary.results, means=summary.means).encode())
     if summary.text_losses:
         replace_file(folder / LOSSES, losses_to_csv(summary.text_losses).encode())
     report = folder / REPORT

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from polygraft.report.cells import DASH, Cell, Table, bytes_cell, count_cell, format_interval, seconds_cell
+from polygraft.report.cells import DASH, Cell, Table, bytes_cell, count_cell, seconds_cell
 from polygraft.report.costs import MethodCost
 from polygraft.report.languages import language_name
-from polygraft.report.methods import MethodGrid, MethodRow, Spread
+from polygraft.report.methods import MethodGrid, MethodRow
 from polygraft.report.numbers import format_bytes, format_count, format_score, format_seconds
 from polygraft.report.rivals import list_close
+from polygraft.report.spreads import Spread, format_spread
 from polygraft.report.tables import describe_metric
 
 COSTS = (
@@ -70,13 +71,6 @@ def explain_costs(grids: Sequence[MethodGrid]) -> str:
     return " ".join(sentences)
 
 
-def format_spread(spread: Spread, *, metric: str) -> str | None:
-    """Write how far a score may be off: its deviation over the seeds, or its interval; None where neither is known."""
-    if spread.deviation is not None:
-        return f"\u00b1 {format_score(spread.deviation, metric=metric)}"
-    return format_interval(spread.low, spread.high, metric=metric)
-
-
 def _build_row(
     grid: MethodGrid, row: MethodRow, *, has_mean: bool, close: Collection[tuple[str, str]]
 ) -> tuple[Cell, ...]:
@@ -109,7 +103,7 @@ def _spread_cell(spread: Spread | None, *, metric: str) -> Cell:
     return Cell(
         text=format_score(spread.score, metric=metric),
         value=spread.score,
-        note=format_spread(spread, metric=metric),
+        note=format_spread(spread, metric=metric, between="\n"),
     )
 
 

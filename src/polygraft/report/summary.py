@@ -12,14 +12,14 @@ from polygraft.errors import DataError
 from polygraft.evaluate.contest import Contest
 from polygraft.evaluate.gain import Gain
 from polygraft.evaluate.language_loss import TextLosses
-from polygraft.evaluate.result import Result
+from polygraft.evaluate.result import Result, SeedMean
 from polygraft.report.reader import from_plain, to_plain
 
 SCHEMA = 5
 """The version of the file's form that this polygraft writes."""
 READ = (2, 3, 4, SCHEMA)
 """The versions that it reads: 2 knows nothing of padding, of what was looked up, and of memory above the start; 3
-knows nothing of methods, sources and seeds; 4 does not say how examples are scored."""
+knows nothing of methods, sources and seeds; 4 has no means over seeds and does not say how examples are scored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +157,8 @@ class RunSummary:
     results: tuple[Result, ...]
     rechecks: tuple[Result, ...] = ()
     """Scores of earlier tasks after a later one was learned."""
+    means: tuple[SeedMean, ...] = ()
+    """The mean over the seeds of every score that several seeds have, with the interval of the mean."""
     gains: tuple[Gain, ...] = ()
     """How the target's graft compares with every other condition, sentence by sentence."""
     contests: tuple[Contest, ...] = ()

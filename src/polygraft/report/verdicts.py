@@ -9,7 +9,6 @@ from dataclasses import replace
 from polygraft.report.forgetting import Forgotten, list_forgotten
 from polygraft.report.joining import Run, call_methods
 from polygraft.report.languages import language_name
-from polygraft.report.method_table import format_spread
 from polygraft.report.methods import MethodGrid, MethodRow
 from polygraft.report.numbers import (
     format_bytes,
@@ -22,6 +21,7 @@ from polygraft.report.numbers import (
 from polygraft.report.pareto import find_frontier, list_points
 from polygraft.report.rivals import Rival, list_rivals
 from polygraft.report.scores import build_grids, compare_target
+from polygraft.report.spreads import format_spread
 from polygraft.report.words import METRICS, call_condition, join_words, spell
 
 MOST_NAMES = 4
