@@ -38,8 +38,8 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one():
     assert str(caught.value) == (
         "summary has the key 'comand', which is not known here. Did you mean 'command'? Known keys "
         "are schema, name, created, recipe_text, command, base, grafts, results, rechecks, means, gains, "
-        "contests, text_losses, examples, versions, machine, seconds, predicted_seconds, notes, steps. Take the key out, "
-        "or use the polygraft that wrote it."
+        "contests, text_losses, examples, versions, machine, seconds, predicted_seconds, notes, steps. Take the key "
+        "out, or use the polygraft that wrote it."
     )
 
 

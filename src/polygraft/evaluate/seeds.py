@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import numpy as np
+
 from polygraft.evaluate.bootstrap import find_ends
 from polygraft.evaluate.contest import System, draw_scores
 from polygraft.evaluate.deviation import standard_deviation
@@ -43,7 +45,7 @@ def average_seeds(
     for system, seeds in several.items():
         own = [scores[system, seed] for seed in seeds]
         whole = [each.whole for each in own]
-        low, high = find_ends(sum(each.drawn for each in own) / len(own))
+        low, high = find_ends(np.mean([each.drawn for each in own], axis=0))
         means.append(
             SeedMean(
                 task=task,
