@@ -63,6 +63,11 @@ class Result:
     notes: tuple[str, ...] = ()
     """What a reader of the score should know."""
 
+    @property
+    def has_gold(self) -> bool:
+        """Whether the test set has something to find; F1 is 0 where there is nothing, whatever is predicted."""
+        return self.num_gold > 0 or self.metric != "f1"
+
 
 @dataclass(frozen=True, kw_only=True)
 class SeedMean:

@@ -273,6 +273,8 @@ def make_result(
         value, precision, recall, num_gold = score.f1, score.precision, score.recall, score.num_gold
         by_type = dict(score.by_type)
         interval = bootstrap_interval(span_counts_per_sentence(gold, predicted), f1_of_counts)
+        if not num_gold:
+            notes = (*notes, f"The test file in '{language}' has no entity: F1 is 0, whatever is predicted.")
     else:
         flat_gold = [label for labels in gold for label in labels]
         labels = score_labels(flat_gold, [label for row in predicted for label in row])

@@ -12,7 +12,7 @@ from polygraft.report.methods import MethodGrid, MethodRow
 from polygraft.report.numbers import format_bytes, format_count, format_score, format_seconds
 from polygraft.report.rivals import list_close
 from polygraft.report.spreads import Spread, format_spread
-from polygraft.report.tables import describe_metric
+from polygraft.report.tables import NOTHING, describe_metric
 
 COSTS = (
     "Trained parameters",
@@ -89,6 +89,8 @@ def _score_cell(
     grid: MethodGrid, row: MethodRow, language: str, *, close: Collection[tuple[str, str]]
 ) -> Cell:
     spread = row.cells.get(language)
+    if spread is not None and language in grid.empty:
+        return Cell(text=DASH, note=NOTHING)
     cell = _spread_cell(spread, metric=grid.metric)
     best = grid.best(language)
     if row.condition or spread is None or best is None:

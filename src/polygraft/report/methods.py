@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from polygraft.evaluate.contest import Contest
@@ -12,7 +12,7 @@ from polygraft.evaluate.deviation import standard_deviation
 from polygraft.evaluate.result import Result
 from polygraft.report.costs import MethodCost, measure_cost
 from polygraft.report.joining import Run, call_methods, group_alike
-from polygraft.report.scores import Grid, GridCell, list_sources, name_test, order_conditions
+from polygraft.report.scores import Grid, GridCell, find_empty, list_sources, name_test, order_conditions
 from polygraft.report.spreads import MeansByPlace, Spread, average, find_mean, index_means
 
 HEADLINES = ("none", "task alone", "source", "target")
@@ -51,11 +51,13 @@ class MethodGrid:
     """How every two methods compare on the same sentences; those of several runs were never held."""
     base_bytes: int
     """Size of one full copy of the base."""
+    empty: tuple[str, ...] = ()
+    """Languages whose test set has nothing to find, so that its scores say nothing."""
 
     @property
     def targets(self) -> tuple[str, ...]:
         """The languages that the mean is over: those without labels, or all where the source alone was tested."""
-        return tuple(language for language in self.languages if language != self.source) or self.languages
+        return choose_targets(self.languages, source=self.source, empty=self.empty)
 
     def better(self, first: float, second: float) -> float:
         """Give by how much the first score is better; negative where it is worse."""
@@ -124,6 +126,7 @@ def as_grid(grid: MethodGrid) -> Grid:
         )
         for row in grid.rows
         for language, cell in row.cells.items()
+        if language not in grid.empty
     }
     return Grid(
         task=grid.task,
@@ -134,7 +137,14 @@ def as_grid(grid: MethodGrid) -> Grid:
         conditions=tuple(row.method for row in grid.rows),
         cells=cells,
         source=grid.source if grid.source in grid.languages else None,
+        empty=grid.empty,
     )
+
+
+def choose_targets(languages: Sequence[str], *, source: str, empty: Collection[str]) -> tuple[str, ...]:
+    """Give the languages that a mean is over: the targets that have something to find, else all languages."""
+    full = [language for language in languages if language not in empty]
+    return tuple(language for language in full if language != source) or tuple(full) or tuple(languages)
 
 
 def turn(contest: Contest) -> Contest:
@@ -158,7 +168,8 @@ def _build_grid(
     task, source, metric = key
     languages = list(dict.fromkeys(r.language for run in runs for r in _select(run, key)))
     languages.sort(key=lambda language: language != source)
-    targets = [language for language in languages if language != source] or languages
+    empty = find_empty(result for run in runs for result in _select(run, key))
+    targets = choose_targets(languages, source=source, empty=empty)
     rows: list[MethodRow] = []
     conditions: dict[str, tuple[MethodRow, ...]] = {}
     contests: list[Contest] = []
@@ -203,6 +214,7 @@ def _build_grid(
         conditions=conditions,
         contests=tuple(contests),
         base_bytes=runs[0].summary.base.num_bytes,
+        empty=empty,
     )
 
 

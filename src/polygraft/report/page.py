@@ -14,7 +14,7 @@ from typing import Any
 import jinja2
 from markupsafe import Markup
 
-from polygraft.report.joining import Run, fill_sources, list_differences
+from polygraft.report.joining import Run, fill_sources, list_differences, list_empty
 from polygraft.report.languages import language_name
 from polygraft.report.method_table import explain_costs
 from polygraft.report.methods import build_method_grids, is_compared
@@ -105,7 +105,7 @@ def _collect(told: Sequence[Run]) -> dict[str, Any]:
         "created": format_time(max(run.summary.created for run in runs)),
         "headline": write_verdict(grids) if compares else write_headline(first),
         "paragraphs": write_verdicts(runs, grids) if compares else (" ".join(write_paragraph(first)),),
-        "notes": (*list_differences(runs), *notes),
+        "notes": (*list_differences(runs), *list_empty(runs), *notes),
         "methods": [collect_methods(grid, number=number) for number, grid in enumerate(grids)],
         "costs_explained": explain_costs(grids),
         "parts": parts,

@@ -44,7 +44,7 @@ def list_rivals(grid: MethodGrid) -> tuple[Rival, ...]:
     rivals: list[Rival] = []
     for language in grid.languages:
         best = grid.best(language)
-        if best is None:
+        if best is None or language in grid.empty:
             continue
         others = [row.method for row in grid.rows if row.method != best.method]
         found = [grid.find_contest(language, other, best.method) for other in others]

@@ -74,11 +74,15 @@ class Grid:
     """The method whose conditions these are, where several are compared."""
     gains: tuple[Gain, ...] = ()
     """How the target's graft compares with other conditions on the same sentences."""
+    empty: tuple[str, ...] = ()
+    """Languages whose test set has nothing to find, so that its scores say nothing."""
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The languages that the task was carried over to."""
-        return tuple(language for language in self.languages if language != self.source)
+        """The languages that the task was carried over to and that have something to find."""
+        return tuple(
+            language for language in self.languages if language != self.source and language not in self.empty
+        )
 
     def better(self, first: float, second: float) -> float:
         """Give by how much the first score is better; negative where it is worse."""
@@ -276,7 +280,16 @@ def _build_grid(
         cells={place: _join(group, means) for place, group in groups.items()},
         source=source if source in languages else None,
         gains=tuple(gains),
+        empty=find_empty(results),
     )
+
+
+def find_empty(results: Iterable[Result]) -> tuple[str, ...]:
+    """Find the languages of a task's results whose test set has nothing to find."""
+    has_gold: dict[str, bool] = {}
+    for result in results:
+        has_gold[result.language] = has_gold.get(result.language, False) or result.has_gold
+    return tuple(language for language, found in has_gold.items() if not found)
 
 
 def _join(results: Sequence[Result], means: MeansByPlace) -> GridCell:

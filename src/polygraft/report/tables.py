@@ -21,6 +21,9 @@ from polygraft.report.scores import Comparison, Grid, GridCell, compare, compare
 from polygraft.report.spreads import format_spread
 from polygraft.report.summary import BaseSummary, GraftSummary
 
+NOTHING = "nothing to find"
+"""Stands under the scores of a test set without any entity."""
+
 
 def transfer_table(grid: Grid, *, ident: str) -> Table:
     """Lay out a grid with each language's best score marked."""
@@ -180,8 +183,8 @@ def _language_cell(language: str, grid: Grid) -> Cell:
 
 def _score_cell(grid: Grid, language: str, condition: str) -> Cell:
     cell = grid.cells.get((language, condition))
-    if cell is None:
-        return Cell(text=DASH)
+    if cell is None or language in grid.empty:
+        return Cell(text=DASH, note=None if cell is None else NOTHING)
     return Cell(
         text=format_score(cell.score, metric=grid.metric),
         value=cell.score,
