@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from polygraft.errors import DataError
-from polygraft.evaluate.contest import System, hold_contests
+from polygraft.evaluate.contest import Contest, System, hold_contests, is_clear
 from polygraft.evaluate.gain import Labels
 from polygraft.evaluate.labels import score_labels
 from polygraft.evaluate.spans import score_spans
@@ -107,3 +107,35 @@ def test_labels_for_another_test_set_are_refused():
         "The method 'lora' has labels for 24 sentences of a test set of 25. Expected one row a sentence. Score it "
         "again."
     )
+
+
+@pytest.mark.parametrize(
+    ("gains", "p_value", "expected"),
+    [
+        ((0.232, 0.016, -0.019), 0.002, False),
+        ((0.232, 0.016, 0.0), 0.002, False),
+        ((0.232, 0.016, 0.019), 0.002, True),
+        ((-0.232, -0.016, -0.019), 0.049, True),
+        ((-0.232, -0.016, -0.019), 0.05, False),
+        ((0.02,), 0.01, True),
+    ],
+)
+def test_a_difference_is_clear_where_neither_sentences_nor_seeds_turn_it(
+    gains: tuple[float, ...], p_value: float, expected: bool
+):
+    contest = Contest(
+        task="ner",
+        language="qu",
+        source="en",
+        metric="f1",
+        method="full",
+        condition="task alone",
+        other_method="lora",
+        other_condition="task alone",
+        gain=sum(gains) / len(gains),
+        low=0.01,
+        high=0.2,
+        p_value=0.001,
+        by_seed={str(seed): gain for seed, gain in enumerate(gains)},
+    )
+    assert is_clear(contest, p_value=p_value) is expected

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from polygraft.evaluate.forgetting import measure_forgetting
 from polygraft.evaluate.result import Result
+from polygraft.evaluate.spans import TypeScore
 
 
 def score(
@@ -130,3 +133,27 @@ def test_methods_seeds_and_sources_are_kept_apart():
 def test_without_a_second_score_there_is_nothing_to_say():
     assert measure_forgetting([score("ner", 0.8)], []) == ()
     assert measure_forgetting([], [score("ner", 0.8, after="pos")]) == ()
+
+
+def test_a_test_set_with_nothing_to_find_does_not_water_down_what_was_forgotten():
+    empty = replace(score("ner", 0.0, language="qu"), num_gold=0)
+    results = [score("ner", 0.8), empty, score("pos", 0.7)]
+    rechecks = [score("ner", 0.5, after="pos"), replace(empty, after="pos")]
+    [found] = measure_forgetting(results, rechecks)
+    assert found.histories[0].scores == (0.8, 0.5)
+    assert found.average == pytest.approx(0.3)
+    [alone] = measure_forgetting([empty, score("pos", 0.7, language="qu")], [replace(empty, after="pos")])
+    assert alone.histories[0].scores == (0.0, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("value", "metric", "num_predicted", "is_silent"),
+    [(0.0, "f1", 0, True), (0.0, "f1", 2, False), (0.1, "f1", 2, False), (0.0, "accuracy", 0, False)],
+)
+def test_a_task_in_which_nothing_was_predicted_is_known(
+    value: float, metric: str, num_predicted: int, is_silent: bool
+):
+    by_type = {"LOC": TypeScore(precision=0, recall=0, f1=0, num_gold=9, num_predicted=num_predicted)}
+    first = replace(score("ner", value), metric=metric, by_type=by_type)
+    [found] = measure_forgetting([first, score("pos", 0.7)], [replace(first, after="pos")])
+    assert [history.is_silent for history in found.histories] == [is_silent, False]

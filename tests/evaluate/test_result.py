@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import json
 import math
 
-from polygraft.evaluate.result import Result, results_to_csv, results_to_json
+from polygraft.evaluate.result import Result, SeedMean, results_to_csv, results_to_json
 from polygraft.evaluate.spans import TypeScore
 
 NER = Result(
@@ -95,3 +96,27 @@ def test_no_results_are_an_empty_list_and_a_line_of_names():
         "task,language,condition,plan,metric,score,low,high,precision,recall,macro_f1,perplexity,"
     )
     assert results_to_csv([]).count("\n") == 1
+
+
+def test_the_mean_over_seeds_stands_in_the_rows_of_its_seeds():
+    mean = SeedMean(
+        task="ner",
+        language="qu",
+        source="",
+        metric="f1",
+        method="",
+        condition="target",
+        seeds=(3, 4),
+        score=0.625,
+        deviation=0.125,
+        low=0.5,
+        high=0.75,
+    )
+    rows = [NER, dataclasses.replace(NER, seed=4), dataclasses.replace(NER, seed=5), LOSS]
+    told = [
+        [row[name] for name in ("num_seeds", "mean", "mean_deviation", "mean_low", "mean_high")]
+        for row in csv.DictReader(io.StringIO(results_to_csv(rows, means=[mean])))
+    ]
+    assert told == [["2", "0.625", "0.125", "0.5", "0.75"]] * 2 + [[""] * 5] * 2
+    assert "mean" not in results_to_csv(rows)
+    assert results_to_csv([], means=[]).endswith(",num_seeds,mean,mean_deviation,mean_low,mean_high\n")

@@ -16,12 +16,12 @@ from polygraft.data.example import LabelledText, TaggedSentence
 from polygraft.errors import PlanError
 from polygraft.evaluate.run import (
     find_max_length,
-    is_span_labelling,
     predict_tags,
     predict_texts,
     score_tags,
     score_texts,
 )
+from polygraft.evaluate.spans import is_span_labelling
 from polygraft.parts.presets import task_graft
 
 
@@ -119,6 +119,15 @@ def test_perfect_predictions_score_one():
     assert (result.language, result.condition, result.notes) == ("qu", "target", ())
     assert (result.macro_f1, result.perplexity) == (None, None)
     assert result.num_gold == sum(score.num_gold for score in result.by_type.values()) > 0
+
+
+def test_a_test_file_without_any_entity_is_noted():
+    base, graft = make_tagger()
+    sentences = [TaggedSentence(("moon", "de"), ("O", "O"), 1)]
+    with attach(base, "ner", grafts=[graft]) as attachment:
+        result, _ = score_tags(attachment, sentences, task="ner", language="qu", condition="none")
+    assert (result.score, result.num_gold, result.has_gold) == (0.0, 0, False)
+    assert result.notes == ("The test file in 'qu' has no entity: F1 is 0, whatever is predicted.",)
 
 
 def test_wrong_predictions_score_less_and_unknown_tags_are_noted():

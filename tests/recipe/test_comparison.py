@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from pathlib import Path
 
@@ -258,6 +259,23 @@ def test_a_comparison_is_run_to_its_end_and_again_from_what_it_kept():
     gains = {
         str(seed): scores["full", seed, "task alone"] - scores["madx", seed, "target"] for seed in (0, 1)
     }
+    means = {
+        (mean.method, mean.condition): mean
+        for mean in summary.means
+        if (mean.task, mean.language) == ("ner", "qu")
+    }
+    assert set(means) == {(method, condition) for method, _, condition in scores}
+    for (method, condition), mean in means.items():
+        by_seed = [scores[method, seed, condition] for seed in (0, 1)]
+        assert mean.score == pytest.approx(sum(by_seed) / 2, abs=1e-12)
+        assert mean.deviation == pytest.approx(abs(by_seed[0] - by_seed[1]) / 2**0.5, abs=1e-12)
+        assert mean.seeds == (0, 1)
+    rows = list(csv.DictReader(Path("runs/recipe/results.csv").read_text().splitlines()))
+    assert {row["num_seeds"] for row in rows} == {"2"}
+    assert {(each.task, each.method) for each in summary.examples} == {
+        (task, method) for task in ("ner", "pos") for method in ("full", "madx")
+    }
+    assert {each.metric for each in summary.examples} == {"f1"}
     assert (contest.method, contest.condition) == ("full", "task alone")
     assert (contest.other_method, contest.other_condition) == ("madx", "target")
     assert contest.by_seed == pytest.approx(gains, abs=1e-12)

@@ -170,6 +170,8 @@ def test_seeds_of_one_recipe_are_reported_together(here: Path):
     assert [result.seed for result in alone[1].results] == [1] * 10 + [3] * 10
     assert alone[1].results[10:] == alone[0].results
     assert {gain.seed for gain in alone[1].gains} == {1, 3}
+    assert alone[0].means == ()
+    assert [mean.seeds for mean in alone[1].means] == [(1, 3)] * 10
     # A recipe that differs in more than the seed is another experiment.
     other = find_end(run_all(load(*HEADED, "train.task.lr=1e-4"))).summary
     assert {result.seed for result in other.results} == {0}

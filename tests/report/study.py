@@ -11,7 +11,7 @@ from tests.report.sample import make_curve, make_examples, make_graft, make_summ
 
 from polygraft.evaluate.contest import Contest
 from polygraft.evaluate.gain import Gain
-from polygraft.evaluate.result import Result
+from polygraft.evaluate.result import Result, SeedMean
 from polygraft.report.summary import ExampleSummary, GraftSummary, RunSummary
 
 SEEDS = (0, 1, 2)
@@ -168,6 +168,29 @@ def make_contests(results: tuple[Result, ...]) -> tuple[Contest, ...]:
     return tuple(contests)
 
 
+def make_means(results: tuple[Result, ...]) -> tuple[SeedMean, ...]:
+    """Make the means over the seeds, with intervals a little narrower than those of one seed."""
+    groups: dict[tuple[str, ...], list[Result]] = {}
+    for r in results:
+        groups.setdefault((r.task, r.language, r.metric, r.method, r.condition), []).append(r)
+    return tuple(
+        SeedMean(
+            task=task,
+            language=language,
+            source="en",
+            metric=metric,
+            method=method,
+            condition=condition,
+            seeds=tuple(r.seed for r in group),
+            score=(score := statistics.fmean(r.score for r in group)),
+            deviation=statistics.stdev(r.score for r in group),
+            low=score - 0.021,
+            high=score + 0.02,
+        )
+        for (task, language, metric, method, condition), group in groups.items()
+    )
+
+
 def make_gains(results: tuple[Result, ...]) -> tuple[Gain, ...]:
     """Make what the target's graft gains over the other conditions of its method."""
     by_place = {(r.method, r.task, r.language, r.condition, r.seed): r for r in results}
@@ -217,18 +240,43 @@ def make_task_graft(task: str, method: str, seed: int) -> GraftSummary:
     )
 
 
+WORDS = ("Yaron", "suna", "karatu", "a", "makaranta", ".")
+TAGS = ("NOUN", "PRON", "VERB", "ADP", "NOUN", "PUNCT")
+WRONG_TAGS = ("PROPN", "PRON", "VERB", "ADP", "NOUN", "PUNCT")
+TEXTS = {
+    "Hukumar zabe ta sanar da sakamakon zaben gwamna a Kano.": ("politics", "business"),
+    "Super Eagles sun doke Ghana da ci biyu da nema.": ("sports", "sports"),
+}
+"""Each with its label and what every second method gives it."""
+
+
 def make_study_examples(methods: tuple[str, ...]) -> tuple[ExampleSummary, ...]:
-    """Make what each method predicted of two sentences."""
+    """Make what each method predicted of sentences and texts of each task."""
     found: list[ExampleSummary] = []
     for number, method in enumerate(methods):
         for example in make_examples():
             tags = list(example.predicted.values())[number % 3]
-            conditions = list_conditions(method, example.language)
-            predicted = dict.fromkeys(conditions, tags)
-            found.append(
-                dataclasses.replace(example, predicted=predicted, task="ner", source="en", method=method)
+            found.append(make_reading(example, tags, method=method, task="ner"))
+        pos = ExampleSummary(language="hau", tokens=WORDS, gold=TAGS, predicted={})
+        found.append(make_reading(pos, (TAGS, WRONG_TAGS)[number % 2], method=method, task="pos"))
+        for text, labels in TEXTS.items():
+            topic = ExampleSummary(
+                language="hau", tokens=(text,), gold=labels[:1], predicted={}, is_text=True
             )
+            found.append(make_reading(topic, (labels[number % 2],), method=method, task="topic"))
     return tuple(found)
+
+
+def make_reading(example: ExampleSummary, tags: tuple[str, ...], *, method: str, task: str) -> ExampleSummary:
+    """Make what a method predicted of a sentence, the same under all of its conditions."""
+    return dataclasses.replace(
+        example,
+        predicted=dict.fromkeys(list_conditions(method, example.language), tags),
+        task=task,
+        source="en",
+        method=method,
+        metric=METRICS[task],
+    )
 
 
 def make_study(methods: tuple[str, ...] = tuple(LEVELS)) -> RunSummary:
@@ -252,6 +300,7 @@ def make_study(methods: tuple[str, ...] = tuple(LEVELS)) -> RunSummary:
         grafts=(make_graft("mlm", role="head"), *languages, *tasks),
         results=results,
         rechecks=make_rechecks(results),
+        means=make_means(results),
         contests=make_contests(results),
         gains=make_gains(results),
         examples=make_study_examples(methods),

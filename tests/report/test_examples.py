@@ -1,9 +1,12 @@
 from __future__ import annotations
 
-import pytest
-from tests.report.sample import make_examples
+import dataclasses
 
-from polygraft.report.examples import build_examples
+import pytest
+from tests.report.sample import make_examples, make_result
+from tests.report.study import make_study
+
+from polygraft.report.examples import Line, build_examples, join_methods
 from polygraft.report.summary import ExampleSummary
 
 TOKENS = ("Inka", "Garcilaso", "paqarirqan", "Qusqu")
@@ -71,3 +74,68 @@ def test_a_type_has_the_same_colour_in_every_example():
 def test_a_sentence_without_entities_and_one_without_words_are_shown():
     empty = ExampleSummary(language="qu", tokens=(), gold=(), predicted={"target": ()})
     assert [line.note for line in build_examples([empty])[0].lines] == [None, "nothing to find"]
+
+
+STUDY = make_study()
+
+
+def read_lines(title: str) -> list[dict[str, Line]]:
+    """The lines of each of the study's examples under a title, by label."""
+    shown = build_examples(join_methods(STUDY.examples), STUDY.results)
+    return [{line.label: line for line in example.lines} for example in shown if example.title == title]
+
+
+def test_tags_that_are_no_spans_are_shown_whole_and_word_by_word():
+    [lines] = read_lines("Hausa, pos")
+    words = ["Yaron", "suna", "karatu", "a", "makaranta", "."]
+    assert [(piece.text, piece.type, piece.verdict) for piece in lines["gold"].pieces] == list(
+        zip(words, ["NOUN", "PRON", "VERB", "ADP", "NOUN", "PUNCT"], [None] * 6, strict=True)
+    )
+    first, *others = lines["sequential"].pieces
+    assert (first.text, first.type, first.verdict) == ("Yaron", "PROPN", "should be NOUN")
+    assert [piece.verdict for piece in others] == [None] * 5
+    assert [lines[name].note for name in ("gold", "full", "sequential")] == [
+        None,
+        "6 of 6 words right",
+        "5 of 6 words right",
+    ]
+
+
+def test_equal_neighbours_are_two_words():
+    example = ExampleSummary(
+        language="qu", tokens=("a", "b"), gold=("PROPN", "PROPN"), predicted={}, metric="accuracy"
+    )
+    [line] = build_examples([example])[0].lines
+    assert [(piece.text, piece.type) for piece in line.pieces] == [("a", "PROPN"), ("b", "PROPN")]
+
+
+def test_a_text_stands_once_and_its_labels_below_it():
+    politics, sports = read_lines("Hausa, topic")
+    [text] = politics["text"].pieces
+    assert text.text == "Hukumar zabe ta sanar da sakamakon zaben gwamna a Kano."
+    told = {
+        name: [(piece.text, piece.type, piece.verdict) for piece in politics[name].pieces]
+        for name in ("gold", "full", "sequential")
+    }
+    assert told == {
+        "gold": [("", "politics", None)],
+        "full": [("", "politics", None)],
+        "sequential": [("", "business", "should be politics")],
+    }
+    assert (politics["full"].note, politics["sequential"].note) == ("right", "wrong")
+    assert {line.note for name, line in sports.items() if name not in ("text", "gold")} == {"right"}
+
+
+def test_an_older_file_tells_by_its_results_or_its_tags_what_is_marked():
+    tags = ("B-X", "O")
+    example = ExampleSummary(language="qu", tokens=("a", "b"), gold=tags, predicted={}, task="ner")
+    result = make_result("qu", "target", score=0.5, half=None)
+    by_metric = {
+        metric: build_examples([example], [dataclasses.replace(result, metric=metric)])[0].lines[0].pieces
+        for metric in ("f1", "accuracy", "loss")
+    }
+    assert [piece.type for piece in by_metric["accuracy"]] == ["B-X", "O"]
+    assert [piece.type for piece in by_metric["f1"]] == ["X", None]
+    assert by_metric["loss"] == by_metric["f1"]
+    plain = dataclasses.replace(example, gold=("NOUN", "O"))
+    assert [piece.type for piece in build_examples([plain])[0].lines[0].pieces] == ["NOUN", "O"]

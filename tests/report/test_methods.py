@@ -9,9 +9,14 @@ from tests.report.sample import make_result as make_plain_result
 from tests.report.sample import make_summary
 from tests.report.study import SEEDS, make_study, score_of
 
-from polygraft.report.joining import Run
-from polygraft.report.methods import Spread, average, build_method_grids, is_compared
+from polygraft.report.joining import Run, list_empty
+from polygraft.report.method_table import method_table
+from polygraft.report.methods import build_method_grids, is_compared
+from polygraft.report.rivals import list_rivals
+from polygraft.report.scores import build_grids
+from polygraft.report.spreads import Spread, average
 from polygraft.report.summary import RunSummary
+from polygraft.report.tables import transfer_table
 
 STUDY = make_study()
 
@@ -63,7 +68,7 @@ def test_the_mean_over_the_targets_is_taken_seed_by_seed():
     assert row.mean is not None
     assert row.mean.score == pytest.approx(statistics.fmean(means))
     assert row.mean.deviation == pytest.approx(statistics.stdev(means))
-    assert (row.mean.num_seeds, row.mean.low, row.mean.high) == (3, None, None)
+    assert row.mean.num_seeds == 3
 
 
 def test_a_language_that_is_missing_leaves_the_mean_open():
@@ -98,19 +103,10 @@ def test_the_mean_of_independent_scores_has_the_interval_that_drawing_gives():
     assert found.high == pytest.approx(0.5 + 1.96 * math.sqrt(sum(each**2 for each in deviations)) / 3)
 
 
-def test_the_best_and_those_that_are_close_are_found_by_language():
+def test_the_best_is_found_by_language():
     best = NER.best("swa")
     assert best is not None
     assert best.method == "madx"
-    close = [row.method for row in NER.rows if NER.is_close("hau", row.method)]
-    for method in close:
-        leader = NER.best("hau")
-        assert leader is not None
-        contest = NER.find_contest("hau", leader.method, method)
-        assert contest is not None
-        assert contest.low <= 0 <= contest.high
-    assert "head" not in close
-    assert close
 
 
 def test_a_contest_can_be_read_from_both_sides():
@@ -141,3 +137,35 @@ def test_a_run_without_methods_is_not_compared_alone_but_beside_another():
     assert not is_compared([run])
     assert is_compared([run, Run(label="two", summary=summary)])
     assert is_compared([Run(label="study", summary=STUDY)])
+
+
+def test_a_language_with_nothing_to_find_is_in_no_mean_and_no_comparison():
+    results = tuple(
+        dataclasses.replace(r, score=0.0, num_gold=0) if (r.task, r.language) == ("ner", "yor") else r
+        for r in STUDY.results
+    )
+    summary = dataclasses.replace(STUDY, results=results)
+    grid = grids_of(summary)[0]
+    assert (grid.empty, grid.targets) == (("yor",), ("qu", "hau", "swa"))
+    row = next(row for row in grid.rows if row.method == "lora")
+    assert row.mean is not None
+    assert row.mean.score == pytest.approx(
+        statistics.fmean(
+            score_of("lora", "ner", language, "task alone", seed)
+            for language in ("qu", "hau", "swa")
+            for seed in SEEDS
+        )
+    )
+    assert {rival.language for rival in list_rivals(grid)} == {"en", "qu", "hau", "swa"}
+    table = method_table(grid, ident="m")
+    assert {(row[5].text, row[5].note) for row in table.rows} == {("–", "nothing to find")}
+    transfer = transfer_table(build_grids(summary)[0], ident="t")
+    assert transfer.foot is not None
+    assert transfer.foot[0].note != "4 languages"
+    assert list_empty([Run(label="study", summary=summary)]) == (
+        "Left out of means and comparisons, as there is nothing to find: ner in Yoruba.",
+    )
+    assert list_empty([Run(label="study", summary=STUDY)]) == ()
+    assert grids_of(dataclasses.replace(STUDY, results=tuple(r for r in results if r.language == "yor")))[
+        0
+    ].targets == ("yor",)

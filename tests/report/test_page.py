@@ -178,8 +178,10 @@ def test_names_of_methods_stay_text():
 
 def test_examples_show_each_method_under_the_condition_that_it_is_known_by():
     text = render_report(STUDY)
-    assert "<h3>Swahili, ner</h3>" in text
-    assert text.count("<dt>lt-sft<small>") == 2
+    for title in ("Swahili, ner", "Hausa, pos", "Hausa, topic"):
+        assert f"<h3>{title}</h3>" in text
+    assert text.count("<dt>lt-sft<small>") == 2 + 1 + 2
+    assert 'business</b><i lang="en">✗ should be politics</i>' in text
 
 
 def test_the_page_asks_for_nothing_from_outside():

@@ -8,10 +8,11 @@ import pytest
 from tests.report.study import make_study
 
 from polygraft.report.joining import Run
-from polygraft.report.methods import MethodGrid, Spread, build_method_grids
+from polygraft.report.methods import MethodGrid, build_method_grids
 from polygraft.report.pareto import Point, find_frontier, list_points, plot_pareto
 from polygraft.report.placing import MARKER, Box, place_labels
 from polygraft.report.plots import NARROW, WIDE
+from polygraft.report.spreads import Spread
 
 GRID = build_method_grids([Run(label="study", summary=make_study())])[0]
 
@@ -92,7 +93,7 @@ def test_a_reader_who_cannot_see_it_is_told_the_numbers_and_the_frontier():
     assert root.get("aria-labelledby") == "p-title p-desc"
     assert root[0].text == "Score against stored bytes in ner"
     description = root[1].text or ""
-    assert description.startswith("head: 22.4 (± 0.1) for 15.9 kB. ia3: ")
+    assert description.startswith("head: 22.4 (± 0.1, 21.4–23.4) for 15.9 kB. ia3: ")
     assert description.endswith("On the frontier: head, ia3, madx.")
 
 

@@ -6,11 +6,12 @@ import xml.etree.ElementTree as ET
 import pytest
 from tests.report.study import make_study
 
+from polygraft.evaluate.contest import Contest
 from polygraft.evaluate.holm import correct_holm
 from polygraft.report.joining import Run
 from polygraft.report.methods import build_method_grids
 from polygraft.report.plots import NARROW, WIDE
-from polygraft.report.rivals import list_rivals, plot_differences, rival_table
+from polygraft.report.rivals import list_close, list_rivals, plot_differences, rival_table
 
 STUDY = make_study()
 GRID = build_method_grids([Run(label="study", summary=STUDY)])[0]
@@ -57,10 +58,27 @@ def test_what_chance_could_make_is_marked():
         (rival.other, name)
         for rival in list_rivals(GRID)
         for language, name in zip(GRID.languages, table.columns[1:], strict=True)
-        if rival.language == language and rival.p_value >= 0.05
+        if rival.language == language and (rival.p_value >= 0.05 or max(rival.contest.by_seed.values()) >= 0)
     }
     assert marked == unclear
     assert marked
+
+
+def test_a_method_that_one_seed_puts_ahead_is_not_clearly_worse():
+    def turn_one(contest: Contest) -> Contest:
+        pair = {contest.method, contest.other_method}
+        if contest.language != "swa" or pair != {"head", "madx"}:
+            return contest
+        return dataclasses.replace(contest, by_seed={**contest.by_seed, "2": -contest.by_seed["2"]})
+
+    turned = dataclasses.replace(GRID, contests=tuple(map(turn_one, GRID.contests)))
+    assert ("swa", "head") not in list_close(GRID)
+    assert list_close(turned) == {*list_close(GRID), ("swa", "head")}
+    table = rival_table(turned, ident="r")
+    assert table is not None
+    cell = {row[0].text: row for row in table.rows}["head"][4]
+    assert cell.is_close
+    assert (cell.note or "").endswith("p 0.002, corrected 0.014\nseeds disagree")
 
 
 def test_without_contests_there_is_no_table():

@@ -37,7 +37,7 @@ def test_an_unknown_key_is_named_with_the_nearest_known_one():
         summary_from_json(changed(comand="x"))
     assert str(caught.value) == (
         "summary has the key 'comand', which is not known here. Did you mean 'command'? Known keys "
-        "are schema, name, created, recipe_text, command, base, grafts, results, rechecks, gains, overlaps, "
+        "are schema, name, created, recipe_text, command, base, grafts, results, rechecks, means, gains, overlaps, "
         "contests, text_losses, examples, versions, machine, seconds, predicted_seconds, num_sittings, notes, steps, "
         "data. Take the key out, or use the polygraft that wrote it."
     )
@@ -75,7 +75,7 @@ def test_another_schema_is_refused():
     with pytest.raises(DataError) as caught:
         summary_from_json(changed(schema=1))
     assert str(caught.value) == (
-        "The run summary has schema 1; this polygraft reads schemas 2 to 4. "
+        "The run summary has schema 1; this polygraft reads schemas 2 to 5. "
         "Read it with the polygraft that wrote it, or run the recipe again."
     )
 
@@ -102,7 +102,7 @@ def test_a_summary_of_before_padding_was_measured_is_read_and_becomes_one_of_tod
         for key in new:
             del graft[key]
     found = summary_from_json(json.dumps({**value, "schema": 2}))
-    assert found.schema == 4
+    assert found.schema == 5
     assert {vars(graft)[key] for graft in found.grafts for key in new} == {None}
     assert found.grafts[0].peak_memory_bytes == 2_310_000_000
 
@@ -114,14 +114,22 @@ def test_a_comparison_comes_back_from_json_as_it_went():
 
 def test_a_summary_of_before_methods_were_compared_is_read():
     value: dict[str, Any] = json.loads(summary_to_json(make_summary()))
-    del value["rechecks"], value["contests"]
+    del value["rechecks"], value["contests"], value["means"]
     new = {
         "grafts": ("task", "method", "seed", "is_copy", "after"),
         "results": ("method", "source", "after", "predictions"),
-        "examples": ("task", "source", "method"),
+        "examples": ("task", "source", "method", "metric", "is_text"),
     }
     for rows, keys in new.items():
         for row in value[rows]:
             for key in keys:
                 del row[key]
     assert summary_from_json(json.dumps({**value, "schema": 3})) == make_summary()
+
+
+def test_a_summary_of_before_means_had_intervals_is_read():
+    value: dict[str, Any] = json.loads(summary_to_json(make_summary()))
+    del value["means"]
+    for row in value["examples"]:
+        del row["metric"], row["is_text"]
+    assert summary_from_json(json.dumps({**value, "schema": 4})) == make_summary()

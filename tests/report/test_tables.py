@@ -1,8 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 
 from tests.report.sample import make_gain, make_graft, make_result, make_summary
+from tests.report.study import SEEDS, TARGETS, make_study, score_of
 
 from polygraft.report.scores import build_grids
 from polygraft.report.tables import cost_table, gain_table, storage_table, transfer_table
@@ -34,6 +36,32 @@ def test_the_transfer_table_has_intervals_and_the_targets_gain():
         ("310", None),
         ("402", None),
     ]
+
+
+def test_several_seeds_are_a_mean_with_its_deviation_and_its_own_interval():
+    study = make_study(("madx",))
+    grid = build_grids(study)[0]
+    scores = [score_of("madx", "ner", "hau", "target", seed) for seed in SEEDS]
+    mean, off = 100 * statistics.fmean(scores), 100 * statistics.stdev(scores)
+    table = transfer_table(grid, ident="t")
+    place = table.columns.index("target")
+    cell = {row[0].text: row for row in table.rows}["Hausa"][place]
+    assert (cell.text, cell.note) == (
+        f"{mean:.1f}",
+        f"± {off:.1f}\n{mean - 2.1:.1f}–{mean + 2:.1f}\n3 seeds",
+    )
+    by_seed = [
+        statistics.fmean(score_of("madx", "ner", language, "target", seed) for language in TARGETS)
+        for seed in SEEDS
+    ]
+    over = 100 * statistics.fmean(by_seed)
+    assert table.foot is not None
+    assert table.foot[place].note == (
+        f"± {100 * statistics.stdev(by_seed):.1f}\n{over - 1.05:.1f}–{over + 1:.1f}"
+    )
+    older = transfer_table(build_grids(dataclasses.replace(study, means=()))[0], ident="t")
+    low, high = 100 * min(scores) - 2.4, 100 * max(scores) + 2.3
+    assert older.rows[2][place].note == f"± {off:.1f}\n{low:.1f}–{high:.1f} at widest\n3 seeds"
 
 
 def test_gains_are_shown_with_their_intervals_and_bold_where_they_are_above_zero():

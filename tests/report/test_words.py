@@ -118,3 +118,14 @@ def test_a_run_without_the_targets_graft_tells_the_best_scores():
     )
     assert write_headline(summary) == "What was run and what came out"
     assert "The best F1 of ner is 50.0 in Quechua (with ‘oracle’)." in write_paragraph(summary)
+
+
+def test_a_gain_that_is_shown_as_zero_made_no_difference():
+    words = " ".join(
+        write_paragraph(with_scores({"hau": (0.4, 0.5), "yor": (0.2, 0.2), "swa": (0.3, 0.3003)}))
+    )
+    assert "The target’s graft gave the best F1 in Hausa (+10.0 against the source’s graft)." in words
+    assert "It made no difference in Yoruba and Swahili." in words
+    assert "did not help" not in words
+    alone = " ".join(write_paragraph(with_scores({"yor": (0.2, 0.2)})))
+    assert "Swapping in the target’s graft made no difference in Yoruba." in alone

@@ -30,7 +30,8 @@ def choose_labeller(attachment: Attachment) -> Labeller:
 def label_words(attachment: Attachment, texts: Sequence[str]) -> tuple[list[Prediction], int]:
     """Label the words of some texts; a text without words gives an empty prediction."""
     from polygraft.data.words import split_words
-    from polygraft.evaluate.run import is_span_labelling, predict_tags
+    from polygraft.evaluate.run import predict_tags
+    from polygraft.evaluate.spans import is_span_labelling
 
     split = [split_words(text) for text in texts]
     made = predict_tags(attachment, [[word.text for word in words] for words in split])

@@ -235,7 +235,7 @@ class RoutedLabeller:
     def _label(attachment: Attachment, texts: Sequence[str], rows: Sequence[int]) -> list[Prediction]:
         from polygraft.data.words import split_words
         from polygraft.evaluate.routed import label_rows, label_text_rows
-        from polygraft.evaluate.run import is_span_labelling
+        from polygraft.evaluate.spans import is_span_labelling
 
         found: list[Prediction] = [{} for _ in texts]
         heads = {row: attachment.members[row].find_head().options for row in sorted(set(rows))}

@@ -13,6 +13,9 @@ from polygraft.errors import DataError
 from polygraft.evaluate.bootstrap import find_ends, find_p_value, resample
 from polygraft.evaluate.gain import Count, Labels, find_scoring
 
+LEVEL = 0.05
+"""A p-value below this, corrected for the number of questions, rules out that other sentences turn a difference."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class System:
@@ -50,6 +53,25 @@ class Contest:
     by_seed: Mapping[str, float]
     """The gain of each seed."""
 
+    @property
+    def is_same_way(self) -> bool:
+        """Whether the gain has the same sign with every seed; one seed alone has nothing to disagree with."""
+        gains = self.by_seed.values()
+        return len(gains) < 2 or all(gain > 0 for gain in gains) or all(gain < 0 for gain in gains)
+
+
+def is_clear(contest: Contest, *, p_value: float) -> bool:
+    """Whether a difference is clear: neither other sentences nor another of the seeds would turn it.
+
+    The seeds are too few to draw them again, as the sentences are; that each of them gives the same sign is the least
+    that can be asked.
+
+    Args:
+        contest: The difference.
+        p_value: That of the contest, corrected for the number of contests that are looked at together.
+    """
+    return p_value < LEVEL and contest.is_same_way
+
 
 def hold_contests(
     predicted: Mapping[System, Mapping[int, Labels]],
@@ -75,25 +97,15 @@ def hold_contests(
     Raises:
         DataError: A system has not as many rows as there are sentences.
     """
-    count, score = find_scoring(metric)
-    runs = [(system, seed) for system, seeds in predicted.items() for seed in seeds]
-    counts = [_count(count, gold, predicted[system][seed], system) for system, seed in runs]
-    if not counts:
-        return []
-    width = counts[0].shape[1]
-    sums = resample(np.concatenate(counts, axis=1), num_samples=num_samples, seed=0)
-    drawn = {run: score(sums[:, place * width : (place + 1) * width]) for place, run in enumerate(runs)}
-    whole = {
-        run: float(score(own.sum(axis=0, dtype=np.float64)[None])[0])
-        for run, own in zip(runs, counts, strict=True)
-    }
+    scores = draw_scores(predicted, gold=gold, metric=metric, num_samples=num_samples)
     contests: list[Contest] = []
     for first, other in itertools.combinations(predicted, 2):
         seeds = [seed for seed in predicted[first] if seed in predicted[other]]
         if not seeds:
             continue
-        gains = {str(seed): whole[first, seed] - whole[other, seed] for seed in seeds}
-        differences = np.mean([drawn[first, seed] - drawn[other, seed] for seed in seeds], axis=0)
+        pairs = {str(seed): (scores[first, seed], scores[other, seed]) for seed in seeds}
+        gains = {seed: one.whole - two.whole for seed, (one, two) in pairs.items()}
+        differences = np.mean([one.drawn - two.drawn for one, two in pairs.values()], axis=0)
         low, high = find_ends(differences)
         contests.append(
             Contest(
@@ -113,6 +125,45 @@ def hold_contests(
             )
         )
     return contests
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawn:
+    """A score on a test set, and on the same draws of its sentences as others."""
+
+    whole: float
+    drawn: NDArray[np.float64]
+    """One score a draw."""
+
+
+def draw_scores(
+    predicted: Mapping[System, Mapping[int, Labels]], *, gold: Labels, metric: str, num_samples: int
+) -> dict[tuple[System, int], Drawn]:
+    """Score every system and seed on draws of the sentences that are the same for all.
+
+    Args:
+        predicted: The labels that each gave with each seed, a row a sentence.
+        gold: The right ones.
+        metric: "f1" of entities, or "accuracy".
+        num_samples: How often all sentences are drawn.
+
+    Raises:
+        DataError: A system has not as many rows as there are sentences.
+    """
+    count, score = find_scoring(metric)
+    runs = [(system, seed) for system, seeds in predicted.items() for seed in seeds]
+    counts = [_count(count, gold, predicted[system][seed], system) for system, seed in runs]
+    if not counts:
+        return {}
+    width = counts[0].shape[1]
+    sums = resample(np.concatenate(counts, axis=1), num_samples=num_samples, seed=0)
+    return {
+        run: Drawn(
+            whole=float(score(own.sum(axis=0, dtype=np.float64)[None])[0]),
+            drawn=score(sums[:, place * width : (place + 1) * width]),
+        )
+        for place, (run, own) in enumerate(zip(runs, counts, strict=True))
+    }
 
 
 def _count(count: Count, gold: Labels, predicted: Labels, system: System) -> NDArray[np.int64]:

@@ -21,6 +21,8 @@ class History:
     """Test sets that were predicted again after a later task and whose predictions are known both times."""
     num_same: int = 0
     """How many of them had every label as it was just after the task was learned."""
+    is_silent: bool = False
+    """Whether nothing at all was predicted just after it was learned, so that nothing could be forgotten."""
     is_complete: bool = True
     """Whether the predictions are known of every test set that was scored again."""
 
@@ -149,6 +151,7 @@ def _follow(
         task=task,
         source=source,
         scores=tuple(scores),
+        is_silent=bool(learned) and all(map(_is_silent, learned.values())),
         num_compared=len(known),
         num_same=sum(before == after for before, after in known),
         is_complete=len(known) == len(pairs),
@@ -156,5 +159,15 @@ def _follow(
 
 
 def _average(results: Iterable[Result]) -> float:
-    scores = [result.score for result in results]
+    """Average over the test sets that have something to find; over all where none has."""
+    every = list(results)
+    scores = [result.score for result in every if result.has_gold] or [result.score for result in every]
     return sum(scores) / len(scores)
+
+
+def _is_silent(result: Result) -> bool:
+    return (
+        result.metric == "f1"
+        and result.score == 0
+        and not any(each.num_predicted for each in result.by_type.values())
+    )

@@ -49,13 +49,23 @@ class Gain:
     """The language of the labels that were learned, where that is known."""
 
 
+def counts_spans(metric: str) -> bool:
+    """Whether a metric counts spans of words; else it counts labels, one a word or one a text.
+
+    Example:
+        >>> counts_spans("f1"), counts_spans("accuracy")
+        (True, False)
+    """
+    return metric == "f1"
+
+
 def find_scoring(metric: str) -> tuple[Count, Score]:
     """Give what counts the sentences for a metric, and what makes a score of summed counts.
 
     Args:
         metric: "f1" of entities, or "accuracy".
     """
-    if metric == "f1":
+    if counts_spans(metric):
         return span_counts_per_sentence, f1_of_counts
     return label_counts_per_sentence, accuracy_of_counts
 

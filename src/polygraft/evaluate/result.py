@@ -6,7 +6,7 @@ import csv
 import io
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 
 from polygraft.evaluate.spans import TypeScore
@@ -63,6 +63,37 @@ class Result:
     notes: tuple[str, ...] = ()
     """What a reader of the score should know."""
 
+    @property
+    def has_gold(self) -> bool:
+        """Whether the test set has something to find; F1 is 0 where there is nothing, whatever is predicted."""
+        return self.num_gold > 0 or self.metric != "f1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedMean:
+    """The mean score of several seeds on one test set."""
+
+    task: str
+    language: str
+    source: str
+    """The language of the labels that were learned."""
+    metric: str
+    method: str
+    condition: str
+    seeds: tuple[int, ...]
+    score: float
+    """The mean of the seeds' scores."""
+    deviation: float
+    """Their standard deviation (n - 1)."""
+    low: float
+    """Lower end of the mean's 95 % interval: the same sentences are drawn again for all seeds."""
+    high: float
+    """Upper end of it."""
+
+
+MEAN_COLUMNS = ("num_seeds", "mean", "mean_deviation", "mean_low", "mean_high")
+"""What a table of scores says of the mean over the seeds, in each of their rows."""
+
 
 def results_to_json(results: Iterable[Result]) -> str:
     """Write results as a JSON list of objects, in their order.
@@ -76,7 +107,7 @@ def results_to_json(results: Iterable[Result]) -> str:
     return json.dumps(rows, ensure_ascii=False, indent=2, allow_nan=False) + "\n"
 
 
-def results_to_csv(results: Iterable[Result]) -> str:
+def results_to_csv(results: Iterable[Result], *, means: Sequence[SeedMean] | None = None) -> str:
     """Write results as comma-separated values under a line of names, in their order.
 
     What is absent is an empty cell; the F1 of each type stands as `LOC=0.5 PER=0.75`, and notes after one
@@ -84,17 +115,29 @@ def results_to_csv(results: Iterable[Result]) -> str:
 
     Args:
         results: The rows.
+        means: The means over seeds, which stand in further columns of each row that is one of theirs; None leaves
+            these columns out.
     """
     text = io.StringIO()
     names = [item.name for item in fields(Result)]
+    names += [] if means is None else MEAN_COLUMNS
+    by_place = {_place(mean): mean for mean in means or ()}
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     for result in results:
         row = asdict(result)
         row["by_type"] = " ".join(f"{name}={score.f1!r}" for name, score in result.by_type.items())
         row["notes"] = " ".join(result.notes)
+        mean = by_place.get(_place(result))
+        if mean is not None and result.seed in mean.seeds:
+            values = (len(mean.seeds), mean.score, mean.deviation, mean.low, mean.high)
+            row |= dict(zip(MEAN_COLUMNS, values, strict=True))
         writer.writerow(row)
     return text.getvalue()
+
+
+def _place(row: Result | SeedMean) -> tuple[str, ...]:
+    return row.task, row.source, row.metric, row.method, row.language, row.condition
 
 
 def _plain(value: object) -> object:

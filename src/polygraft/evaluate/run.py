@@ -20,7 +20,13 @@ from polygraft.errors import OptionError
 from polygraft.evaluate.bootstrap import bootstrap_interval
 from polygraft.evaluate.labels import accuracy_of_counts, label_counts_per_sentence, score_labels
 from polygraft.evaluate.result import Result
-from polygraft.evaluate.spans import TypeScore, f1_of_counts, score_spans, span_counts_per_sentence
+from polygraft.evaluate.spans import (
+    TypeScore,
+    f1_of_counts,
+    is_span_labelling,
+    score_spans,
+    span_counts_per_sentence,
+)
 from polygraft.evaluate.words import EncodedWords
 
 if TYPE_CHECKING:
@@ -179,16 +185,6 @@ def find_max_length(base: Base, *, num_taken: int = 0) -> int:
     return min(MAX_LENGTH, positions - num_taken, int(base.tokenizer.model_max_length))
 
 
-def is_span_labelling(labels: Sequence[str]) -> bool:
-    """Whether labels mark spans (`B-LOC`, `I-LOC`, `O`) and are scored by entities.
-
-    Example:
-        >>> is_span_labelling(["O", "B-LOC"]), is_span_labelling(["NOUN", "VERB"])
-        (True, False)
-    """
-    return any(label[:2] in ("B-", "I-") for label in labels)
-
-
 def score_tags(
     attachment: Attachment,
     sentences: Sequence[TaggedSentence],
@@ -277,6 +273,8 @@ def make_result(
         value, precision, recall, num_gold = score.f1, score.precision, score.recall, score.num_gold
         by_type = dict(score.by_type)
         interval = bootstrap_interval(span_counts_per_sentence(gold, predicted), f1_of_counts)
+        if not num_gold:
+            notes = (*notes, f"The test file in '{language}' has no entity: F1 is 0, whatever is predicted.")
     else:
         flat_gold = [label for labels in gold for label in labels]
         labels = score_labels(flat_gold, [label for row in predicted for label in row])

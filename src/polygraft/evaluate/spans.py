@@ -143,6 +143,16 @@ def read_spans(tags: Sequence[str]) -> list[Span]:
     return spans
 
 
+def is_span_labelling(labels: Sequence[str]) -> bool:
+    """Whether labels mark spans (`B-LOC`, `I-LOC`, `O`) and are scored by entities.
+
+    Example:
+        >>> is_span_labelling(["O", "B-LOC"]), is_span_labelling(["NOUN", "VERB"])
+        (True, False)
+    """
+    return any(label[:2] in ("B-", "I-") for label in labels)
+
+
 def score_spans(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> SpanScore:
     """Compare the entities of predicted tags with those of gold tags; equals seqeval's default scores.
 

@@ -7,38 +7,33 @@ from typing import TYPE_CHECKING
 
 from polygraft.evaluate.contest import Contest, System, hold_contests
 from polygraft.evaluate.gain import Labels
-from polygraft.recipe.score import find_headline, list_gold, load_labels
+from polygraft.recipe.score import find_headline, list_gold
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from polygraft.recipe.data import TaskData
-    from polygraft.recipe.score import Scores
-    from polygraft.recipe.steps import Job
+    from polygraft.recipe.score import Scored
     from polygraft.recipe.workshop import Workshop
 
 
-def gather_contests(scored: Sequence[tuple[Workshop, Job, Scores]], *, folder: Path) -> list[Contest]:
+def gather_contests(scored: Sequence[Scored]) -> list[Contest]:
     """Compare every two methods in each test set of each task, each under the last of its conditions.
 
     Args:
-        scored: The scoring steps of the run's variants that were done, and what they gave.
-        folder: Where their predictions are.
+        scored: The scoring steps of the run's variants that were done.
     """
     predicted: dict[tuple[str, str], dict[System, dict[int, Labels]]] = {}
     metrics: dict[str, str] = {}
     tasks: dict[str, tuple[TaskData, Workshop]] = {}
-    for workshop, job, scores in scored:
-        name, variant = job.task or "", workshop.recipe.variant
-        labels = load_labels(folder, job.digest)
-        if labels is None or not scores.results:
+    for step in scored:
+        workshop, name = step.workshop, step.job.task or ""
+        if step.labels is None or not step.scores.results:
             continue
         tasks[name] = workshop.recipe.tasks[name], workshop
-        metrics[name] = scores.results[0].metric
-        for language, by_condition in labels.items():
+        metrics[name] = step.scores.results[0].metric
+        for language, by_condition in step.labels.items():
             condition, _ = find_headline(workshop.recipe, name, language)
             if condition in by_condition:
-                system = System(method=variant.method, condition=condition)
+                system = System(method=workshop.recipe.variant.method, condition=condition)
                 seeds = predicted.setdefault((name, language), {}).setdefault(system, {})
                 seeds[workshop.recipe.seed] = by_condition[condition]
     contests: list[Contest] = []

@@ -30,8 +30,6 @@ PACKED = 2
 """How often the bytes of a checkpoint are in memory while it is written."""
 SCORE_BYTES = 700
 """Of a score with its intervals, in the run's folder."""
-EXAMPLE_BYTES = 850
-"""Of the examples of a test file, in the run's folder."""
 LOSS_BYTES = 290
 """Of a loss with its intervals, in the run's folder."""
 TEXT_BYTES = 150
@@ -256,11 +254,10 @@ def _estimate_scoring(planner: Planner, job: Job) -> Estimate:
             # Any language's graft takes as long as the nearest one's.
             nearest = task.source if NEAREST in workshop.recipe.controls else None
             plans = list(list_conditions(workshop.recipe, each, language, nearest=nearest).values())
-            # Scores of earlier tasks keep neither examples nor labels.
-            num_bytes += 0 if is_again else EXAMPLE_BYTES
             for plan in plans[-1:] if is_again else plans:
                 below = planner.list_below(plan)
                 values = VALUE * sum(planner.paces.count_values(one) for one in (parts, *below))
+                # Scores of earlier tasks keep no labels.
                 num_bytes += SCORE_BYTES + (0 if is_again else LABEL_BYTES * sample.num_words)
                 pace = planner.paces.find_label_scores(parts, below, tried)
                 if pace is None:

@@ -62,7 +62,7 @@ def recheck_tasks(workshop: Workshop, job: Job) -> Iterator[Result | Scores]:
                 )
             results.append(replace(result, source=task.source, after=last))
             yield results[-1]
-    yield Scores(results=tuple(results), examples=(), gains=(), family=job.family)
+    yield Scores(results=tuple(results), gains=(), family=job.family)
 
 
 def _attach(workshop: Workshop, plan: Plan, *, name: str, last: str) -> Attachment:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeAlias, cast
 
 from polygraft.attach.attach import attach
 from polygraft.attach.plan import Named, Plan, Stack, stack_names
-from polygraft.data.example import LabelledText, TaggedSentence
+from polygraft.data.example import TaggedSentence
 from polygraft.errors import PolygraftError
 from polygraft.evaluate.gain import Gain
 from polygraft.evaluate.overlap import Overlap
@@ -36,9 +36,6 @@ if TYPE_CHECKING:
     from polygraft.recipe.workshop import Workshop
 
 LABELS = ".labels.json.gz"
-NUM_EXAMPLES = 6
-"""Tagged sentences of each language that the report shows."""
-
 
 LabelsByTest: TypeAlias = Mapping[str, Mapping[str, Sequence[Sequence[str]]]]
 """Predicted labels, a row a sentence, by language and condition."""
@@ -56,13 +53,25 @@ class Scores:
     """What a scoring step gave."""
 
     results: tuple[Result, ...]
-    examples: tuple[ExampleSummary, ...]
     gains: tuple[Gain, ...]
     """Of the target's graft over every other condition; where there is none, of others' grafts over none."""
     overlaps: tuple[Overlap, ...] = ()
     """How alike each test is with the languages' texts, where the nearest one was looked for."""
     family: str = ""
     """Digest of the scoring step without its seed."""
+    examples: tuple[ExampleSummary, ...] = ()
+    """Only in files of older versions; today they are chosen from the labels of all methods together."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """A scoring step that was done, now or before."""
+
+    workshop: Workshop
+    job: Job
+    scores: Scores
+    labels: LabelsByTest | None
+    """What it predicted; None where that was not kept."""
 
 
 def list_conditions(
@@ -96,7 +105,7 @@ def list_conditions(
 
 
 def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Labelled | Scores]:
-    """Score a task, telling each result, and at the end all of them with examples.
+    """Score a task, telling each result, and at the end all of them with the labels.
 
     Raises:
         Interrupted: The run is to stop; the scores of this step so far are lost.
@@ -105,7 +114,6 @@ def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Labelled | Sco
     name = cast("str", job.task)
     task = workshop.recipe.tasks[name]
     results: list[Result] = []
-    examples: list[ExampleSummary] = []
     gains: list[Gain] = []
     overlaps: list[Overlap] = []
     labels: dict[str, Mapping[str, Sequence[Sequence[str]]]] = {}
@@ -136,20 +144,10 @@ def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Labelled | Sco
             scored[condition] = replace(scored[condition], source=task.source)
             results.append(scored[condition])
             yield scored[condition]
-        examples += [
-            replace(example, task=task.task or name, source=task.source)
-            for example in choose_examples(language, sentences, predictions)
-        ]
         labels[language] = {condition: found.labels for condition, found in predictions.items()}
         gains += compare_conditions(list_gold(sentences), scored, labels[language])
     yield Labelled(labels=labels)
-    yield Scores(
-        results=tuple(results),
-        examples=tuple(examples),
-        gains=tuple(gains),
-        overlaps=tuple(overlaps),
-        family=job.family,
-    )
+    yield Scores(results=tuple(results), gains=tuple(gains), overlaps=tuple(overlaps), family=job.family)
 
 
 def find_overlap(workshop: Workshop, name: str, language: str) -> Overlap | None:
@@ -174,32 +172,6 @@ def list_gold(examples: Examples) -> list[tuple[str, ...]]:
 def find_headline(recipe: Recipe, name: str, language: str) -> tuple[str, Plan]:
     """Give the condition that a method is judged by in a language, the last one, and its plan."""
     return list(list_conditions(recipe, name, language).items())[-1]
-
-
-def choose_examples(
-    language: str,
-    sentences: Examples,
-    predictions: Mapping[str, Predictions],
-) -> list[ExampleSummary]:
-    """Take sentences spread over a test set, of readable length and with something to find."""
-    if not sentences or isinstance(sentences[0], LabelledText):
-        return []
-    tagged = cast("Sequence[TaggedSentence]", sentences)
-    usable = [
-        place
-        for place, sentence in enumerate(tagged)
-        if 4 <= len(sentence.tokens) <= 24 and len(set(sentence.tags)) > 1
-    ]
-    chosen = usable[:: max(1, len(usable) // NUM_EXAMPLES)][:NUM_EXAMPLES]
-    return [
-        ExampleSummary(
-            language=language,
-            tokens=tagged[place].tokens,
-            gold=tagged[place].tags,
-            predicted={condition: found.labels[place] for condition, found in predictions.items()},
-        )
-        for place in chosen
-    ]
 
 
 def save_scores(folder: Path, digest: str, scores: Scores) -> None:
@@ -239,11 +211,13 @@ def load_scores(folder: Path, digest: str) -> Scores | None:
         return None
 
 
-def load_other_seeds(folder: Path, job: Job) -> list[Scores]:
-    """Give what the same scoring step gave with other seeds, by seed."""
+def load_other_seeds(folder: Path, job: Job) -> list[tuple[str, Scores]]:
+    """Give what the same scoring step gave with other seeds, by seed, each with its digest."""
     paths = sorted(folder.glob("*.json")) if job.family else []
-    found = [load_scores(folder, path.stem) for path in paths if path.stem != job.digest]
+    found = [(path.stem, load_scores(folder, path.stem)) for path in paths if path.stem != job.digest]
     same = [
-        scores for scores in found if scores is not None and scores.family == job.family and scores.results
+        (digest, scores)
+        for digest, scores in found
+        if scores is not None and scores.family == job.family and scores.results
     ]
-    return sorted(same, key=lambda scores: scores.results[0].seed)
+    return sorted(same, key=lambda each: each[1].results[0].seed)

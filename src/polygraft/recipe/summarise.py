@@ -15,18 +15,19 @@ from polygraft.evaluate.language_loss import losses_to_csv
 from polygraft.evaluate.result import results_to_csv
 from polygraft.recipe.completed import complete_scores, name_scores
 from polygraft.recipe.contests import gather_contests
+from polygraft.recipe.examples import gather_examples
 from polygraft.recipe.losses import find_losses, load_losses
+from polygraft.recipe.means import gather_means
 from polygraft.recipe.methods import read_levels
 from polygraft.recipe.names import show_task
 from polygraft.recipe.packing import read_packed
 from polygraft.recipe.provenance import list_data
-from polygraft.recipe.score import Scores, load_other_seeds, load_scores
+from polygraft.recipe.score import Scored, Scores, load_labels, load_other_seeds, load_scores
 from polygraft.recipe.workshop import describe_machine, list_versions
 from polygraft.report.page import write_report
 from polygraft.report.provenance import name_notes
 from polygraft.report.summary import (
     BaseSummary,
-    ExampleSummary,
     GraftSummary,
     RunSummary,
     StepSummary,
@@ -36,7 +37,6 @@ from polygraft.store.files import replace_file
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
-    from polygraft.evaluate.contest import Contest
     from polygraft.evaluate.language_loss import TextLosses
     from polygraft.evaluate.overlap import Overlap
     from polygraft.recipe.events import StepKind
@@ -80,17 +80,19 @@ def summarise(
         steps: What each step was expected to take, and took, now or in an earlier sitting.
     """
     base = turns[0].workshop.base
-    own = [
-        (turn, job, complete_scores(turn.workshop, job, scores, folder=find_scores(recipe)))
-        for turn in turns
-        for job, scores in _load_scores(turn, "evaluate")
-    ]
-    again = [_name(turn, job, scores) for turn in turns for job, scores in _load_scores(turn, "recheck")]
+    scored: list[Scored] = []
+    others: list[Scored] = []
     found: list[Scores] = []
-    for turn, job, scores in own:
-        # A recipe with one seed also shows what it gave with others before.
-        others = [] if recipe.seeds else load_other_seeds(find_scores(recipe), job)
-        found += [_name(turn, job, each) for each in (scores, *others)]
+    for turn in turns:
+        for job, kept in _load_scores(turn, "evaluate"):
+            scores = complete_scores(turn.workshop, job, kept, folder=find_scores(recipe))
+            scored.append(_load_labels(turn, job, job.digest, scores))
+            found.append(_name(turn, job, scores))
+            # A recipe with one seed also shows what it gave with others before.
+            for digest, each in () if recipe.seeds else load_other_seeds(find_scores(recipe), job):
+                others.append(_load_labels(turn, job, digest, each))
+                found.append(_name(turn, job, each))
+    again = [_name(turn, job, scores) for turn in turns for job, scores in _load_scores(turn, "recheck")]
     return RunSummary(
         name=recipe.name,
         created=datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
@@ -100,11 +102,12 @@ def summarise(
         grafts=tuple(_summarise_grafts(turns)),
         results=tuple(result for each in found for result in each.results),
         rechecks=tuple(result for each in again for result in each.results),
-        contests=tuple(_hold_contests(recipe, own)),
+        means=tuple(gather_means([*scored, *others])),
+        contests=tuple(gather_contests(scored) if len(recipe.methods) > 1 else ()),
         text_losses=tuple(_gather_losses(turns)),
         gains=tuple(gain for each in found for gain in each.gains),
         overlaps=tuple(_gather_overlaps(found)),
-        examples=tuple(_choose_examples(own)),
+        examples=tuple(gather_examples(scored)),
         versions=list_versions(),
         machine=describe_machine(base),
         seconds=sum(step.seconds for step in steps if step.seconds is not None),
@@ -142,31 +145,16 @@ def _gather_losses(turns: Sequence[Turn]) -> list[TextLosses]:
     return list(found.values())
 
 
-def _hold_contests(recipe: Recipe, scored: Sequence[tuple[Turn, Job, Scores]]) -> list[Contest]:
-    """Compare the methods, where there are several."""
-    if len(recipe.methods) < 2:
-        return []
-    return gather_contests(
-        [(turn.workshop, job, scores) for turn, job, scores in scored], folder=find_scores(recipe)
-    )
-
-
-def _choose_examples(scored: Sequence[tuple[Turn, Job, Scores]]) -> list[ExampleSummary]:
-    """Give the examples of each method with the first of its seeds."""
-    first = scored[0][0].workshop.recipe.seed if scored else None
-    return [
-        example
-        for turn, job, scores in scored
-        if turn.workshop.recipe.seed == first
-        for example in _name(turn, job, scores).examples
-    ]
-
-
 def _load_scores(turn: Turn, kind: StepKind) -> list[tuple[Job, Scores]]:
     """Give the scoring steps of a turn that were done, now or before, with what they gave."""
     folder = find_scores(turn.workshop.recipe)
     found = [(job, load_scores(folder, job.digest)) for job in turn.all_jobs if job.kind == kind]
     return [(job, scores) for job, scores in found if scores is not None]
+
+
+def _load_labels(turn: Turn, job: Job, digest: str, scores: Scores) -> Scored:
+    labels = load_labels(find_scores(turn.workshop.recipe), digest)
+    return Scored(workshop=turn.workshop, job=job, scores=scores, labels=labels)
 
 
 def _name(turn: Turn, job: Job, scores: Scores) -> Scores:
@@ -239,7 +227,7 @@ def write_results(summary: RunSummary, folder: Path) -> Path:
     """Write a summary as JSON, CSV and a page into the run's folder, and give the path of the page."""
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(folder / RESULTS, summary_to_json(summary).encode())
-    replace_file(folder / "results.csv", results_to_csv(summary.results).encode())
+    replace_file(folder / "results.csv", results_to_csv(summary.results, means=summary.means).encode())
     if summary.text_losses:
         replace_file(folder / LOSSES, losses_to_csv(summary.text_losses).encode())
     report = folder / REPORT

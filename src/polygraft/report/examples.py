@@ -1,4 +1,4 @@
-"""Tagged sentences cut into pieces to show: entities, and what was missed or wrong."""
+"""Tagged sentences and labelled texts cut into pieces to show: what is marked, and what was missed or wrong."""
 
 from __future__ import annotations
 
@@ -6,14 +6,15 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from polygraft.evaluate.spans import Span, read_spans
+from polygraft.evaluate.gain import counts_spans, find_scoring
+from polygraft.evaluate.result import Result
+from polygraft.evaluate.spans import Span, is_span_labelling, read_spans
 from polygraft.report.languages import language_name
 from polygraft.report.scores import order_conditions
 from polygraft.report.summary import ExampleSummary
 
 NUM_COLOURS = 6
-"""How many entity types have a colour of their own; the types' names always stand beside them."""
-
+"""How many types of entities or tags have a colour of their own; the types' names always stand beside them."""
 
 MOST_OF_A_TEST = 2
 """Sentences of a task and language that are shown where methods are compared: each has a line a method."""
@@ -25,7 +26,7 @@ class Piece:
 
     text: str
     type: str | None = None
-    """The entity's type; None for plain text."""
+    """The entity's type, or the tag or label; None for plain text."""
     colour: int = 0
     verdict: str | None = None
     """What is wrong with it, in a few words; None where it is right or cannot be judged."""
@@ -35,7 +36,7 @@ class Piece:
 
 @dataclass(frozen=True, kw_only=True)
 class Line:
-    """One reading of a sentence: the gold tags, or what was predicted under a condition."""
+    """One reading of a sentence or text: the gold tags, or what was predicted under a condition."""
 
     label: str
     pieces: tuple[Piece, ...]
@@ -44,7 +45,7 @@ class Line:
 
 @dataclass(frozen=True, kw_only=True)
 class Example:
-    """A sentence with all its readings."""
+    """A sentence or text with all its readings."""
 
     title: str
     """The language, and the task where methods are compared."""
@@ -76,12 +77,40 @@ def join_methods(examples: Sequence[ExampleSummary]) -> tuple[ExampleSummary, ..
     return tuple(shown)
 
 
-def build_examples(examples: Sequence[ExampleSummary]) -> tuple[Example, ...]:
-    """Cut every example into lines of pieces; a type has the same colour throughout."""
-    readings = [tags for example in examples for tags in (example.gold, *example.predicted.values()) if tags]
-    types = sorted({span.type for tags in readings for span in read_spans(tags)})
+def build_examples(examples: Sequence[ExampleSummary], results: Sequence[Result] = ()) -> tuple[Example, ...]:
+    """Cut every example into lines of pieces; a type has the same colour throughout.
+
+    Args:
+        examples: What to show.
+        results: Scores of the same run; they tell how the tasks of older files, which do not say so, are scored.
+    """
+    examples = [_fill_metric(example, results) for example in examples]
+    types = sorted({name for example in examples for name in _list_types(example)})
     colours = {name: index % NUM_COLOURS for index, name in enumerate(types)}
     return tuple(_build_example(example, colours=colours) for example in examples)
+
+
+def mark_words(
+    tokens: Sequence[str], predicted: Sequence[str], *, gold: Sequence[str] | None, colours: dict[str, int]
+) -> tuple[Piece, ...]:
+    """Mark every word with its whole tag, and say of a wrong one which it should be.
+
+    Args:
+        tokens: The sentence's words.
+        predicted: The tag of each.
+        gold: What they are held against; None where they cannot be judged.
+        colours: The number of each tag's colour.
+    """
+    right = predicted if gold is None else gold
+    return tuple(
+        Piece(
+            text=word,
+            type=tag,
+            colour=colours.get(tag, 0),
+            verdict=None if tag == expected else f"should be {expected}",
+        )
+        for word, tag, expected in zip(tokens, predicted, right, strict=False)
+    )
 
 
 def mark_line(
@@ -124,19 +153,49 @@ def mark_line(
     return tuple(pieces)
 
 
+def _fill_metric(example: ExampleSummary, results: Sequence[Result]) -> ExampleSummary:
+    """Give an example that says how it is scored: as the results of its task are, else as its tags look."""
+    if example.metric:
+        return example
+    metrics = {result.metric for result in results if example.task in ("", result.task)} - {"loss"}
+    tags = {tag for row in (example.gold or (), *example.predicted.values()) for tag in row}
+    guess = "f1" if tags <= {"O"} or is_span_labelling(tuple(tags)) else "accuracy"
+    return replace(example, metric=next(iter(metrics)) if len(metrics) == 1 else guess)
+
+
 def _build_example(example: ExampleSummary, *, colours: dict[str, int]) -> Example:
     lines: list[Line] = []
-    gold = read_spans(example.gold) if example.gold is not None else None
-    if gold is not None:
-        pieces = mark_line(example.tokens, gold, gold=None, colours=colours)
+    if example.is_text:
+        lines.append(Line(label="text", pieces=(Piece(text=" ".join(example.tokens)),), note=None))
+    if example.gold is not None:
+        pieces = _mark(example, example.gold, gold=None, colours=colours)
         lines.append(Line(label="gold", pieces=pieces, note=None))
     for condition in order_conditions(example.predicted):
-        spans = read_spans(example.predicted[condition])
-        pieces = mark_line(example.tokens, spans, gold=gold, colours=colours)
-        lines.append(Line(label=condition, pieces=pieces, note=_note(spans, gold=gold)))
+        predicted = example.predicted[condition]
+        pieces = _mark(example, predicted, gold=example.gold, colours=colours)
+        lines.append(Line(label=condition, pieces=pieces, note=_note(example, predicted)))
     name = language_name(example.language)
     title = f"{name}, {example.task}" if example.method else name
     return Example(title=title, language=example.language, lines=tuple(lines))
+
+
+def _mark(
+    example: ExampleSummary, tags: Sequence[str], *, gold: Sequence[str] | None, colours: dict[str, int]
+) -> tuple[Piece, ...]:
+    if example.is_text:
+        # The text stands once, in a line of its own.
+        return mark_words([""], tags, gold=gold, colours=colours)
+    if not counts_spans(example.metric):
+        return mark_words(example.tokens, tags, gold=gold, colours=colours)
+    spans = None if gold is None else read_spans(gold)
+    return mark_line(example.tokens, read_spans(tags), gold=spans, colours=colours)
+
+
+def _list_types(example: ExampleSummary) -> set[str]:
+    rows = [row for row in (example.gold, *example.predicted.values()) if row is not None]
+    if counts_spans(example.metric):
+        return {span.type for row in rows for span in read_spans(row)}
+    return {tag for row in rows for tag in row}
 
 
 def _missed(predicted: Sequence[Span], *, gold: Sequence[Span]) -> list[Span]:
@@ -156,13 +215,20 @@ def _judge(span: Span, *, gold: Sequence[Span] | None, tokens: Sequence[str]) ->
     return f"should be \u2018{' '.join(tokens[first.start : first.end])}\u2019 {first.type}"
 
 
-def _note(spans: Sequence[Span], *, gold: Sequence[Span] | None) -> str | None:
-    if gold is None:
+def _note(example: ExampleSummary, predicted: Sequence[str]) -> str | None:
+    """Say how much of a reading is right, by the counts that the task is scored by."""
+    if example.gold is None:
         return None
-    num_right = sum(span in gold for span in spans)
-    num_wrong = len(spans) - num_right
-    words = f"{num_right} of {len(gold)} found" if gold else "nothing to find"
-    return f"{words}, {num_wrong} wrong" if num_wrong else words
+    count, _ = find_scoring(example.metric)
+    [counts] = count([example.gold], [predicted]).tolist()
+    if not counts_spans(example.metric):
+        num_right, num_all = counts
+        if example.is_text:
+            return "right" if num_right else "wrong"
+        return f"{num_right} of {num_all} words right" if num_all else "no words"
+    num_right, num_found, num_gold = counts
+    words = f"{num_right} of {num_gold} found" if num_gold else "nothing to find"
+    return f"{words}, {num_found - num_right} wrong" if num_found > num_right else words
 
 
 def _overlap(first: Span, second: Span) -> bool:

@@ -37,6 +37,13 @@ class Forgotten:
     num_compared: int
     is_same: bool | None
     """Whether all were; None where not all predictions are known."""
+    silent: tuple[str, ...] = ()
+    """The earlier tasks in which nothing at all was predicted after they were learned, with any seed."""
+
+    @property
+    def had_nothing(self) -> bool:
+        """Whether that is so of every earlier task, so that nothing could be forgotten."""
+        return len(self.silent) == len(self.tasks) - 1 > 0
 
     @property
     def average(self) -> float:
@@ -136,6 +143,8 @@ def say_same(each: Forgotten) -> str:
     """Say how many test sets were predicted as before, label by label."""
     if not each.num_compared:
         return "not known"
+    if each.is_same and each.had_nothing:
+        return "nothing was predicted"
     return f"{each.num_same} of {each.num_compared}"
 
 
@@ -150,6 +159,11 @@ def _join(found: Sequence[Forgetting], *, sources: dict[str, set[str]], name: st
         for line in range(len(tasks))
     ]
     compared = [history for each in alike for history in each.earlier]
+    silent = tuple(
+        task
+        for line, task in enumerate(tasks)
+        if all(len(each.histories[line].scores) > 1 and each.histories[line].is_silent for each in alike)
+    )
     same = [each.is_same for each in alike]
     return Forgotten(
         method=first.method or name,
@@ -161,6 +175,7 @@ def _join(found: Sequence[Forgetting], *, sources: dict[str, set[str]], name: st
         num_same=sum(history.num_same for history in compared),
         num_compared=sum(history.num_compared for history in compared),
         is_same=False if False in same else None if None in same else True,
+        silent=silent,
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from polygraft.report.languages import language_name
-from polygraft.report.scores import find_source, list_sources, name_test
+from polygraft.report.scores import find_empty, find_source, list_sources, name_test
 from polygraft.report.summary import RunSummary
 
 
@@ -75,6 +75,18 @@ def list_differences(runs: Sequence[Run]) -> tuple[str, ...]:
                 f"{names} and \u2018{groups[0][0].label}\u2019 are not in one table of {title}: {reason}."
             ] = None
     return tuple(sentences)
+
+
+def list_empty(runs: Sequence[Run]) -> tuple[str, ...]:
+    """Say which test sets have nothing to find; nothing where all have something."""
+    places: dict[str, None] = {}
+    for run in runs:
+        for task in dict.fromkeys(result.task for result in run.summary.results):
+            for language in find_empty(r for r in run.summary.results if r.task == task):
+                places[f"{task} in {language_name(language)}"] = None
+    if not places:
+        return ()
+    return (f"Left out of means and comparisons, as there is nothing to find: {', '.join(places)}.",)
 
 
 def tell_apart(first: Run, other: Run, *, task: str) -> str | None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from polygraft.report.cells import DASH, Cell, Table, bytes_cell, count_cell, format_interval, seconds_cell
+from polygraft.report.cells import DASH, Cell, Table, bytes_cell, count_cell, seconds_cell
 from polygraft.report.costs import MethodCost
 from polygraft.report.languages import language_name
-from polygraft.report.methods import MethodGrid, MethodRow, Spread
+from polygraft.report.methods import MethodGrid, MethodRow
 from polygraft.report.numbers import format_bytes, format_count, format_score, format_seconds
-from polygraft.report.tables import describe_metric
+from polygraft.report.rivals import list_close
+from polygraft.report.spreads import Spread, format_spread
+from polygraft.report.tables import NOTHING, describe_metric
 
 COSTS = (
     "Trained parameters",
@@ -27,10 +29,14 @@ MEAN = "Mean of the targets"
 def method_table(grid: MethodGrid, *, ident: str) -> Table:
     """Lay out a grid with a row a method, rows of its conditions under it, and its costs beside it."""
     has_mean = len(grid.targets) > 1
+    close = list_close(grid)
     rows: list[tuple[Cell, ...]] = []
     for row in grid.rows:
-        rows.append(_build_row(grid, row, has_mean=has_mean))
-        rows += [_build_row(grid, each, has_mean=has_mean) for each in grid.conditions.get(row.method, ())]
+        rows.append(_build_row(grid, row, has_mean=has_mean, close=close))
+        rows += [
+            _build_row(grid, each, has_mean=has_mean, close=close)
+            for each in grid.conditions.get(row.method, ())
+        ]
     columns = ("Method", *map(language_name, grid.languages), *([MEAN] if has_mean else []), *COSTS)
     return Table(
         ident=ident,
@@ -65,18 +71,13 @@ def explain_costs(grids: Sequence[MethodGrid]) -> str:
     return " ".join(sentences)
 
 
-def format_spread(spread: Spread, *, metric: str) -> str | None:
-    """Write how far a score may be off: its deviation over the seeds, or its interval; None where neither is known."""
-    if spread.deviation is not None:
-        return f"\u00b1 {format_score(spread.deviation, metric=metric)}"
-    return format_interval(spread.low, spread.high, metric=metric)
-
-
-def _build_row(grid: MethodGrid, row: MethodRow, *, has_mean: bool) -> tuple[Cell, ...]:
+def _build_row(
+    grid: MethodGrid, row: MethodRow, *, has_mean: bool, close: Collection[tuple[str, str]]
+) -> tuple[Cell, ...]:
     head = (
         Cell(text=row.condition, is_under=True) if row.condition else Cell(text=row.method, value=row.method)
     )
-    cells = [_score_cell(grid, row, language) for language in grid.languages]
+    cells = [_score_cell(grid, row, language, close=close) for language in grid.languages]
     if has_mean:
         best = None if row.condition else grid.best_mean()
         is_best = best is not None and best.mean is not None and row.mean == best.mean
@@ -84,14 +85,18 @@ def _build_row(grid: MethodGrid, row: MethodRow, *, has_mean: bool) -> tuple[Cel
     return (head, *cells, *(_list_costs(row.cost)))
 
 
-def _score_cell(grid: MethodGrid, row: MethodRow, language: str) -> Cell:
+def _score_cell(
+    grid: MethodGrid, row: MethodRow, language: str, *, close: Collection[tuple[str, str]]
+) -> Cell:
     spread = row.cells.get(language)
+    if spread is not None and language in grid.empty:
+        return Cell(text=DASH, note=NOTHING)
     cell = _spread_cell(spread, metric=grid.metric)
     best = grid.best(language)
     if row.condition or spread is None or best is None:
         return cell
     is_best = spread.score == best.cells[language].score
-    return replace(cell, best=is_best, is_close=not is_best and grid.is_close(language, row.method))
+    return replace(cell, best=is_best, is_close=not is_best and (language, row.method) in close)
 
 
 def _spread_cell(spread: Spread | None, *, metric: str) -> Cell:
@@ -100,7 +105,7 @@ def _spread_cell(spread: Spread | None, *, metric: str) -> Cell:
     return Cell(
         text=format_score(spread.score, metric=metric),
         value=spread.score,
-        note=format_spread(spread, metric=metric),
+        note=format_spread(spread, metric=metric, between="\n"),
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from polygraft.evaluate.contest import Contest
@@ -13,32 +13,11 @@ from polygraft.evaluate.result import Result
 from polygraft.report.costs import MethodCost, measure_cost
 from polygraft.report.held import settle_contests
 from polygraft.report.joining import Run, call_methods, group_alike
-from polygraft.report.scores import Grid, GridCell, list_sources, name_test, order_conditions
+from polygraft.report.scores import Grid, GridCell, find_empty, list_sources, name_test, order_conditions
+from polygraft.report.spreads import MeansByPlace, Spread, average, find_mean, index_means
 
 HEADLINES = ("none", "task alone", "source", "target")
 """Of the conditions that a method has in a language, the last of these is the one it is known by."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Spread:
-    """A score, and how far it may be off."""
-
-    score: float
-    """The mean over the seeds."""
-    deviation: float | None = None
-    """Standard deviation over the seeds (n - 1), where there are several."""
-    low: float | None = None
-    """Lower end of the 95 % interval over sentences, where there is one seed."""
-    high: float | None = None
-    """Upper end of it."""
-    num_seeds: int
-
-    @property
-    def ends(self) -> tuple[float, float] | None:
-        """From where to where it is drawn: one deviation to both sides, or the interval."""
-        if self.deviation is not None:
-            return self.score - self.deviation, self.score + self.deviation
-        return None if self.low is None or self.high is None else (self.low, self.high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +52,13 @@ class MethodGrid:
     """How every two methods compare on the same sentences, where the predictions of both are known."""
     base_bytes: int
     """Size of one full copy of the base."""
+    empty: tuple[str, ...] = ()
+    """Languages whose test set has nothing to find, so that its scores say nothing."""
 
     @property
     def targets(self) -> tuple[str, ...]:
         """The languages that the mean is over: those without labels, or all where the source alone was tested."""
-        return tuple(language for language in self.languages if language != self.source) or self.languages
+        return choose_targets(self.languages, source=self.source, empty=self.empty)
 
     def better(self, first: float, second: float) -> float:
         """Give by how much the first score is better; negative where it is worse."""
@@ -104,12 +85,6 @@ class MethodGrid:
             if contest.language == language and pair == (other, method):
                 return turn(contest)
         return None
-
-    def is_close(self, language: str, method: str) -> bool:
-        """Whether a method is not clearly worse than a language's best: the interval of the difference has 0 in it."""
-        best = self.best(language)
-        found = None if best is None else self.find_contest(language, best.method, method)
-        return found is not None and found.low <= 0 <= found.high
 
 
 def build_method_grids(runs: Sequence[Run], *, held: Sequence[Contest] = ()) -> tuple[MethodGrid, ...]:
@@ -150,14 +125,16 @@ def as_grid(grid: MethodGrid) -> Grid:
     cells = {
         (language, row.method): GridCell(
             score=cell.score,
-            low=None if cell.ends is None else cell.ends[0],
-            high=None if cell.ends is None else cell.ends[1],
+            low=cell.low,
+            high=cell.high,
+            deviation=cell.deviation,
             num_seeds=cell.num_seeds,
             num_sentences=0,
             num_gold=0,
         )
         for row in grid.rows
         for language, cell in row.cells.items()
+        if language not in grid.empty
     }
     return Grid(
         task=grid.task,
@@ -168,32 +145,14 @@ def as_grid(grid: MethodGrid) -> Grid:
         conditions=tuple(row.method for row in grid.rows),
         cells=cells,
         source=grid.source if grid.source in grid.languages else None,
+        empty=grid.empty,
     )
 
 
-def average(spreads: Sequence[Spread], by_seed: Sequence[Sequence[float]]) -> Spread:
-    """Average scores over languages.
-
-    With one seed the ends are those of a mean of independent scores, worked out from the scores' own ends (the
-    square-and-add way, MOVER: Zou and Donner 2008).
-
-    Args:
-        spreads: The score of each language.
-        by_seed: The scores of the languages, seed by seed.
-    """
-    means = [sum(scores) / len(scores) for scores in by_seed]
-    score = sum(means) / len(means)
-    if len(means) > 1:
-        return Spread(score=score, deviation=standard_deviation(means), num_seeds=len(means))
-    ends = [
-        (each.score - each.low, each.high - each.score)
-        for each in spreads
-        if each.low is not None and each.high is not None
-    ]
-    if len(ends) < len(spreads):
-        return Spread(score=score, num_seeds=1)
-    below, above = (math.hypot(*sides) / len(ends) for sides in zip(*ends, strict=True))
-    return Spread(score=score, low=score - below, high=score + above, num_seeds=1)
+def choose_targets(languages: Sequence[str], *, source: str, empty: Collection[str]) -> tuple[str, ...]:
+    """Give the languages that a mean is over: the targets that have something to find, else all languages."""
+    full = [language for language in languages if language not in empty]
+    return tuple(language for language in full if language != source) or tuple(full) or tuple(languages)
 
 
 def turn(contest: Contest) -> Contest:
@@ -217,22 +176,30 @@ def _build_grid(
     task, source, metric = key
     languages = list(dict.fromkeys(r.language for run in runs for r in _select(run, key)))
     languages.sort(key=lambda language: language != source)
-    targets = [language for language in languages if language != source] or languages
+    empty = find_empty(result for run in runs for result in _select(run, key))
+    targets = choose_targets(languages, source=source, empty=empty)
     rows: list[MethodRow] = []
     conditions: dict[str, tuple[MethodRow, ...]] = {}
     contests: list[Contest] = []
     for run in runs:
+        means = index_means(run.summary.means)
         for method in dict.fromkeys(result.method for result in _select(run, key)):
             name = names[run.label, method]
             own = [result for result in _select(run, key) if result.method == method]
             shown = _known_by(own)
             served = _known_by([result for result in run.summary.results if result.method == method])
             cost = measure_cost(run.summary, shown, served)
-            rows.append(_build_row(shown, name, targets=targets, cost=cost))
+            rows.append(_build_row(shown, name, targets=targets, means=means, cost=cost))
             kinds = order_conditions(result.condition for result in own)
             if len(kinds) > 1:
                 conditions[name] = tuple(
-                    _build_row([r for r in own if r.condition == kind], name, condition=kind, targets=targets)
+                    _build_row(
+                        [r for r in own if r.condition == kind],
+                        name,
+                        condition=kind,
+                        targets=targets,
+                        means=means,
+                    )
                     for kind in kinds
                 )
         contests += [
@@ -255,6 +222,7 @@ def _build_grid(
         conditions=conditions,
         contests=tuple(contests),
         base_bytes=runs[0].summary.base.num_bytes,
+        empty=empty,
     )
 
 
@@ -281,13 +249,14 @@ def _build_row(
     method: str,
     *,
     targets: Sequence[str],
+    means: MeansByPlace,
     condition: str = "",
     cost: MethodCost | None = None,
 ) -> MethodRow:
     groups: dict[str, dict[int, Result]] = {}
     for result in results:
         groups.setdefault(result.language, {})[result.seed] = result
-    cells = {language: _spread(list(by_seed.values())) for language, by_seed in groups.items()}
+    cells = {language: _spread(list(by_seed.values()), means) for language, by_seed in groups.items()}
     present = [groups[language] for language in targets if language in groups]
     shared = [seed for seed in present[0] if all(seed in each for each in present)] if present else []
     mean = None
@@ -297,9 +266,16 @@ def _build_row(
     return MethodRow(method=method, condition=condition, cells=cells, mean=mean, cost=cost)
 
 
-def _spread(results: Sequence[Result]) -> Spread:
+def _spread(results: Sequence[Result], means: MeansByPlace) -> Spread:
     scores = [result.score for result in results]
     score = sum(scores) / len(scores)
-    if len(scores) > 1:
-        return Spread(score=score, deviation=standard_deviation(scores), num_seeds=len(scores))
-    return Spread(score=score, low=results[0].low, high=results[0].high, num_seeds=1)
+    if len(scores) == 1:
+        return Spread(score=score, low=results[0].low, high=results[0].high, num_seeds=1)
+    mean = find_mean(means, results)
+    return Spread(
+        score=score,
+        deviation=standard_deviation(scores),
+        low=None if mean is None else mean.low,
+        high=None if mean is None else mean.high,
+        num_seeds=len(scores),
+    )

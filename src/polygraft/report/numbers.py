@@ -19,6 +19,16 @@ def format_score(value: float, *, metric: str) -> str:
     return f"{value:.3f}" if metric == "loss" else f"{100 * value:.1f}"
 
 
+def is_shown_as_zero(value: float, *, metric: str) -> bool:
+    """Whether a difference is so small that it is written as 0.0.
+
+    Example:
+        >>> is_shown_as_zero(-0.0004, metric="f1"), is_shown_as_zero(-0.0006, metric="f1")
+        (True, False)
+    """
+    return math.isfinite(value) and float(format_score(abs(value), metric=metric)) == 0
+
+
 def format_difference(value: float, *, metric: str) -> str:
     """Write a difference of two scores with its sign.
 
@@ -27,7 +37,7 @@ def format_difference(value: float, *, metric: str) -> str:
         ('\u22123.1', '+2.0')
     """
     text = format_score(abs(value), metric=metric)
-    if not math.isfinite(value) or float(text) == 0:
+    if not math.isfinite(value) or is_shown_as_zero(value, metric=metric):
         return text
     return ("\u2212" if value < 0 else "+") + text
 

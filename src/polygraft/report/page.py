@@ -15,7 +15,7 @@ import jinja2
 from markupsafe import Markup
 
 from polygraft.evaluate.contest import Contest
-from polygraft.report.joining import Run, fill_sources, list_differences
+from polygraft.report.joining import Run, fill_sources, list_differences, list_empty
 from polygraft.report.languages import language_name
 from polygraft.report.method_table import explain_costs
 from polygraft.report.methods import build_method_grids, is_compared
@@ -111,7 +111,7 @@ def _collect(told: Sequence[Run], *, held: Sequence[Contest]) -> dict[str, Any]:
         "paragraphs": write_verdicts(joined.shown, grids)
         if compares
         else (" ".join(write_paragraph(first)),),
-        "notes": (*joined.sentences, *list_differences(runs), *notes),
+        "notes": (*joined.sentences, *list_differences(runs), *list_empty(runs), *notes),
         "methods": [collect_methods(grid, number=number) for number, grid in enumerate(grids)],
         "costs_explained": explain_costs(grids),
         "parts": parts,

@@ -9,11 +9,11 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
-from polygraft.report.method_table import format_spread
-from polygraft.report.methods import MethodGrid, Spread
+from polygraft.report.methods import MethodGrid
 from polygraft.report.numbers import format_bytes, format_score
 from polygraft.report.placing import Box, place_labels
 from polygraft.report.plots import draw_marker
+from polygraft.report.spreads import Spread, format_spread
 from polygraft.report.svg import Scale, choose_ticks, element, picture
 
 GRAFT, COPY = 3, 0

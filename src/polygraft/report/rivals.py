@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
-from polygraft.evaluate.contest import Contest
+from polygraft.evaluate.contest import Contest, is_clear
 from polygraft.evaluate.holm import correct_holm
 from polygraft.report.cells import DASH, Cell, Table
 from polygraft.report.heat import Box, Layout, draw_cell, head_names, plot_map
@@ -17,8 +17,6 @@ from polygraft.report.methods import MethodGrid, MethodRow
 from polygraft.report.numbers import format_difference
 from polygraft.report.svg import Scale, cut_text
 
-LEVEL = 0.05
-"""A corrected p-value below this is called clear."""
 MOST_METHODS = 16
 """A map of more methods than this cannot be read."""
 
@@ -37,8 +35,8 @@ class Rival:
 
     @property
     def is_clear(self) -> bool:
-        """Whether chance is ruled out, among all contests of the language."""
-        return self.p_value < LEVEL
+        """Whether the other one is clearly worse, among all contests of the language."""
+        return is_clear(self.contest, p_value=self.p_value)
 
 
 def list_rivals(grid: MethodGrid) -> tuple[Rival, ...]:
@@ -46,7 +44,7 @@ def list_rivals(grid: MethodGrid) -> tuple[Rival, ...]:
     rivals: list[Rival] = []
     for language in grid.languages:
         best = grid.best(language)
-        if best is None:
+        if best is None or language in grid.empty:
             continue
         others = [row.method for row in grid.rows if row.method != best.method]
         found = [grid.find_contest(language, other, best.method) for other in others]
@@ -57,6 +55,11 @@ def list_rivals(grid: MethodGrid) -> tuple[Rival, ...]:
             for contest, p_value in zip(contests, corrected, strict=True)
         ]
     return tuple(rivals)
+
+
+def list_close(grid: MethodGrid) -> frozenset[tuple[str, str]]:
+    """List the languages and methods where a method is not clearly worse than the best one."""
+    return frozenset((rival.language, rival.other) for rival in list_rivals(grid) if not rival.is_clear)
 
 
 def rival_table(grid: MethodGrid, *, ident: str) -> Table | None:
@@ -121,7 +124,8 @@ def _rival_cell(rival: Rival | None, row: MethodRow, grid: MethodGrid, language:
     return Cell(
         text=format_difference(contest.gain, metric=grid.metric),
         value=contest.gain,
-        note=f"{low} to {high}\np {format_p(contest.p_value)}, corrected {format_p(rival.p_value)}",
+        note=f"{low} to {high}\np {format_p(contest.p_value)}, corrected {format_p(rival.p_value)}"
+        + ("" if contest.is_same_way else "\nseeds disagree"),
         is_close=not rival.is_clear,
     )
 

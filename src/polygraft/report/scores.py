@@ -5,11 +5,13 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from polygraft.evaluate.deviation import standard_deviation
 from polygraft.evaluate.gain import Gain
 from polygraft.evaluate.result import Result
 from polygraft.report.languages import language_name
+from polygraft.report.spreads import MeansByPlace, Spread, average, find_mean, index_means
 from polygraft.report.summary import RunSummary
 
 CONDITIONS = {
@@ -41,12 +43,21 @@ class GridCell:
     score: float
     """The mean over the seeds."""
     low: float | None
-    """The lowest end of the seeds' intervals."""
+    """Lower end of the score's 95 % interval; of several seeds, that of their mean where it was measured, else the
+    lowest end of any."""
     high: float | None
-    """The highest end of the seeds' intervals."""
+    """Upper end of it."""
     num_seeds: int
     num_sentences: int
     num_gold: int
+    deviation: float | None = None
+    """Standard deviation over the seeds (n - 1), where there are several."""
+    by_seed: Mapping[int, float] = field(default_factory=dict[int, float])
+    """The score of each seed."""
+    widest: tuple[float, float] | None = None
+    """From the lowest to the highest end of the seeds' intervals."""
+    is_widest: bool = False
+    """Whether `low` and `high` are these, since the interval of the mean was not measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,11 +79,15 @@ class Grid:
     """The method whose conditions these are, where several are compared."""
     gains: tuple[Gain, ...] = ()
     """How conditions compare on the same sentences: the target's graft with others, or others' grafts with none."""
+    empty: tuple[str, ...] = ()
+    """Languages whose test set has nothing to find, so that its scores say nothing."""
 
     @property
     def targets(self) -> tuple[str, ...]:
-        """The languages that the task was carried over to."""
-        return tuple(language for language in self.languages if language != self.source)
+        """The languages that the task was carried over to and that have something to find."""
+        return tuple(
+            language for language in self.languages if language != self.source and language not in self.empty
+        )
 
     def better(self, first: float, second: float) -> float:
         """Give by how much the first score is better; negative where it is worse."""
@@ -101,6 +116,29 @@ class Grid:
         scores = [cell.score for cell in cells if cell is not None]
         return sum(scores) / len(scores) if scores and len(scores) == len(cells) else None
 
+    def spread(self, condition: str, *, languages: Sequence[str]) -> Spread | None:
+        """Average a condition of several seeds over languages with how far the mean may be off; None with one seed."""
+        cells = [
+            self.cells[language, condition] for language in languages if (language, condition) in self.cells
+        ]
+        seeds = (
+            [seed for seed in cells[0].by_seed if all(seed in cell.by_seed for cell in cells)]
+            if cells
+            else []
+        )
+        if len(seeds) < 2 or len(cells) < len(languages):
+            return None
+        spreads = [
+            Spread(
+                score=cell.score,
+                low=None if cell.is_widest else cell.low,
+                high=None if cell.is_widest else cell.high,
+                num_seeds=cell.num_seeds,
+            )
+            for cell in cells
+        ]
+        return average(spreads, [[cell.by_seed[seed] for cell in cells] for seed in seeds])
+
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
@@ -126,9 +164,11 @@ def build_grids(summary: RunSummary) -> tuple[Grid, ...]:
         key = (result.task, result.source, result.metric, result.method)
         groups.setdefault(key, []).append(result)
     sources = list_sources(summary.results)
+    means = index_means(summary.means)
     return tuple(
         _build_grid(
             results,
+            means=means,
             title=name_test(task, source, sources=sources, method=method),
             source=source or find_source(summary, task=task),
             gains=[
@@ -197,10 +237,10 @@ def compare(grid: Grid, language: str, other: str, *, condition: str = TARGET) -
 
 
 def intervals_overlap(first: GridCell, second: GridCell) -> bool | None:
-    """Say whether two scores' intervals share a value; None where one has no interval."""
-    if first.low is None or first.high is None or second.low is None or second.high is None:
+    """Say whether two scores' intervals share a value with any of their seeds; None where one has no interval."""
+    if first.widest is None or second.widest is None:
         return None
-    return first.low <= second.high and second.low <= first.high
+    return first.widest[0] <= second.widest[1] and second.widest[0] <= first.widest[1]
 
 
 def find_source(summary: RunSummary, *, task: str) -> str | None:
@@ -234,7 +274,14 @@ def order_conditions(conditions: Iterable[str]) -> tuple[str, ...]:
     return (*(c for c in CONDITIONS if c in seen), *(c for c in seen if c not in CONDITIONS))
 
 
-def _build_grid(results: Sequence[Result], *, title: str, source: str | None, gains: Sequence[Gain]) -> Grid:
+def _build_grid(
+    results: Sequence[Result],
+    *,
+    title: str,
+    source: str | None,
+    gains: Sequence[Gain],
+    means: MeansByPlace,
+) -> Grid:
     groups: dict[tuple[str, str], list[Result]] = {}
     for result in results:
         groups.setdefault((result.language, result.condition), []).append(result)
@@ -246,21 +293,38 @@ def _build_grid(results: Sequence[Result], *, title: str, source: str | None, ga
         method=results[0].method,
         languages=tuple(sorted(languages, key=lambda language: language != source)),
         conditions=order_conditions(result.condition for result in results),
-        cells={place: _join(group) for place, group in groups.items()},
+        cells={place: _join(group, means) for place, group in groups.items()},
         source=source if source in languages else None,
         gains=tuple(gains),
+        empty=find_empty(results),
     )
 
 
-def _join(results: Sequence[Result]) -> GridCell:
+def find_empty(results: Iterable[Result]) -> tuple[str, ...]:
+    """Find the languages of a task's results whose test set has nothing to find."""
+    has_gold: dict[str, bool] = {}
+    for result in results:
+        has_gold[result.language] = has_gold.get(result.language, False) or result.has_gold
+    return tuple(language for language, found in has_gold.items() if not found)
+
+
+def _join(results: Sequence[Result], means: MeansByPlace) -> GridCell:
     lows = [result.low for result in results if result.low is not None and math.isfinite(result.low)]
     highs = [result.high for result in results if result.high is not None and math.isfinite(result.high)]
     complete = len(lows) == len(highs) == len(results)
+    widest = (min(lows), max(highs)) if complete else None
+    mean = find_mean(means, results)
+    ends = widest if mean is None else (mean.low, mean.high)
+    by_seed = {result.seed: result.score for result in results}
     return GridCell(
         score=sum(result.score for result in results) / len(results),
-        low=min(lows) if complete else None,
-        high=max(highs) if complete else None,
-        num_seeds=len({result.seed for result in results}),
+        low=None if ends is None else ends[0],
+        high=None if ends is None else ends[1],
+        num_seeds=len(by_seed),
         num_sentences=results[0].num_sentences,
         num_gold=results[0].num_gold,
+        deviation=standard_deviation(list(by_seed.values())) if len(by_seed) > 1 else None,
+        by_seed=by_seed,
+        widest=widest,
+        is_widest=mean is None and len(by_seed) > 1,
     )

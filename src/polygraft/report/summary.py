@@ -13,14 +13,14 @@ from polygraft.evaluate.contest import Contest
 from polygraft.evaluate.gain import Gain
 from polygraft.evaluate.language_loss import TextLosses
 from polygraft.evaluate.overlap import Overlap
-from polygraft.evaluate.result import Result
+from polygraft.evaluate.result import Result, SeedMean
 from polygraft.report.reader import from_plain, to_plain
 
-SCHEMA = 4
+SCHEMA = 5
 """The version of the file's form that this polygraft writes."""
-READ = (2, 3, SCHEMA)
+READ = (2, 3, 4, SCHEMA)
 """The versions that it reads: 2 knows nothing of padding, of what was looked up, and of memory above the start; 3
-knows nothing of methods, sources and seeds."""
+knows nothing of methods, sources and seeds; 4 has no means over seeds and does not say how examples are scored."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,10 +106,11 @@ class GraftSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class ExampleSummary:
-    """One tagged sentence: what the file says, and what was predicted under each condition."""
+    """One tagged sentence or labelled text: what the file says, and what was predicted under each condition."""
 
     language: str
     tokens: tuple[str, ...]
+    """The words; of a text with one label, the text alone."""
     gold: tuple[str, ...] | None
     predicted: Mapping[str, tuple[str, ...]]
     task: str = ""
@@ -117,6 +118,10 @@ class ExampleSummary:
     """The language of the labels that were learned."""
     method: str = ""
     """The method whose conditions these are, where several are compared."""
+    metric: str = ""
+    """How the task is scored: `f1` of spans, or `accuracy` of labels; empty in older files."""
+    is_text: bool = False
+    """Whether it is a text with one label, rather than words with one each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,6 +191,8 @@ class RunSummary:
     results: tuple[Result, ...]
     rechecks: tuple[Result, ...] = ()
     """Scores of earlier tasks after a later one was learned."""
+    means: tuple[SeedMean, ...] = ()
+    """The mean over the seeds of every score that several seeds have, with the interval of the mean."""
     gains: tuple[Gain, ...] = ()
     """How the target's graft compares with every other condition, sentence by sentence; in languages without a graft,
     how those of others compare with none."""

@@ -18,7 +18,11 @@ from polygraft.report.cells import (
 from polygraft.report.languages import language_name
 from polygraft.report.numbers import format_bytes, format_difference, format_score, format_share
 from polygraft.report.scores import TARGET, Comparison, Grid, GridCell, compare, compare_target
+from polygraft.report.spreads import format_spread
 from polygraft.report.summary import BaseSummary, GraftSummary
+
+NOTHING = "nothing to find"
+"""Stands under the scores of a test set without any entity."""
 
 
 def transfer_table(grid: Grid, *, ident: str) -> Table:
@@ -180,8 +184,8 @@ def _language_cell(language: str, grid: Grid) -> Cell:
 
 def _score_cell(grid: Grid, language: str, condition: str) -> Cell:
     cell = grid.cells.get((language, condition))
-    if cell is None:
-        return Cell(text=DASH)
+    if cell is None or language in grid.empty:
+        return Cell(text=DASH, note=None if cell is None else NOTHING)
     return Cell(
         text=format_score(cell.score, metric=grid.metric),
         value=cell.score,
@@ -211,9 +215,16 @@ def paired_cell(grid: Grid, language: str, other: str, *, condition: str = TARGE
 
 
 def _cell_note(cell: GridCell, *, metric: str) -> str | None:
-    seeds = f"{cell.num_seeds} seeds" if cell.num_seeds > 1 else None
-    words = [word for word in (format_interval(cell.low, cell.high, metric=metric), seeds) if word]
-    return ", ".join(words) or None
+    interval = format_interval(cell.low, cell.high, metric=metric)
+    if cell.deviation is None:
+        return interval
+    deviation = f"\u00b1 {format_score(cell.deviation, metric=metric)}"
+    words = [
+        deviation,
+        interval and f"{interval}{' at widest' if cell.is_widest else ''}",
+        f"{cell.num_seeds} seeds",
+    ]
+    return "\n".join(word for word in words if word)
 
 
 def _mean_row(grid: Grid, *, num_columns: int) -> tuple[Cell, ...] | None:
@@ -222,7 +233,14 @@ def _mean_row(grid: Grid, *, num_columns: int) -> tuple[Cell, ...] | None:
     cells = [Cell(text="Mean of the targets", note=f"{len(grid.targets)} languages")]
     for condition in grid.conditions:
         mean = grid.mean(condition, languages=grid.targets)
-        cells.append(Cell(text=DASH if mean is None else format_score(mean, metric=grid.metric), value=mean))
+        spread = grid.spread(condition, languages=grid.targets)
+        cells.append(
+            Cell(
+                text=DASH if mean is None else format_score(mean, metric=grid.metric),
+                value=mean,
+                note=None if spread is None else format_spread(spread, metric=grid.metric, between="\n"),
+            )
+        )
     return (*cells, *(Cell(text="") for _ in range(num_columns - len(cells))))
 
 

@@ -9,7 +9,6 @@ from dataclasses import replace
 from polygraft.report.forgetting import Forgotten, list_forgotten
 from polygraft.report.joining import Run, call_methods
 from polygraft.report.languages import language_name
-from polygraft.report.method_table import format_spread
 from polygraft.report.methods import MethodGrid, MethodRow
 from polygraft.report.numbers import (
     format_bytes,
@@ -21,8 +20,9 @@ from polygraft.report.numbers import (
 )
 from polygraft.report.pareto import find_frontier, list_points
 from polygraft.report.rivals import Rival, list_rivals
-from polygraft.report.scores import build_grids, compare_target
-from polygraft.report.words import METRICS, call_condition, join_words, spell
+from polygraft.report.spreads import format_spread
+from polygraft.report.swapped import tell_swapped
+from polygraft.report.words import METRICS, join_words, spell
 
 MOST_NAMES = 4
 """More methods than this are counted instead of named."""
@@ -33,7 +33,7 @@ def write_verdict(grids: Sequence[MethodGrid]) -> str:
     if not grids:
         return "No scores were recorded"
     if len(grids) > 1:
-        leaders = Counter(_name(_lead(grid)) for grid in grids if _lead(grid))
+        leaders = Counter(_name_few(_lead(grid)) for grid in grids if _lead(grid))
         told = [
             f"{name} in {spell(count)}"
             if number
@@ -70,7 +70,7 @@ def write_verdicts(runs: Sequence[Run], grids: Sequence[MethodGrid]) -> tuple[st
         _what_was_compared(runs),
         *(" ".join((*_what_came_out(grid), *_what_it_costs(grid))) for grid in grids),
         " ".join(_what_was_forgotten(forgotten)),
-        " ".join([*_what_did_not_help(runs), *_what_is_worse(grids)]),
+        " ".join([*tell_swapped(runs), *_what_is_worse(grids)]),
     ]
     return tuple(paragraph for paragraph in paragraphs if paragraph)
 
@@ -102,12 +102,12 @@ def _what_came_out(grid: MethodGrid) -> list[str]:
         kind = "target " if grid.source in grid.languages else ""
         sentences.append(
             f"In {grid.title}{learned} the best mean {_metric(grid)} over the {spell(len(grid.targets))} "
-            f"{kind}languages is {_say_mean(leaders[0], grid)} with {_name(leaders)}."
+            f"{kind}languages is {_say_mean(leaders[0], grid)}{_say_leaders(leaders, grid)}."
         )
     elif grid.targets:
         sentences.append(
             f"In {grid.title}{learned} the best {_metric(grid)} in {language_name(grid.targets[0])} is "
-            f"{_say_mean(leaders[0], grid)} with {_name(leaders)}."
+            f"{_say_mean(leaders[0], grid)}{_say_leaders(leaders, grid)}."
         )
     if len(grid.rows) > 1:
         sentences += _how_sure(grid)
@@ -130,6 +130,9 @@ def _how_sure(grid: MethodGrid) -> list[str]:
         if len(tied) == len(grid.rows):
             sentences.append(f"{where} all methods score {told}.")
             continue
+        if len(tied) > MOST_NAMES:
+            sentences.append(f"{where} {_count_of(len(tied), grid)} share the best score ({told}).")
+            continue
         here = [rival for rival in rivals if rival.language == language and rival.other not in tied]
         sure = _say_sure(here, num_others=len(grid.rows) - len(tied))
         verb = "is" if len(tied) == 1 else "are"
@@ -151,7 +154,8 @@ def _say_sure(rivals: Sequence[Rival], *, num_others: int) -> str:
 def _what_it_costs(grid: MethodGrid) -> list[str]:
     """Hold what the best method keeps against a full copy, and name what none beats in both."""
     leaders = _lead(grid)
-    leader = leaders[0] if leaders else None
+    # Where so many share the best score, none of them is held up as the best.
+    leader = leaders[0] if 0 < len(leaders) <= MOST_NAMES else None
     copy = next(
         (row for row in grid.rows if row.cost is not None and row.cost.is_copy and not row.cost.goes_on), None
     )
@@ -159,7 +163,11 @@ def _what_it_costs(grid: MethodGrid) -> list[str]:
     if leader is not None and leader.cost is not None and not leader.cost.is_copy and copy is not None:
         sentences.append(_hold_against_copy(grid, leader, copy))
     frontier = find_frontier(list_points(grid), lower_is_better=grid.metric == "loss")
-    if len(grid.rows) > 2 and frontier:
+    if len(grid.rows) > 2 and len(frontier) > MOST_NAMES:
+        sentences.append(
+            f"Stored bytes against score, {spell(len(frontier))} methods are beaten by none: the line in the plot."
+        )
+    elif len(grid.rows) > 2 and frontier:
         told = [
             f"\u2018{point.name}\u2019 ({format_score(point.spread.score, metric=grid.metric)} for "
             f"{format_bytes(point.num_bytes)})"
@@ -197,13 +205,28 @@ def _what_was_forgotten(forgotten: Sequence[Forgotten]) -> list[str]:
             f"\u2018{each.method}\u2019 has an average forgetting of {lost} points and a backward transfer of "
             f"{transfer}: after later tasks {_say_kept(each)}."
         )
-    same = [each.method for each in forgotten if each.is_same]
+    same = [each.method for each in forgotten if each.is_same and not each.had_nothing]
     if same:
         sentences.append(
             f"{_list_names(same, most=99)} forgot nothing: every label of every earlier task was the same after each "
             "later task, as equal digests of the predictions prove."
         )
+    sentences += [
+        _say_silent(each) for each in forgotten if each.is_same and each.silent and not each.had_nothing
+    ]
+    empty = [each.method for each in forgotten if each.is_same and each.had_nothing]
+    if empty:
+        sentences.append(
+            f"{_list_names(empty, most=99)} had predicted nothing in any earlier task, so nothing could be forgotten."
+        )
     return sentences
+
+
+def _say_silent(each: Forgotten) -> str:
+    return (
+        f"In {join_words(each.silent)} \u2018{each.method}\u2019 had predicted nothing, so nothing could be forgotten "
+        "there."
+    )
 
 
 def _say_kept(each: Forgotten) -> str:
@@ -212,28 +235,6 @@ def _say_kept(each: Forgotten) -> str:
     kept = spell(each.num_same) if each.num_same else "none"
     verb = "was" if each.num_same < 2 else "were"
     return f"{kept} of {each.num_compared} test sets {verb} still predicted label by label as before"
-
-
-def _what_did_not_help(runs: Sequence[Run]) -> list[str]:
-    """Name the languages in which a method's own language graft did not help."""
-    names = call_methods(runs)
-    sentences: list[str] = []
-    for run in runs:
-        for grid in build_grids(run.summary):
-            losses = [each for each in compare_target(grid) if each.gain <= 0]
-            told = [
-                f"{language_name(each.language)} ({format_difference(each.gain, metric=grid.metric)} against "
-                f"{call_condition(each.other)}{', clearly' if each.is_clear else ', may be chance'})"
-                for each in losses
-            ]
-            if told:
-                name = names[run.label, grid.method]
-                title = grid.title.removesuffix(f" with {grid.method}")
-                sentences.append(
-                    f"In {title} the target\u2019s own language graft did not help \u2018{name}\u2019 in "
-                    f"{join_words(told)}."
-                )
-    return sentences
 
 
 def _what_is_worse(grids: Sequence[MethodGrid]) -> list[str]:
@@ -278,6 +279,26 @@ def _is_ahead(grid: MethodGrid, language: str, method: str) -> bool:
 
 def _count(grid: MethodGrid, places: Sequence[str]) -> str:
     return f"{spell(len(places)) if places else 'none'} of {spell(len(grid.targets))} languages"
+
+
+def _name_few(leaders: Sequence[MethodRow]) -> str:
+    return "no one method" if len(leaders) > MOST_NAMES else _name(leaders)
+
+
+def _say_leaders(leaders: Sequence[MethodRow], grid: MethodGrid) -> str:
+    """Name the methods with a score, or say how many share it where that says nothing of any."""
+    if len(leaders) <= MOST_NAMES:
+        return f" with {_name(leaders)}"
+    return f", which {_count_of(len(leaders), grid)} share"
+
+
+def _count_of(count: int, grid: MethodGrid) -> str:
+    num_methods = len(grid.rows)
+    return (
+        f"all {spell(count)} methods"
+        if count == num_methods
+        else f"{spell(count)} of {spell(num_methods)} methods"
+    )
 
 
 def _name(leaders: Sequence[MethodRow]) -> str:

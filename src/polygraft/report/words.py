@@ -13,6 +13,7 @@ from polygraft.report.numbers import (
     format_score,
     format_seconds,
     format_share,
+    is_shown_as_zero,
 )
 from polygraft.report.packed import list_packed
 from polygraft.report.scores import Comparison, Grid, build_grids, compare_target
@@ -182,13 +183,19 @@ def _what_came_out(grid: Grid) -> list[str]:
     compared = compare_target(grid)
     if not compared:
         return [*sentences, *_without_target(grid, metric=metric)]
+    alike = [comparison for comparison in compared if is_shown_as_zero(comparison.gain, metric=grid.metric)]
+    compared = tuple(comparison for comparison in compared if comparison not in alike)
     helped = [comparison for comparison in compared if comparison.gain > 0]
-    other = [comparison for comparison in compared if comparison.gain <= 0]
+    other = [comparison for comparison in compared if comparison.gain < 0]
     if helped:
         sentences.append(f"The target\u2019s graft gave the best {metric} in {_list(helped, grid)}.")
     if other:
         subject = "It" if helped else "Swapping in the target\u2019s graft"
         sentences.append(f"{subject} did not help in {_list(other, grid)}.")
+    if alike:
+        names = join_words([language_name(comparison.language) for comparison in alike])
+        subject = "It" if helped or other else "Swapping in the target\u2019s graft"
+        sentences.append(f"{subject} made no difference in {names}.")
     return [*sentences, *_how_sure(compared)]
 
 
