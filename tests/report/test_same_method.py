@@ -43,6 +43,7 @@ def make_run(
             gains=tuple(gain for gain in whole.gains if gain.seed in seeds),
             grafts=tuple(graft for graft in whole.grafts if graft.seed in (None, *seeds)),
             steps=tuple(steps),
+            means=(),
             contests=(),
             rechecks=(),
         ),
