@@ -10,7 +10,7 @@ from polygraft.report.forgetting import forgetting_table, list_forgotten
 from polygraft.report.joining import Run
 from polygraft.report.methods import build_method_grids
 from polygraft.report.summary import RunSummary
-from polygraft.report.verdicts import write_verdict, write_verdicts
+from polygraft.report.verdicts import gather_forgotten, write_comparison, write_verdict, write_verdicts
 
 STUDY = make_study()
 
@@ -35,6 +35,23 @@ def set_score(summary: RunSummary, score: float) -> RunSummary:
 
 def test_the_headline_counts_the_tests_that_each_method_leads():
     assert headline(STUDY) == "Best on average: ‘madx’ in two of three tests and ‘full’ in one"
+
+
+def test_the_headline_tells_what_the_best_method_forgot():
+    results = tuple(
+        dataclasses.replace(result, score=0.9 if result.method == "sequential" else 0.5)
+        for result in STUDY.results
+    )
+    summary = dataclasses.replace(STUDY, results=results, means=())
+    runs = [Run(label="study", summary=summary)]
+    [lost] = [each for each in gather_forgotten(runs) if each.method == "sequential"]
+    assert write_comparison(build_method_grids(runs), gather_forgotten(runs)) == (
+        "Best on average: ‘sequential’ in three of three tests; ‘sequential’ then forgot "
+        f"{100 * lost.average:.1f} points of earlier tasks"
+    )
+    assert (
+        write_comparison(build_method_grids(runs)) == "Best on average: ‘sequential’ in three of three tests"
+    )
 
 
 def test_the_headline_of_one_test_says_where_that_is_sure():
@@ -74,7 +91,8 @@ def test_the_paragraphs_say_what_came_out_what_it_costs_and_what_was_forgotten()
     ) in ner
     assert forgotten == (
         "‘sequential’ has an average forgetting of 21.0 points and a backward transfer of −21.0: after later tasks "
-        "none of 39 test sets was still predicted label by label as before. ‘full’, ‘head’, ‘bottleneck’, ‘madx’, "
+        "none of 39 test sets was still predicted label by label as before. The scores told of it are those right after "
+        "each task was learned; in the end it has 15.3 in ner and 55.3 in pos. ‘full’, ‘head’, ‘bottleneck’, ‘madx’, "
         "‘lora’, ‘ia3’ and ‘lt-sft’ forgot nothing: every label of every earlier task was the same after each later "
         "task, as equal digests of the predictions prove."
     )

@@ -70,7 +70,7 @@ def show_methods(run: Run) -> None:
     from polygraft.report.methods import build_method_grids
     from polygraft.report.scores import build_grids
     from polygraft.report.tables import describe_metric
-    from polygraft.report.verdicts import write_verdict
+    from polygraft.report.verdicts import write_comparison
 
     grids = build_method_grids([run])
     for grid in grids:
@@ -82,10 +82,11 @@ def show_methods(run: Run) -> None:
         show_table(replace(costs, caption=f"{grid.title}: cost by method", rows=own))
     for grid in build_grids(run.summary):
         show_gains(grid, run.summary.overlaps)
-    forgotten = forgetting_table(list_forgotten(run.summary), ident="forgetting")
-    if forgotten is not None:
-        show_table(forgotten)
-    show(Text(f"{write_verdict(grids)}. The page says how sure that is.\n"))
+    forgotten = list_forgotten(run.summary)
+    table = forgetting_table(forgotten, ident="forgetting")
+    if table is not None:
+        show_table(table)
+    show(Text(f"{write_comparison(grids, forgotten)}. The page says how sure that is.\n"))
 
 
 def show_transfer(summary: RunSummary) -> None:

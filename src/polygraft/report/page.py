@@ -22,7 +22,7 @@ from polygraft.report.methods import build_method_grids, is_compared
 from polygraft.report.same_method import join_seeds
 from polygraft.report.sections import collect_methods, collect_run, format_time, list_links
 from polygraft.report.summary import RunSummary
-from polygraft.report.verdicts import write_verdict, write_verdicts
+from polygraft.report.verdicts import gather_forgotten, write_comparison, write_verdicts
 from polygraft.report.words import write_headline, write_paragraph
 
 
@@ -107,7 +107,9 @@ def _collect(told: Sequence[Run], *, held: Sequence[Contest]) -> dict[str, Any]:
     return {
         "name": " and ".join(run.label for run in runs),
         "created": format_time(max(run.summary.created for run in runs)),
-        "headline": write_verdict(grids) if compares else write_headline(first),
+        "headline": write_comparison(grids, gather_forgotten(joined.shown))
+        if compares
+        else write_headline(first),
         "paragraphs": write_verdicts(joined.shown, grids)
         if compares
         else (" ".join(write_paragraph(first)),),

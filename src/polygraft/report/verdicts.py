@@ -28,8 +28,23 @@ MOST_NAMES = 4
 """More methods than this are counted instead of named."""
 
 
+def write_comparison(grids: Sequence[MethodGrid], forgotten: Sequence[Forgotten] = ()) -> str:
+    """Say the one thing to remember about a comparison, and what the best methods forgot of it since.
+
+    Args:
+        grids: The scores of each task right after it was learned.
+        forgotten: What the methods forgot of earlier tasks.
+    """
+    leaders = {row.method for grid in grids for row in _lead(grid)}
+    lost = [each for each in forgotten if each.method in leaders and each.average > 0]
+    told = [
+        f"\u2018{each.method}\u2019 then forgot {_say_lost(each)} points of earlier tasks" for each in lost
+    ]
+    return "; ".join([write_verdict(grids), *told])
+
+
 def write_verdict(grids: Sequence[MethodGrid]) -> str:
-    """Say the one thing to remember about a comparison."""
+    """Say which method is best, and how clearly."""
     if not grids:
         return "No scores were recorded"
     if len(grids) > 1:
@@ -60,12 +75,7 @@ def write_verdict(grids: Sequence[MethodGrid]) -> str:
 
 def write_verdicts(runs: Sequence[Run], grids: Sequence[MethodGrid]) -> tuple[str, ...]:
     """Write the paragraphs that open the report of a comparison."""
-    names = call_methods(runs)
-    forgotten = [
-        replace(each, method=names.get((run.label, each.method), each.method))
-        for run in runs
-        for each in list_forgotten(run.summary)
-    ]
+    forgotten = gather_forgotten(runs)
     paragraphs = [
         _what_was_compared(runs),
         *(" ".join((*_what_came_out(grid), *_what_it_costs(grid))) for grid in grids),
@@ -73,6 +83,16 @@ def write_verdicts(runs: Sequence[Run], grids: Sequence[MethodGrid]) -> tuple[st
         " ".join([*tell_swapped(runs), *_what_is_worse(grids)]),
     ]
     return tuple(paragraph for paragraph in paragraphs if paragraph)
+
+
+def gather_forgotten(runs: Sequence[Run]) -> list[Forgotten]:
+    """Say of each method of some runs what it forgot, under the name that it has on their page."""
+    names = call_methods(runs)
+    return [
+        replace(each, method=names.get((run.label, each.method), each.method))
+        for run in runs
+        for each in list_forgotten(run.summary)
+    ]
 
 
 def _what_was_compared(runs: Sequence[Run]) -> str:
@@ -199,11 +219,10 @@ def _what_was_forgotten(forgotten: Sequence[Forgotten]) -> list[str]:
     for each in forgotten:
         if each.is_same:
             continue
-        lost = format_score(each.average, metric="f1")
         transfer = format_difference(each.transfer, metric="f1")
         sentences.append(
-            f"\u2018{each.method}\u2019 has an average forgetting of {lost} points and a backward transfer of "
-            f"{transfer}: after later tasks {_say_kept(each)}."
+            f"\u2018{each.method}\u2019 has an average forgetting of {_say_lost(each)} points and a backward transfer "
+            f"of {transfer}: after later tasks {_say_kept(each)}.{_say_final(each)}"
         )
     same = [each.method for each in forgotten if each.is_same and not each.had_nothing]
     if same:
@@ -220,6 +239,22 @@ def _what_was_forgotten(forgotten: Sequence[Forgotten]) -> list[str]:
             f"{_list_names(empty, most=99)} had predicted nothing in any earlier task, so nothing could be forgotten."
         )
     return sentences
+
+
+def _say_lost(each: Forgotten) -> str:
+    return format_score(each.average, metric="f1")
+
+
+def _say_final(each: Forgotten) -> str:
+    """Tell the scores that are left in the end, where they are others than those right after each task."""
+    left: list[str] = []
+    for task, line in zip(each.tasks, each.matrix, strict=True):
+        known = [score for score in line if score is not None]
+        if len(known) > 1 and known[-1] != known[0]:
+            left.append(f"{format_score(known[-1], metric='f1')} in {task}")
+    if not left:
+        return ""
+    return f" The scores told of it are those right after each task was learned; in the end it has {join_words(left)}."
 
 
 def _say_silent(each: Forgotten) -> str:
