@@ -93,8 +93,8 @@ def test_the_paragraphs_say_what_came_out_what_it_costs_and_what_was_forgotten()
         "‘sequential’ has an average forgetting of 21.0 points and a backward transfer of −21.0: after later tasks "
         "none of 39 test sets was still predicted label by label as before. The scores told of it are those right "
         "after each task was learned; in the end it has 15.3 in ner and 55.3 in pos. ‘full’, ‘head’, ‘bottleneck’, "
-        "‘madx’, ‘lora’, ‘ia3’ and ‘lt-sft’ forgot nothing: every label of every earlier task was the same after each later "
-        "task, as equal digests of the predictions prove."
+        "‘madx’, ‘lora’, ‘ia3’ and ‘lt-sft’ forgot nothing: every label of every earlier task was the same after each "
+        "later task, as equal digests of the predictions prove."
     )
     assert "In ner ‘head’ and ‘ia3’ are clearly worse than the best method in every target language." in worse
 
