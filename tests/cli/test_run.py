@@ -181,7 +181,8 @@ def test_methods_are_shown_side_by_side_with_costs_and_what_they_forgot(polygraf
     assert "What was forgotten of earlier tasks" in lines
     assert len([line for line in lines if line.startswith("sequential ")]) == 5
     [*_, kept] = [line for line in lines if line.startswith("head ")]
-    assert kept.endswith("2 of 2")
+    # After one epoch on such a base it tags nothing, which is no proof that it forgets nothing.
+    assert kept.endswith("nothing was predicted")
     assert "Gain of target" not in done.stdout
     summary = json.loads(Path("runs/compare/results.json").read_text(encoding="utf-8"))
     after = {graft["name"]: graft["after"] for graft in summary["grafts"] if graft["after"]}
