@@ -209,6 +209,12 @@ def test_several_runs_are_named_and_what_was_never_compared_is_said():
     assert "‘run 1’ has one method, with one seed, on the frozen base" in told[0]
 
 
+def test_methods_may_have_seeds_of_their_own():
+    fewer = tuple(result for result in STUDY.results if result.method != "full" or result.seed == 0)
+    told = paragraphs(dataclasses.replace(STUDY, results=fewer, means=()))[0]
+    assert told.startswith("This run has eight methods, with one to three seeds, on the frozen base ")
+
+
 def test_without_scores_there_is_nothing_to_say():
     assert write_verdict(()) == "No scores were recorded"
 

@@ -99,17 +99,25 @@ def _what_was_compared(runs: Sequence[Run]) -> str:
     told: list[str] = []
     for run in runs:
         summary = run.summary
-        methods = dict.fromkeys(result.method for result in summary.results)
-        seeds = sorted({result.seed for result in summary.results})
+        methods: dict[str, set[int]] = {}
+        for result in summary.results:
+            methods.setdefault(result.method, set()).add(result.seed)
         count = f"{spell(len(methods))} method{'' if len(methods) == 1 else 's'}"
-        several = (
-            f"each with the seeds {join_words(list(map(str, seeds)))}" if len(seeds) > 1 else "with one seed"
-        )
+        several = _say_seeds(list(methods.values()))
         base = f"{summary.base.name} ({format_count(summary.base.num_parameters)} parameters)"
         took = format_seconds(summary.seconds)
         name = f"\u2018{run.label}\u2019" if len(runs) > 1 else "This run"
         told.append(f"{name} has {count}, {several}, on the frozen base {base}; it took {took}.")
     return " ".join(told)
+
+
+def _say_seeds(by_method: Sequence[set[int]]) -> str:
+    counts = [len(seeds) for seeds in by_method]
+    if max(counts, default=1) == 1:
+        return "with one seed"
+    if any(seeds != by_method[0] for seeds in by_method):
+        return f"with {spell(min(counts))} to {spell(max(counts))} seeds"
+    return f"each with the seeds {join_words([str(seed) for seed in sorted(by_method[0])])}"
 
 
 def _what_came_out(grid: MethodGrid) -> list[str]:
