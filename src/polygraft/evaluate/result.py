@@ -91,6 +91,8 @@ class SeedMean:
     """Upper end of it."""
 
 
+Place = tuple[str, str, str, str, str, str]
+"""Task, source, metric, method, language and condition."""
 MEAN_COLUMNS = ("num_seeds", "mean", "mean_deviation", "mean_low", "mean_high")
 """What a table of scores says of the mean over the seeds, in each of their rows."""
 
@@ -121,14 +123,14 @@ def results_to_csv(results: Iterable[Result], *, means: Sequence[SeedMean] | Non
     text = io.StringIO()
     names = [item.name for item in fields(Result)]
     names += [] if means is None else MEAN_COLUMNS
-    by_place = {_place(mean): mean for mean in means or ()}
+    by_place = {find_place(mean): mean for mean in means or ()}
     writer = csv.DictWriter(text, names, lineterminator="\n")
     writer.writeheader()
     for result in results:
         row = asdict(result)
         row["by_type"] = " ".join(f"{name}={score.f1!r}" for name, score in result.by_type.items())
         row["notes"] = " ".join(result.notes)
-        mean = by_place.get(_place(result))
+        mean = by_place.get(find_place(result))
         if mean is not None and result.seed in mean.seeds:
             values = (len(mean.seeds), mean.score, mean.deviation, mean.low, mean.high)
             row |= dict(zip(MEAN_COLUMNS, values, strict=True))
@@ -136,7 +138,8 @@ def results_to_csv(results: Iterable[Result], *, means: Sequence[SeedMean] | Non
     return text.getvalue()
 
 
-def _place(row: Result | SeedMean) -> tuple[str, ...]:
+def find_place(row: Result | SeedMean) -> Place:
+    """Give what tells scores apart that differ in their seeds alone, and the means over these."""
     return row.task, row.source, row.metric, row.method, row.language, row.condition
 
 

@@ -8,19 +8,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from polygraft.evaluate.contest import Contest, System, hold_contests
 from polygraft.recipe.gold import load_gold
-from polygraft.recipe.score import load_labels
+from polygraft.recipe.score import SCORES, load_labels
 from polygraft.report.joining import call_methods, group_alike
-from polygraft.report.methods import HEADLINES
+from polygraft.report.methods import find_known
 
 if TYPE_CHECKING:
     from polygraft.evaluate.gain import Labels
-    from polygraft.evaluate.result import Result
     from polygraft.report.joining import Run
 
 T = TypeVar("T")
-
-SCORES = "scores"
-"""Where a run's folder has what was predicted."""
 
 
 def hold_across(runs: Sequence[Run], folders: Sequence[Path]) -> tuple[Contest, ...]:
@@ -90,7 +86,7 @@ def _gather(
         }
         for method in dict.fromkeys(result.method for result in own):
             results = [result for result in own if result.method == method]
-            condition = _find_condition(results)
+            condition = find_known(results)[0].condition
             system = System(method=names[run.label, method], condition=condition)
             for seed in dict.fromkeys(result.seed for result in results):
                 scored = steps.get((method, seed), "")
@@ -103,12 +99,6 @@ def _gather(
 def _keep_whole(seeds: Mapping[int, Labels], gold: Labels) -> dict[int, Labels]:
     """Leave out what does not have a row for each sentence: such a file was spoiled."""
     return {seed: labels for seed, labels in seeds.items() if len(labels) == len(gold)}
-
-
-def _find_condition(results: Sequence[Result]) -> str:
-    """Give the condition that a method is known by in a language."""
-    known = [name for name in HEADLINES if any(result.condition == name for result in results)]
-    return known[-1] if known else results[0].condition
 
 
 def _find_first(items: Iterable[T | None]) -> T | None:

@@ -65,6 +65,11 @@ class TaskData:
         _ = self.reading
 
     @property
+    def columns(self) -> list[str | int]:
+        """What digests tell of how its files are read, beside what identifies their content."""
+        return [self.objective, self.token_column, self.tag_column]
+
+    @property
     def reading(self) -> Reading:
         """How its files are read."""
         return Reading(

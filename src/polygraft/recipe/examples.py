@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 from polygraft.data.example import LabelledText, TaggedSentence
 from polygraft.evaluate.gain import Labels
+from polygraft.recipe.names import show_task
 from polygraft.recipe.score import list_gold
 from polygraft.report.summary import ExampleSummary
 
@@ -107,7 +108,7 @@ def _show(name: str, language: str, readers: Sequence[tuple[Scored, Readings]]) 
             tokens=_read_words(examples[place]),
             gold=gold[place],
             predicted={condition: tuple(labels[place]) for condition, labels in readings.items()},
-            task=task.task or name,
+            task=show_task(workshop.recipe.tasks, name),
             source=task.source,
             method=step.workshop.recipe.variant.method,
             metric=step.scores.results[0].metric if step.scores.results else "",

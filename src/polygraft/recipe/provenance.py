@@ -38,8 +38,7 @@ def identify_test(corpus: Corpus, task: TaskData, path: Path) -> str:
         task: Says how.
         path: The file.
     """
-    columns = [task.objective, task.token_column, task.tag_column]
-    return _hash([corpus.identify_examples(task, path), *columns])
+    return _hash([corpus.identify_examples(task, path), *task.columns])
 
 
 def _list_texts(corpus: Corpus) -> Iterator[DataSummary]:

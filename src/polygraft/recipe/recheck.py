@@ -10,6 +10,7 @@ from polygraft.attach.attach import attach
 from polygraft.attach.graft import Graft, copy_tensors, make_graft
 from polygraft.attach.plan import list_names
 from polygraft.parts.head import Head
+from polygraft.recipe.names import show_task
 from polygraft.recipe.objectives import score_examples
 from polygraft.recipe.packing import list_below
 from polygraft.recipe.score import Scores, find_headline
@@ -55,7 +56,7 @@ def recheck_tasks(workshop: Workshop, job: Job) -> Iterator[Result | Scores]:
                 result, _ = score_examples(
                     attachment,
                     examples,
-                    task=task.task or name,
+                    task=show_task(recipe.tasks, name),
                     language=language,
                     condition=condition,
                     seed=recipe.seed,

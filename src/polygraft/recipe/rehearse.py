@@ -131,7 +131,6 @@ def rehearse_updates(training: Training, *, looks_up: bool = False) -> Pace:
     sizes = [pick_batch(lengths, round(share * budget)) for share in (SMALL_SHARE, LARGE_SHARE)]
     count, times = training.processes.launch.count, NUM_REPEATS
     training.updates = [[rows] * count for rows in sizes for _ in range(times)]
-    give_back_memory()
     seconds, peaks, before = list[float](), list[float](), 0.0
     for step in training.run():
         seconds.append(step.seconds - before)

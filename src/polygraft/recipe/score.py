@@ -20,6 +20,7 @@ from polygraft.recipe.control_grafts import fetch_grafts
 from polygraft.recipe.control_plans import list_controls
 from polygraft.recipe.controls import NEAREST
 from polygraft.recipe.gains import compare_conditions
+from polygraft.recipe.names import show_task
 from polygraft.recipe.objectives import score_examples
 from polygraft.recipe.overlap import describe_overlap, measure_overlaps
 from polygraft.recipe.packing import list_below
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from polygraft.recipe.workshop import Workshop
 
 LABELS = ".labels.json.gz"
+SCORES = "scores"
+"""Where a run's folder has what scoring steps gave and what was predicted."""
 
 LabelsByTest: TypeAlias = Mapping[str, Mapping[str, Sequence[Sequence[str]]]]
 """Predicted labels, a row a sentence, by language and condition."""
@@ -136,7 +139,7 @@ def score_task(workshop: Workshop, job: Job) -> Iterator[Result | Labelled | Sco
                 scored[condition], predictions[condition] = score_examples(
                     attachment,
                     sentences,
-                    task=task.task or name,
+                    task=show_task(workshop.recipe.tasks, name),
                     language=language,
                     condition=condition,
                     seed=workshop.recipe.seed,
@@ -157,7 +160,7 @@ def find_overlap(workshop: Workshop, name: str, language: str) -> Overlap | None
         return None
     task = recipe.tasks[name]
     return Overlap(
-        task=task.task or name,
+        task=show_task(recipe.tasks, name),
         source=task.source,
         language=language,
         by_language=measure_overlaps(workshop.corpus, task, language),

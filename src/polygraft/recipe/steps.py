@@ -298,7 +298,7 @@ def _make_score(recipe: Recipe, corpus: Corpus, common: Mapping[str, Any], name:
             name=name,
             source=task.source,
             tests={key: corpus.identify_examples(task, path) for key, path in task.test.items()},
-            columns=_describe_columns(task),
+            columns=task.columns,
             **facts,
         ),
         task=name,
@@ -329,13 +329,9 @@ def _describe_task(recipe: Recipe, corpus: Corpus, task: TaskData) -> dict[str, 
     return {
         "settings": settings,
         "files": {use: corpus.identify_examples(task, path) for use, path in files.items()},
-        "columns": _describe_columns(task),
+        "columns": task.columns,
         "task_form": TASK_FORM,
     }
-
-
-def _describe_columns(task: TaskData) -> list[Any]:
-    return [task.objective, task.token_column, task.tag_column]
 
 
 def _describe_settings(settings: MlmSettings | LanguageSettings | TaskSettings) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from polygraft.recipe.methods import read_levels
 from polygraft.recipe.names import show_task
 from polygraft.recipe.packing import read_packed
 from polygraft.recipe.provenance import list_data
-from polygraft.recipe.score import Scored, Scores, load_labels, load_other_seeds, load_scores
+from polygraft.recipe.score import SCORES, Scored, Scores, load_labels, load_other_seeds, load_scores
 from polygraft.recipe.workshop import describe_machine, list_versions
 from polygraft.report.page import write_report
 from polygraft.report.provenance import name_notes
@@ -63,7 +63,7 @@ class Turn:
 
 def find_scores(recipe: Recipe) -> Path:
     """Give the folder of what scoring steps gave."""
-    return recipe.folder / "scores"
+    return recipe.folder / SCORES
 
 
 def summarise(

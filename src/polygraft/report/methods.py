@@ -186,8 +186,8 @@ def _build_grid(
         for method in dict.fromkeys(result.method for result in _select(run, key)):
             name = names[run.label, method]
             own = [result for result in _select(run, key) if result.method == method]
-            shown = _known_by(own)
-            served = _known_by([result for result in run.summary.results if result.method == method])
+            shown = find_known(own)
+            served = find_known([result for result in run.summary.results if result.method == method])
             cost = measure_cost(run.summary, shown, served)
             rows.append(_build_row(shown, name, targets=targets, means=means, cost=cost))
             kinds = order_conditions(result.condition for result in own)
@@ -230,7 +230,7 @@ def _select(run: Run, key: tuple[str, str, str]) -> list[Result]:
     return [result for result in run.summary.results if (result.task, result.source, result.metric) == key]
 
 
-def _known_by(results: Sequence[Result]) -> list[Result]:
+def find_known(results: Sequence[Result]) -> list[Result]:
     """Keep of each task, source and language the condition that a method is known by."""
     chosen: dict[tuple[str, str, str], str] = {}
     for result in results:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from polygraft.evaluate.deviation import standard_deviation
-from polygraft.evaluate.result import Result, SeedMean
+from polygraft.evaluate.result import Place, Result, SeedMean, find_place
 from polygraft.report.cells import format_interval
 from polygraft.report.numbers import format_score
 
@@ -73,21 +73,16 @@ def format_spread(spread: Spread, *, metric: str, between: str = ", ") -> str | 
     return between.join(words) or None
 
 
-MeansByPlace = Mapping[tuple[str, str, str, str, str, str], SeedMean]
-"""Means over seeds by task, source, metric, method, language and condition."""
+MeansByPlace = Mapping[Place, SeedMean]
+"""Means over seeds by what `find_place` gives."""
 
 
 def index_means(means: Sequence[SeedMean]) -> MeansByPlace:
     """Put means where they can be found by what they are of."""
-    return {
-        (each.task, each.source, each.metric, each.method, each.language, each.condition): each
-        for each in means
-    }
+    return {find_place(each): each for each in means}
 
 
 def find_mean(means: MeansByPlace, results: Sequence[Result]) -> SeedMean | None:
     """Give the mean of results that differ in their seed alone; None where that of just these seeds is not known."""
-    first = results[0]
-    place = (first.task, first.source, first.metric, first.method, first.language, first.condition)
-    found = means.get(place)
+    found = means.get(find_place(results[0]))
     return found if found is not None and set(found.seeds) == {result.seed for result in results} else None
