@@ -55,6 +55,23 @@ def test_every_condition_of_a_target_with_text_stands_before_the_source_and_the_
 
 
 @pytest.mark.usefixtures("here")
+def test_what_stands_in_for_the_own_graft_stands_in_its_mean_with_the_source():
+    recipe = load('controls=["average","nearest","other","random"]', *FOUR, "train.task.source_weight=0.5")
+    assert list_plans(recipe, "qu", nearest="gn") == {
+        "task alone": "ner-alone",
+        "none": "ner",
+        "random": "stack(average(qu-random, en), ner)",
+        "other": "stack(average(ay, en), ner)",
+        "nearest": "stack(average(gn, en), ner)",
+        "average": "stack(average(en, ay, gn), ner)",
+        "source": "stack(en, ner)",
+        "target": "stack(average(qu, en), ner)",
+    }
+    assert list_plans(recipe, "qu", nearest="en")["nearest"] == "stack(en, ner)"
+    assert list_plans(recipe, "en", nearest="qu")["random"] == "stack(average(en-random, en), ner)"
+
+
+@pytest.mark.usefixtures("here")
 def test_the_sources_own_graft_has_controls_too():
     assert list_plans(load(ALL, *FOUR), "en", nearest="gn") == {
         "task alone": "ner-alone",
@@ -176,8 +193,14 @@ def test_made_grafts_are_listed_with_what_they_are_made_of():
         (
             ('controls=["no-invertible"]',),
             "The recipe has the control 'no-invertible', under which nothing would be scored. Expected a method with "
-            "language grafts under its tasks, and a test in a language with text, and language grafts with an "
-            "invertible part beside another one. Leave the control out, or add that.",
+            "language grafts under its tasks, and a test in a language with text, language grafts with an invertible "
+            "part beside another one, and no train.task.source_weight. Leave the control out, or add that.",
+        ),
+        (
+            ('controls=["drop-last"]', "train.task.source_weight=0.5"),
+            "The recipe has the control 'drop-last', under which nothing would be scored. Expected a method with "
+            "language grafts under its tasks, and a test in a language with text, language grafts with a bottleneck, "
+            "and no train.task.source_weight. Leave the control out, or add that.",
         ),
         (
             ('controls=["random"]', 'methods=["lora","bottleneck"]'),

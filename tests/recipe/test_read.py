@@ -214,7 +214,8 @@ def test_a_recipe_without_a_language_is_refused(here: Path):
             "The recipe has train.task.epoch, which means nothing. Keys of [train.task] are epochs, steps, "
             "batch_tokens, lr, head_lr_factor, part, options, reduction, skip_layers, placement, activation, "
             "semantics, ready_for, "
-            "under_strength, warmup, weight_decay, patience, accumulate, cache, cache_gib, method, pruning. "
+            "under_strength, source_weight, warmup, weight_decay, patience, accumulate, cache, cache_gib, method, "
+            "pruning. "
             "Did you mean 'epochs'? Correct the name. (recipe.toml)",
         ),
         (

@@ -24,6 +24,19 @@ def test_the_target_is_a_condition_where_it_has_text():
     assert plans["qu"] == {**plans["en"], "target": "stack(qu, ner)"}
 
 
+@pytest.mark.parametrize(
+    ("weight", "own"),
+    [(0.5, "average(qu, en)"), (0.25, "average(qu, en, weights=0.75:0.25)"), (0.0, "qu")],
+)
+@pytest.mark.usefixtures("here")
+def test_the_target_can_stand_in_a_mean_with_the_source(weight: float, own: str):
+    recipe = load(f"train.task.source_weight={weight}")
+    plans = {name: str(plan) for name, plan in list_conditions(recipe, "ner", "qu").items()}
+    assert plans["source"] == "stack(en, ner)"
+    assert plans["target"] == f"stack({own}, ner)"
+    assert "target" not in list_conditions(recipe, "ner", "en")
+
+
 def test_scores_come_back_and_damaged_ones_do_not(tmp_path: Path):
     example = ExampleSummary(language="qu", tokens=("w1",), gold=("B-LOC",), predicted={})
     scores = Scores(results=(), gains=(), examples=(example,))

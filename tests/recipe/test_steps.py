@@ -46,6 +46,8 @@ def list_changed(recipe: Recipe, base: Base | None = None) -> tuple[str, ...]:
         ("train.mlm.accumulate=2", ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner")),
         ("train.language.accumulate=1", ()),
         ("train.language.accumulate=2", ("language.en", "language.qu", "task.ner", "evaluate.ner")),
+        ("train.task.source_weight=0", ()),
+        ("train.task.source_weight=0.5", ("task.ner", "evaluate.ner")),
         ("train.mlm.steps=4", ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner")),
         ("train.language.lr=1e-3", ("language.en", "language.qu", "task.ner", "evaluate.ner")),
         (

@@ -17,10 +17,11 @@ from polygraft.parts.bitfit import BitFitLayers
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.delta import DeltaLayers
 from polygraft.parts.reach import EmbeddingLayers
-from polygraft.recipe.control_plans import list_language_kinds, list_made
+from polygraft.recipe.control_plans import list_made
 from polygraft.recipe.controls import DROP_LAST, RANDOM
 from polygraft.recipe.grafts import find_border
 from polygraft.recipe.methods import BOTTLENECK
+from polygraft.recipe.summable import list_language_kinds
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -16,11 +16,11 @@ from polygraft.recipe.controls import (
     NO_INVERTIBLE,
     OTHER,
     RANDOM,
-    SUMMABLE,
 )
-from polygraft.recipe.learned import list_kinds, spread_options
 from polygraft.recipe.methods import BOTTLENECK, LtSft
 from polygraft.recipe.names import check_names, list_grafts
+from polygraft.recipe.summable import has_mean, list_language_kinds
+from polygraft.recipe.under import lean_on_source, plan_under
 
 if TYPE_CHECKING:
     from polygraft.recipe.schema import Recipe
@@ -74,17 +74,18 @@ def list_controls(recipe: Recipe, task: str, language: str, *, nearest: str | No
         language: The test's.
         nearest: The other language whose text has the pieces of the test most alike, where it is known.
     """
-    variant, source = recipe.variant, recipe.tasks[task].source
+    variant, data = recipe.variant, recipe.tasks[task]
     others = [name for name in recipe.languages if name != language]
     below: dict[str, Plan] = {}
     if language in recipe.languages:
-        below |= {name: Named(name_made(variant, language, name)) for name in _list_made_kinds(recipe)}
-        third = [name for name in others if name != source]
+        for name in _list_made_kinds(recipe):
+            below[name] = lean_on_source(recipe, data, Named(name_made(variant, language, name)))
+        third = [name for name in others if name != data.source]
         if third:
-            below[OTHER] = Named(variant.name_language(third[0]))
+            below[OTHER] = plan_under(recipe, data, third[0])
     if nearest is not None:
-        below[NEAREST] = Named(variant.name_language(nearest))
-    if len(others) > 1 and _has_mean(recipe):
+        below[NEAREST] = plan_under(recipe, data, nearest)
+    if len(others) > 1 and has_mean(recipe):
         below[AVERAGE] = Average(tuple(Named(variant.name_language(name)) for name in others))
     over = Named(variant.name_task(task))
     wanted = [name for name in CONTROLS if name in recipe.controls and name in below]
@@ -116,34 +117,14 @@ def list_made(recipe: Recipe) -> dict[str, tuple[str, str]]:
     }
 
 
-def list_language_kinds(recipe: Recipe) -> tuple[str, ...]:
-    """List the kinds of parts of a recipe's language grafts; none where these change weights by a method.
-
-    Args:
-        recipe: A variant.
-    """
-    settings = recipe.train.language
-    if settings.method != BOTTLENECK:
-        return ()
-    return (*list_kinds(settings.part, from_text=True), *(["invertible"] if settings.invertible else []))
-
-
 def _list_made_kinds(recipe: Recipe) -> list[str]:
     """List the controls that can be made of a recipe's language grafts."""
     kinds = list_language_kinds(recipe)
+    # A graft with parts left out has no mean with the source's, which is whole.
+    is_mean = bool(recipe.train.task.source_weight)
     fits = {
         RANDOM: bool(kinds) or recipe.train.language.method == LtSft.kind,
-        DROP_LAST: BOTTLENECK in kinds,
-        NO_INVERTIBLE: 0 < sum(kind in OF_EMBEDDINGS for kind in kinds) < len(kinds),
+        DROP_LAST: BOTTLENECK in kinds and not is_mean,
+        NO_INVERTIBLE: 0 < sum(kind in OF_EMBEDDINGS for kind in kinds) < len(kinds) and not is_mean,
     }
     return [name for name, control in CONTROLS.items() if control.is_made and fits[name]]
-
-
-def _has_mean(recipe: Recipe) -> bool:
-    """Whether language grafts can be averaged: masks that keep different weights cannot, nor all parts."""
-    settings, kinds = recipe.train.language, list_language_kinds(recipe)
-    if not kinds:
-        return settings.method == LtSft.kind
-    # Of these, what a LoRA with norms of its own adds depends on all of them.
-    has_norms = "lora" in kinds and spread_options(kinds, settings.options).get("lora", {}).get("dora")
-    return set(kinds) <= set(SUMMABLE) and not has_norms

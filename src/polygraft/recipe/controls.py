@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from polygraft.errors import RecipeError, nearest
-from polygraft.parts.kinds import OF_EMBEDDINGS
+from polygraft.recipe.summable import MEANT
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,8 +23,6 @@ class Control:
 
 RANDOM, OTHER, NEAREST, AVERAGE = "random", "other", "nearest", "average"
 DROP_LAST, NO_INVERTIBLE = "drop-last", "no-invertible"
-SUMMABLE = ("bottleneck", "compacter", "lora", "ia3", "bitfit", *OF_EMBEDDINGS)
-"""Parts whose mean over several grafts is a part of the same kind."""
 
 CONTROLS: Mapping[str, Control] = {
     RANDOM: Control(
@@ -42,17 +40,17 @@ CONTROLS: Mapping[str, Control] = {
     ),
     AVERAGE: Control(
         about="the mean of the parameters of the grafts of all languages but the test's",
-        needs="two languages beside the test's, and language grafts made by lt-sft or of parts that have a mean "
-        f"({', '.join(SUMMABLE)})",
+        needs=f"two languages beside the test's, and {MEANT}",
     ),
     DROP_LAST: Control(
         about="the language's own graft without its bottleneck in the last layer that has one",
-        needs="a test in a language with text, and language grafts with a bottleneck",
+        needs="a test in a language with text, language grafts with a bottleneck, and no train.task.source_weight",
         is_made=True,
     ),
     NO_INVERTIBLE: Control(
         about="the language's own graft without its invertible part",
-        needs="a test in a language with text, and language grafts with an invertible part beside another one",
+        needs="a test in a language with text, language grafts with an invertible part beside another one, and no "
+        "train.task.source_weight",
         is_made=True,
     ),
 }

@@ -24,6 +24,7 @@ from polygraft.recipe.names import show_task
 from polygraft.recipe.objectives import score_examples
 from polygraft.recipe.overlap import describe_overlap, measure_overlaps
 from polygraft.recipe.packing import list_below
+from polygraft.recipe.under import plan_under
 from polygraft.report.reader import from_plain, to_plain
 from polygraft.report.summary import ExampleSummary
 from polygraft.store.files import replace_file
@@ -101,9 +102,9 @@ def list_conditions(
         over = Named(variant.name_task(name))
         conditions["none"] = over
         conditions |= list_controls(recipe, name, language, nearest=nearest)
-        conditions["source"] = Stack((Named(variant.name_language(task.source)), over))
+        conditions["source"] = Stack((plan_under(recipe, task, task.source), over))
         if language != task.source and language in recipe.languages:
-            conditions["target"] = Stack((Named(variant.name_language(language)), over))
+            conditions["target"] = Stack((plan_under(recipe, task, language), over))
     return conditions
 
 

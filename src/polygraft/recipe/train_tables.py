@@ -209,6 +209,9 @@ class TaskSettings:
     under_strength: float = 1.0
     """What the corrections of the language grafts are multiplied by while the task is trained over them. With
     languages stored at strength 0.5, 2 trains over the whole grafts and uses the halved ones."""
+    source_weight: float = 0.0
+    """Weight of the source's language graft in the mean, with the target's own, that stands under the task for a
+    target, in training and in scoring; 0 is the own graft alone."""
     warmup: float = 0.06
     """Share of the updates over which the learning rate rises."""
     weight_decay: float = 0.0
@@ -233,6 +236,10 @@ class TaskSettings:
         )
         factor = self.head_lr_factor
         check_value("train.task.head_lr_factor", factor, is_fine=factor > 0, expected="a number above 0")
+        weight = self.source_weight
+        is_fine = 0 <= weight < 1
+        expected = "a share from 0 up to (but not) 1"
+        check_value("train.task.source_weight", weight, is_fine=is_fine, expected=expected)
         is_fine = 0 <= self.cache_gib < float("inf")
         check_value("train.task.cache_gib", self.cache_gib, is_fine=is_fine, expected="0 or more")
         self.find_method()

@@ -36,6 +36,22 @@ WITHOUT = ("none", "task alone")
 """Conditions without any language graft."""
 
 
+def describe_condition(name: str, plans: Iterable[str]) -> str:
+    """Say what a condition is; nothing of one that is not known.
+
+    Args:
+        name: The condition.
+        plans: The plans that were scored under it, as text.
+
+    Example:
+        >>> describe_condition("target", ["stack(average(qu, en), ner)"]).partition(",")[2]
+        ' in a mean with the source’s'
+    """
+    meaning = CONDITIONS.get(name, "")
+    is_mean = name != "average" and any("average(" in plan for plan in plans)
+    return f"{meaning}, in a mean with the source\u2019s" if meaning and is_mean else meaning
+
+
 @dataclass(frozen=True, kw_only=True)
 class GridCell:
     """The score of one language under one condition, over all seeds."""

@@ -35,7 +35,7 @@ from polygraft.report.plots import (
 )
 from polygraft.report.provenance import data_table, step_table
 from polygraft.report.rivals import plot_differences, rival_table
-from polygraft.report.scores import CONDITIONS, Grid, build_grids, order_conditions
+from polygraft.report.scores import Grid, build_grids, describe_condition, order_conditions
 from polygraft.report.summary import GraftSummary, RunSummary
 from polygraft.report.svg import element
 from polygraft.report.tables import cost_table, gain_table, storage_table, transfer_table
@@ -189,7 +189,7 @@ def _describe_conditions(summary: RunSummary) -> list[tuple[str, str, str, Marku
         key = element(
             "svg", marker, width=16, height=16, viewBox="0 0 16 16", aria_hidden="true", class_="plot"
         )
-        rows.append((name, CONDITIONS.get(name, ""), shown, key))
+        rows.append((name, describe_condition(name, plans), shown, key))
     return rows
 
 
