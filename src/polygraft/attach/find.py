@@ -23,7 +23,7 @@ class Finder:
         base: The base that they are to meet.
         plan: The plan, for messages.
         grafts: Those in memory, which come before the store's: by what a plan writes, such as `ner` or `ner@2`, or as
-            `index_grafts` takes them.
+            `index_grafts` takes them. An average of parameters may be among them by what the plan writes of it.
         store: Where the others are.
         any_base: Whether to accept grafts of another base.
 
@@ -71,6 +71,8 @@ class Finder:
             GraftError: The grafts were not made alike, or have no sum.
         """
         name = str(plan)
+        if name in self.memory:
+            return self.memory[name]
         if name not in self.averages:
             # Loaded here, since most plans average nothing.
             from polygraft.attach.arithmetic import average_grafts

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 
 from polygraft.attach.attach import Attachment, attach
+from polygraft.attach.averages import work_out_averages
 from polygraft.attach.depth import count_layers_below
 from polygraft.attach.recompute import recompute_layers
 from polygraft.data.batches import padding_share
@@ -110,6 +111,8 @@ class Training:
         """Freeze all but the graft, and plan the epochs."""
         for graft in self.grafts.values():
             graft.layers.requires_grad_(graft is self.graft)
+        averages = work_out_averages(self.base, self.plans, self.grafts, learned=self.graft)
+        self.at_hand: dict[str, Graft] = {**self.grafts, **averages}
         self.parameters = dict(self.graft.layers.named_parameters())
         factors = {Head.kind: self.settings.head_lr_factor, **self.lr_factors}
         by_part: dict[str, list[Tensor]] = {"": [], **{kind: [] for kind in factors}}
@@ -195,7 +198,7 @@ class Training:
         self.prepare(number)
         lr = compute_lr(self.settings, step=number, total=self.total)
         self.optimiser.zero_grad(set_to_none=True)
-        with self._change_layers(), attach(self.base, plan, grafts=self.grafts) as attachment:
+        with self._change_layers(), attach(self.base, plan, grafts=self.at_hand) as attachment:
             value, num_tokens = self._add_gradients(attachment, number, lr)
             if number == 0:
                 self._check_gradients(attachment)
@@ -307,7 +310,7 @@ class Training:
             return None
         score = 0.0
         if self.processes.launch.is_first:
-            with torch.no_grad(), attach(self.base, self.plans[0], grafts=self.grafts) as attachment:
+            with torch.no_grad(), attach(self.base, self.plans[0], grafts=self.at_hand) as attachment:
                 score = self.evaluate(attachment)
         # The others added 0 to it.
         (score,) = self.processes.add_up(score)
