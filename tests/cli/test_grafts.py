@@ -66,6 +66,7 @@ def test_show_says_what_training_cost(polygraft: Command):
         "cache_file_bytes": 25e6,
         "peak_memory_bytes": 2.31e9,
         "peak_memory_above_start_bytes": 640e6,
+        "peak_device_memory_bytes": 7.5e9,
     }
     Store("store").put(replace(manifest, cost=cost), tensors)
     rows = [
@@ -80,6 +81,7 @@ def test_show_says_what_training_cost(polygraft: Command):
         found["Looked up"] == "frozen layers of 80 % of the batches; 150 MB kept in memory, 25.0 MB in files"
     )
     assert found["Peak memory"] == "2.31 GB, 640 MB above the start"
+    assert found["Peak memory of the GPU"] == "7.50 GB"
     bare = polygraft("grafts", "show", "qu").stdout
     assert "Looked up" not in bare
     assert "Peak memory" not in bare

@@ -134,6 +134,6 @@ def keep_slowly(values: Tensor, num_kept: int) -> list[int]:
 
 def read_checkpoint(phase: str, step: int, *, store: str = "store") -> dict[str, Tensor]:
     """The values of the graft in training after a step, as long as its checkpoint is there."""
-    [path] = Path(f"{store}/.checkpoints/new/{phase}").glob(f"step-{step:09d}-*")
+    [path] = Path(f"{store}/.checkpoints").glob(f"new-*/{phase}/step-{step:09d}-*")
     tensors = load_file(path / "state.safetensors")
     return {name.removeprefix("graft/"): each for name, each in tensors.items() if name.startswith("graft/")}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +30,28 @@ def test_what_an_earlier_command_wrote_stays(tmp_path: Path):
         with open_log(path) as log:
             log.write(name, {})
     assert [json.loads(line)["event"] for line in path.read_text().splitlines()] == ["a", "b"]
+
+
+def test_a_line_that_a_killed_command_did_not_finish_does_not_swallow_the_next_event(tmp_path: Path):
+    path = tmp_path / "log.jsonl"
+    with open_log(path) as log:
+        log.write("whole", {})
+    path.write_text(path.read_text() + '{"event": "TrainStep", "lo')
+    for name in ("first", "second"):
+        with open_log(path) as log:
+            log.write(name, {})
+    whole, torn, first, second = path.read_text().splitlines()
+    assert torn == '{"event": "TrainStep", "lo'
+    assert [json.loads(line)["event"] for line in (whole, first, second)] == ["whole", "first", "second"]
+
+
+@pytest.mark.parametrize("text", ["", "{}\n"])
+def test_a_log_that_is_whole_or_empty_gets_no_empty_line(text: str, tmp_path: Path):
+    path = tmp_path / "log.jsonl"
+    path.write_text(text)
+    with open_log(path) as log:
+        log.write("a", {})
+    assert path.read_text().startswith(text + "{")
 
 
 def test_without_a_file_nothing_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -61,9 +84,17 @@ def test_a_step_is_told_in_numbers():
         "plan": "new",
         "tokens": first.num_tokens,
         "seconds": first.seconds,
-        "tokens_per_second": first.num_tokens / first.seconds,
+        "scoring_seconds": first.scoring_seconds,
+        "tokens_per_second": first.num_tokens / (first.seconds - first.scoring_seconds),
         "held_out": 3.5,
         "is_best": True,
         "peak_memory_bytes": first.peak_memory_bytes,
         "seconds_left": pytest.approx(first.seconds),
     }
+
+
+def test_a_step_on_a_gpu_tells_its_memory():
+    [step] = run(make_training("mlm", steps=1))
+    assert "peak_device_memory_bytes" not in describe_step(step)
+    on_gpu = dataclasses.replace(step, peak_device_memory_bytes=7)
+    assert describe_step(on_gpu) == {**describe_step(step), "peak_device_memory_bytes": 7}

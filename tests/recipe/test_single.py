@@ -11,7 +11,7 @@ import pytest
 from tests.tiny import make_base
 
 from polygraft.errors import DataError, OptionError, PlanError
-from polygraft.recipe.order import Order
+from polygraft.recipe.order import Order, hash_order
 from polygraft.recipe.single import train_graft
 from polygraft.store.manifest import Manifest
 from polygraft.store.store import Store
@@ -54,7 +54,7 @@ def test_a_stopped_order_goes_on_and_ends_with_the_same_bytes(objective: str):
     steps, stored = train(make_order(objective=objective))
     assert [step.number for step in steps] == [3, 4]
     assert (stored.sha256, stored.step, stored.scores) == (whole.sha256, whole.step, whole.scores)
-    assert not Path("store/.checkpoints/new").exists()
+    assert not list(Path("store/.checkpoints").glob("new*"))
 
 
 @pytest.mark.usefixtures("here")
@@ -164,7 +164,7 @@ def test_labels_that_teach_nothing_are_refused_with_their_file():
 def test_a_damaged_checkpoint_is_told():
     with pytest.raises(Interrupted):
         train(make_order(), should_stop=stop_after(3))
-    [path] = Path("store/.checkpoints/new").iterdir()
+    [path] = Path("store/.checkpoints").glob("new-*/step-*")
     (path / "state.safetensors").write_bytes(b"x")
     told: list[str] = []
     steps, _ = train(make_order(), notify=told.append)
@@ -254,6 +254,10 @@ def test_what_changes_no_number_makes_no_other_order():
     for changed in ({"recompute": True}, {"checkpoint_every": 1}):
         again = dataclasses.replace(plain, settings=dataclasses.replace(plain.settings, **changed))
         assert train(again)[0] == []
+    base = make_base("bert")
+    assert hash_order(base, plain, {}) == stored.step
+    compiled = dataclasses.replace(plain, settings=dataclasses.replace(plain.settings, compile=True))
+    assert hash_order(base, compiled, {}) != stored.step
     rounded = dataclasses.replace(plain, settings=dataclasses.replace(plain.settings, precision="bfloat16"))
     steps, stored = train(rounded)
     assert (len(steps), stored.version) == (4, 2)

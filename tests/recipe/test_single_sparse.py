@@ -47,7 +47,7 @@ def test_an_order_that_is_stopped_again_and_again_ends_with_the_same_bytes(kind:
             num_stops += 1
     assert num_stops >= 2
     assert read_bytes("store") == read_bytes("whole")
-    assert not Path("store/.checkpoints/new").exists()
+    assert not list(Path("store/.checkpoints").glob("new*"))
 
 
 @every_method
@@ -117,7 +117,7 @@ def test_what_a_graft_cost_is_what_all_its_phases_took(kind: str):
     assert manifest.cost["tokens"] == sum(step.tokens for step in last)
     assert manifest.cost["seconds"] == pytest.approx(sum(step.seconds for step in last))
     assert manifest.cost["tokens_per_second"] == pytest.approx(
-        manifest.cost["tokens"] / manifest.cost["seconds"]
+        manifest.cost["tokens"] / (manifest.cost["seconds"] - manifest.cost["scoring_seconds"])
     )
     assert manifest.cost["peak_memory_bytes"] >= max(step.peak_memory_bytes for step in last)
 
@@ -196,7 +196,7 @@ def test_the_impossible_is_refused_before_anything_is_trained(method: Method, se
     with pytest.raises(OptionError) as refused:
         carry_out(method)
     assert sentence in str(refused.value)
-    assert not Path("store/.checkpoints").exists() or not list(Path("store/.checkpoints").glob("*/*/*"))
+    assert not list(Path("store/.checkpoints").glob("new*"))
 
 
 @pytest.mark.parametrize(
@@ -208,7 +208,7 @@ def test_the_optimiser_remembers_nothing_of_what_may_not_change(kind: str, phase
     stops = {"sparse": 6 + 3, "level-0.8": 2 * 6 + 3}[phase]
     with pytest.raises(Interrupted):
         carry_out(METHODS[kind], order, should_stop=stop_after(stops))
-    [path] = Path(f"store/.checkpoints/new/{phase}").glob("step-000000003-*")
+    [path] = Path("store/.checkpoints").glob(f"new-*/{phase}/step-000000003-*")
     sizes = {name: each.numel() for name, each in load_file(path / "state.safetensors").items()}
     values = next(name for name in sizes if name.startswith("graft/") and name.endswith(".values"))
     name = values.removeprefix("graft/")

@@ -113,6 +113,27 @@ def test_where_all_are_damaged_each_has_its_sentence(tmp_path: Path):
     assert (dict(state.tensors), dict(state.facts), len(state.damaged)) == ({}, {}, 2)
 
 
+def test_damaged_ones_of_later_steps_make_room_for_what_is_written_next(tmp_path: Path):
+    for step in (6, 9):
+        save(tmp_path, step)
+    for path in tmp_path.iterdir():
+        damage(path, "cut")
+    checkpoints = Checkpoints(tmp_path, key=KEY)
+    checkpoints.load()
+    assert list_steps(tmp_path) == [6, 9]
+    checkpoints.save(2, {"x": torch.zeros(1)}, {"step": 2})
+    assert list_steps(tmp_path) == [2]
+    assert read_step(tmp_path) == 2
+    checkpoints.save(4, {"x": torch.zeros(1)}, {"step": 4})
+    assert list_steps(tmp_path) == [2, 4]
+
+
+def test_what_was_just_written_is_kept_beside_those_of_later_steps(tmp_path: Path):
+    for step in (6, 9, 2):
+        save(tmp_path, step)
+    assert list_steps(tmp_path) == [2, 9]
+
+
 class Crash(BaseException):
     pass
 

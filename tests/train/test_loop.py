@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -158,7 +158,9 @@ def test_steps_tell_where_the_training_is():
     ]
     assert [step.tokens for step in steps] == np.cumsum([step.num_tokens for step in steps]).tolist()
     assert training.measure_cost()["tokens"] == steps[-1].tokens
-    assert steps[-1].tokens_per_second == pytest.approx(steps[-1].tokens / steps[-1].seconds)
+    last = steps[-1]
+    assert last.scoring_seconds == 0 < last.seconds
+    assert last.tokens_per_second == pytest.approx(last.tokens / last.seconds)
 
 
 def test_the_learning_rate_rises_and_falls_linearly():
@@ -240,71 +242,6 @@ def test_several_plans_take_turns_by_chance_and_the_same_ones_again():
     assert set(turns[0]) == {"new", "stack(a, new)", "stack(b, new)"}
 
 
-def make_scores(scores: list[float]) -> Any:
-    queue: Iterator[float] = iter(scores)
-    return lambda attachment: next(queue)
-
-
-@pytest.mark.parametrize(("last", "best"), [(0.2, 4), (0.5, 10)])
-def test_the_best_values_are_kept_and_the_later_of_equal_ones(last: float, best: int):
-    training = make_training("tokens", evaluate=make_scores([0.1, 0.5, 0.4, 0.3, last]), evaluate_every=2)
-    kept: dict[int, dict[str, bytes]] = {}
-    found = []
-    for step in training.run():
-        kept[step.number] = read_bytes(training.graft)
-        found.append((step.held_out, step.is_best))
-    scores = [(0.1, True), (0.5, True), (0.4, False), (0.3, False), (last, False)]
-    assert found == [pair for score in scores for pair in ((None, False), score)]
-    assert read_bytes(training.graft) == kept[best] != kept[14 - best]
-    assert training.progress.best == 0.5
-
-
-def test_an_equal_score_is_no_gain_for_patience():
-    training = make_training("tokens", evaluate=lambda attachment: 0.5, evaluate_every=1, patience=2)
-    kept = {step.number: read_bytes(training.graft) for step in training.run()}
-    assert list(kept) == [1, 2, 3]
-    assert read_bytes(training.graft) == kept[3] != kept[1]
-
-
-def test_a_best_score_of_zero_is_told_with_what_to_try():
-    told: list[str] = []
-    run(make_training("tokens", evaluate=lambda attachment: 0.0, head_lr_factor=2.0, notify=told.append))
-    assert told == [
-        "The best dev score of 'new' is 0: after 10 steps none of the held-out entities or labels is right. Expected a "
-        "score above 0. Train for more steps (more epochs, or a smaller --batch-tokens than 96), with a higher "
-        "learning rate (--lr, it is 0.01), or with a head that learns faster (--head-lr-factor, it is 2); in a recipe "
-        "these are keys of [train.task]."
-    ]
-
-
-@pytest.mark.parametrize(("name", "score"), [("tokens", 0.1), ("mlm", 0.0)])
-def test_other_scores_are_not_told(name: str, score: float):
-    told: list[str] = []
-    run(make_training(name, evaluate=lambda attachment: score, notify=told.append))
-    assert told == []
-
-
-def test_training_stops_early_when_patience_is_at_its_end():
-    training = make_training(
-        "tokens", evaluate=make_scores([0.5, 0.4, 0.3, 0.9]), evaluate_every=1, patience=2
-    )
-    assert [step.number for step in training.run()] == [1, 2, 3]
-    assert [point["dev"] for point in training.progress.curve] == [0.5, 0.4, 0.3]
-
-
-def test_held_out_data_is_scored_ten_times_and_at_the_end():
-    seen: list[str] = []
-
-    def evaluate(attachment: Attachment) -> float:
-        assert not torch.is_grad_enabled()
-        seen.append(str(attachment))
-        return 0.0
-
-    steps = run(make_training("tokens", steps=25, evaluate=evaluate))
-    assert [step.number for step in steps if step.held_out is not None] == [3, 6, 9, 12, 15, 18, 21, 24, 25]
-    assert seen == ["new"] * 9
-
-
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
 def test_a_loss_that_is_no_number_ends_the_training(bad: float):
     training = make_training("tokens", objective=Fixed([1.0, 1.0, bad, 1.0]), steps=4, lr=0.01)
@@ -358,7 +295,7 @@ def test_the_objectives_of_a_recipe_name_their_data():
     assert make_objective(base, "tokens").lengths().tolist() == make_objective(base, "mlm").lengths().tolist()
 
 
-def test_a_checkpoint_of_before_batches_were_counted_is_gone_on_from(tmp_path: Path):
+def test_a_checkpoint_of_before_batches_and_scoring_were_counted_is_gone_on_from(tmp_path: Path):
     whole, first, second = (make_training("tokens", steps=4) for _ in range(3))
     run(whole)
     first.checkpoints = second.checkpoints = Checkpoints(tmp_path, key="k")
@@ -367,8 +304,11 @@ def test_a_checkpoint_of_before_batches_were_counted_is_gone_on_from(tmp_path: P
         run(first)
     state = first.checkpoints.load()
     assert state is not None
-    facts = {key: value for key, value in state.facts.items() if key not in ("num_batches", "num_looked_up")}
+    newer = ("num_batches", "num_looked_up", "scoring_seconds")
+    facts = {key: value for key, value in state.facts.items() if key not in newer}
     assert len(facts) < len(state.facts)
     first.checkpoints.save(2, state.tensors, facts)
     assert [step.number for step in run(second)] == [3, 4]
     assert read_bytes(second.graft) == read_bytes(whole.graft)
+    assert second.progress.seconds > first.progress.seconds
+    assert second.progress.scoring_seconds == 0

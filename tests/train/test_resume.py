@@ -56,6 +56,8 @@ def test_stopping_after_any_step_changes_nothing(name: str, stop: int, tmp_path:
         name
     )
     assert second.progress.seconds > first.progress.seconds or stop == STEPS
+    assert second.progress.scoring_seconds >= first.progress.scoring_seconds
+    assert (first.progress.scoring_seconds > 0) == (name == "tokens" and stop >= 2)
     assert second.progress.tokens == sum(
         sum(second.objective.lengths()[rows]) for update in second.updates for rows in update
     )
@@ -121,6 +123,25 @@ def test_a_training_with_damaged_checkpoints_only_starts_anew(tmp_path: Path):
     assert len(run(again)) == STEPS
     assert len(told) == 1
     assert read_bytes(again.graft) == train_through("mlm")[0]
+
+
+def test_a_training_that_started_anew_over_damaged_checkpoints_can_be_stopped_again(tmp_path: Path):
+    checkpoints = Checkpoints(tmp_path, key="k")
+    run(make("mlm", checkpoints=checkpoints, checkpoint_every=3))
+    paths = sorted(tmp_path.iterdir())
+    assert len(paths) == 2
+    for path in paths:
+        (path / "state.json").write_text("{")
+    seen: list[int] = []
+    again = make("mlm", checkpoints=Checkpoints(tmp_path, key="k"), should_stop=lambda: seen[-1] == 2)
+    with pytest.raises(Interrupted, match="after step 2 of 8, and all of it is saved"):
+        for step in again.run():
+            seen.append(step.number)
+    told: list[str] = []
+    last = make("mlm", checkpoints=Checkpoints(tmp_path, key="k"), notify=told.append)
+    assert [step.number for step in run(last)] == [3, 4, 5, 6, 7, 8]
+    assert told == [f"Training of '{last.graft.name}' goes on after step 2 of 8."]
+    assert read_bytes(last.graft) == train_through("mlm")[0]
 
 
 def test_checkpoints_of_another_training_are_not_used(tmp_path: Path):

@@ -321,6 +321,8 @@ def _list_costs(cost: Mapping[str, float]) -> list[tuple[str, str]]:
         above = cost.get("peak_memory_above_start_bytes")
         more = "" if above is None else f", {format_bytes(above)} above the start"
         facts.append(("Peak memory", format_bytes(cost["peak_memory_bytes"]) + more))
+    if "peak_device_memory_bytes" in cost:
+        facts.append(("Peak memory of the GPU", format_bytes(cost["peak_device_memory_bytes"])))
     return facts
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Generator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
+from os import SEEK_END
 from pathlib import Path
 from typing import TYPE_CHECKING, TextIO
 
@@ -42,7 +43,7 @@ class EventLog:
 
 @contextmanager
 def open_log(path: Path | None) -> Generator[EventLog]:
-    """Open a log; what an earlier command wrote into it stays.
+    """Open a log; what an earlier command wrote into it stays, and a line that it did not finish is ended.
 
     Args:
         path: The file, which is made if it is not there; None logs nothing.
@@ -61,16 +62,32 @@ def open_log(path: Path | None) -> Generator[EventLog]:
             "was expected. Make the folder, or give another file to --log-json."
         ) from None
     with file:
+        if _is_cut_short(path):
+            file.write("\n")
         yield EventLog(file)
+
+
+def _is_cut_short(path: Path) -> bool:
+    """Whether a file's last line has no end: what wrote it was killed."""
+    # Pipes and devices have no last line; one that may not be read is left as it is.
+    if not path.is_file():
+        return False
+    with suppress(OSError), path.open("rb") as file:
+        if file.seek(0, SEEK_END):
+            file.seek(-1, SEEK_END)
+            return file.read(1) != b"\n"
+    return False
 
 
 def describe_step(step: Step) -> dict[str, float | int | str | bool | None]:
     """Give what a log tells of an update.
 
     Returns:
-        Losses in nats, learning rate, tokens and seconds since the beginning of the training, the score on held-out
-        data where it was taken (0 to 1; of masked language modelling the loss), bytes, and the seconds to the end.
+        Losses in nats, learning rate, tokens and seconds since the beginning of the training, how many of the seconds
+        went into scoring held-out data, the rate without these, the score on held-out data where it was taken (0 to 1;
+        of masked language modelling the loss), bytes, and the seconds to the end.
     """
+    peak = step.peak_device_memory_bytes
     return {
         "step": step.number,
         "total": step.total,
@@ -79,11 +96,13 @@ def describe_step(step: Step) -> dict[str, float | int | str | bool | None]:
         "plan": step.plan,
         "tokens": step.tokens,
         "seconds": step.seconds,
+        "scoring_seconds": step.scoring_seconds,
         "tokens_per_second": step.tokens_per_second,
         # A held-out loss is told as its negative, because larger is better there.
         "held_out": None if step.held_out is None else abs(step.held_out),
         "is_best": step.is_best,
         "peak_memory_bytes": step.peak_memory_bytes,
+        **({} if peak is None else {"peak_device_memory_bytes": peak}),
         "seconds_left": step.seconds_left,
     }
 

@@ -124,7 +124,9 @@ def hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
     del asked["reading"]
     # What changes no number is left out, and so is what was not there when orders were first carried out.
     settings = asked["settings"]
-    del settings["recompute"], settings["compile"]
+    del settings["recompute"]
+    if not order.settings.compile:
+        del settings["compile"]
     settings["checkpoint_every"] = CHECKPOINT_EVERY
     if settings["precision"] is None:
         del settings["precision"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from polygraft.errors import OptionError
 from polygraft.recipe.corpus import ignore
+from polygraft.recipe.in_progress import CHECKPOINTS, hold_folder
 from polygraft.recipe.order import check_names, hash_order
-from polygraft.recipe.single import CHECKPOINTS, Started, find_done, finish, load_below, never, start
+from polygraft.recipe.single import Started, find_done, finish, load_below, never, start
 from polygraft.recipe.single_data import prepare
 from polygraft.train.loop import Interrupted
 from polygraft.train.together import run_together
@@ -77,6 +79,7 @@ def train_grafts(
         OptionError: The orders have more in which they differ, or the same name.
         PlanError: `under` names what is not there.
         DataError: A file cannot be read as what it should be.
+        TrainError: The same training of one of them is at work already.
         Interrupted: `should_stop` said so.
     """
     check_alike(orders)
@@ -91,23 +94,26 @@ def train_grafts(
             yield order, done
     if not waiting:
         return
-    work = prepare(base, waiting[0], below, folder=store.folder / CHECKPOINTS, notify=notify)
-    for sentence in work.sentences:
-        notify(sentence)
-    started = [
-        start(
-            base,
-            order,
-            work,
-            below=below,
-            digest=digests[order.name],
-            store=store,
-            should_stop=should_stop,
-            notify=notify,
-        )
-        for order in waiting
-    ]
-    yield from _run(started, store)
+    with ExitStack() as stack:
+        for order in waiting:
+            stack.enter_context(hold_folder(store, order.name, digests[order.name]))
+        work = prepare(base, waiting[0], below, folder=store.folder / CHECKPOINTS, notify=notify)
+        for sentence in work.sentences:
+            notify(sentence)
+        started = [
+            start(
+                base,
+                order,
+                work,
+                below=below,
+                digest=digests[order.name],
+                store=store,
+                should_stop=should_stop,
+                notify=notify,
+            )
+            for order in waiting
+        ]
+        yield from _run(started, store)
 
 
 def _run(started: Sequence[Started], store: Store) -> Iterator[tuple[Order, Step | Manifest]]:

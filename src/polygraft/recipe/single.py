@@ -10,6 +10,7 @@ from polygraft.attach.graft import Graft, make_graft, rebuild_graft
 from polygraft.attach.parse import parse_plan
 from polygraft.attach.plan import list_names
 from polygraft.recipe.corpus import ignore
+from polygraft.recipe.in_progress import CHECKPOINTS, find_folder, hold_folder
 from polygraft.recipe.order import Order, check_names, hash_order, list_below, plan_training
 from polygraft.recipe.record import NOTHING, describe_scored, record_training
 from polygraft.recipe.single_data import Work, list_data, prepare
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from polygraft.base.base import Base
     from polygraft.store.store import Store
     from polygraft.train.step import Step
-
-CHECKPOINTS = ".checkpoints"
-"""The folder in a store where trainings in progress are."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +69,7 @@ def train_graft(
     Raises:
         PlanError: `under` names what is not there, or no masked-LM head is.
         DataError: A file cannot be read as what it should be.
+        TrainError: The same training is at work already.
         Interrupted: `should_stop` said so.
     """
     below = load_below(base, order, store, any_base=any_base)
@@ -79,14 +78,16 @@ def train_graft(
     if done is not None:
         yield done
         return
-    work = prepare(base, order, below, folder=store.folder / CHECKPOINTS, notify=notify)
-    for sentence in work.sentences:
-        notify(sentence)
-    started = start(
-        base, order, work, below=below, digest=digest, store=store, should_stop=should_stop, notify=notify
-    )
-    yield from started.training.run()
-    yield finish(started, store)
+    with hold_folder(store, order.name, digest):
+        work = prepare(base, order, below, folder=store.folder / CHECKPOINTS, notify=notify)
+        for sentence in work.sentences:
+            notify(sentence)
+        started = start(
+            base, order, work, below=below, digest=digest, store=store, should_stop=should_stop, notify=notify
+        )
+        yield from started.training.run()
+        stored = finish(started, store)
+    yield stored
 
 
 def find_done(store: Store, order: Order, digest: str, *, notify: Callable[[str], None]) -> Manifest | None:
@@ -131,7 +132,7 @@ def start(
         objective=work.objective,
         settings=order.settings,
         evaluate=work.evaluate,
-        checkpoints=Checkpoints(store.folder / CHECKPOINTS / order.name, key=digest),
+        checkpoints=Checkpoints(find_folder(store, order.name, digest), key=digest),
         should_stop=should_stop,
         notify=notify,
     )

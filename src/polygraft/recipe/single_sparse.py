@@ -10,6 +10,7 @@ from polygraft.recipe.bench import Bench, Phase, hash_facts
 from polygraft.recipe.corpus import ignore
 from polygraft.recipe.full import run_full
 from polygraft.recipe.imp import list_level_facts, run_imp
+from polygraft.recipe.in_progress import CHECKPOINTS, hold_folder
 from polygraft.recipe.lt_sft import run_lt_sft
 from polygraft.recipe.methods import (
     Full,
@@ -28,7 +29,7 @@ from polygraft.recipe.outcome import Label, Outcome, record_outcome
 from polygraft.recipe.packnet import run_packnet
 from polygraft.recipe.piggyback import run_piggyback
 from polygraft.recipe.record import NOTHING, describe_scored
-from polygraft.recipe.single import CHECKPOINTS, find_done, load_below, never
+from polygraft.recipe.single import find_done, load_below, never
 from polygraft.recipe.single_data import list_data, prepare
 from polygraft.recipe.structured import run_structured
 from polygraft.recipe.workshop import put_once
@@ -100,6 +101,7 @@ def train_sparse(
         OptionError: The method asks for what the base does not have; before anything is trained.
         PlanError: `under` names what is not there, or no masked-LM head is.
         DataError: A file cannot be read as what it should be.
+        TrainError: The same training is at work already.
         Interrupted: `should_stop` said so.
     """
     order = replace(wanted.order, reduction=0, from_layer=None, invertible=False)
@@ -109,35 +111,37 @@ def train_sparse(
     if done is not None:
         yield done
         return
-    work = prepare(base, order, below, folder=store.folder / CHECKPOINTS, notify=notify)
-    for sentence in work.sentences:
-        notify(sentence)
-    label = Label(
-        objective=order.objective,
-        data=list_data(order, work),
-        members=[graft.manifest for graft in below.values() if graft.manifest is not None],
-        further=describe_scored(order.vocabulary, order.negatives)
-        if order.objective in TEXT_OBJECTIVES
-        else NOTHING,
-    )
-    bench = Bench(
-        base=base,
-        name=order.name,
-        below=below,
-        plans=[plan_training(order)],
-        objective=work.objective,
-        settings=order.settings,
-        evaluate=work.evaluate,
-        head=work.head,
-        skip_layers=work.skip_layers,
-        folder=store.folder / CHECKPOINTS / order.name,
-        key=key,
-        should_stop=should_stop,
-        notify=notify,
-    )
-    for item in run_method(bench, wanted.method):
-        yield _keep(item, item.name or order.name, label, store) if isinstance(item, Outcome) else item
-    bench.clear()
+    # A method with other levels goes on with the same dense weights: so the method is named, and nothing more of it.
+    with hold_folder(store, order.name, hash_facts(key, wanted.method.kind)) as folder:
+        work = prepare(base, order, below, folder=store.folder / CHECKPOINTS, notify=notify)
+        for sentence in work.sentences:
+            notify(sentence)
+        label = Label(
+            objective=order.objective,
+            data=list_data(order, work),
+            members=[graft.manifest for graft in below.values() if graft.manifest is not None],
+            further=describe_scored(order.vocabulary, order.negatives)
+            if order.objective in TEXT_OBJECTIVES
+            else NOTHING,
+        )
+        bench = Bench(
+            base=base,
+            name=order.name,
+            below=below,
+            plans=[plan_training(order)],
+            objective=work.objective,
+            settings=order.settings,
+            evaluate=work.evaluate,
+            head=work.head,
+            skip_layers=work.skip_layers,
+            folder=folder,
+            key=key,
+            should_stop=should_stop,
+            notify=notify,
+        )
+        for item in run_method(bench, wanted.method):
+            yield _keep(item, item.name or order.name, label, store) if isinstance(item, Outcome) else item
+        bench.clear()
 
 
 def _list_facts(method: Method) -> list[object]:

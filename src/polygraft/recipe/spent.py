@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from polygraft.train.loop import Training
 
-SUMS = ("seconds", "tokens")
+SUMS = ("seconds", "scoring_seconds", "tokens")
 SHARES = ("padding", "looked_up")
 """Shares of the tokens that were read, and of the batches."""
 
@@ -64,5 +64,6 @@ def sum_spent(phases: Sequence[Spent]) -> Spent:
             cost[key] = sum(each[key] * each["tokens"] for each in known) / max(1.0, tokens)
         else:
             cost[key] = max(each[key] for each in known)
-    cost["tokens_per_second"] = cost["tokens"] / max(cost["seconds"], 1e-9)
+    seconds = cost["seconds"] - cost.get("scoring_seconds", 0.0)
+    cost["tokens_per_second"] = cost["tokens"] / max(seconds, 1e-9)
     return Spent(steps=sum(phase.steps for phase in phases), cost=cost)

@@ -85,6 +85,8 @@ def _list_seeded(recipe: Recipe, base: Base, corpus: Corpus) -> list[Job]:
         "seed": recipe.seed,
         **({} if base.head_fingerprint is None else {"head": base.head_fingerprint}),
         **({} if recipe.train.precision is None else {"precision": recipe.train.precision}),
+        # Compiled layers differ in the last digits.
+        **({"compile": True} if recipe.train.compile else {}),
         # Each process brings its own batches to an update.
         **({} if load_launch().count == 1 else {"processes": load_launch().count}),
     }

@@ -42,9 +42,19 @@ class Checkpoints:
     def __init__(self, folder: Path, *, key: str) -> None:
         self.folder = folder
         self.key = key
+        self._damaged: list[Path] = []
+        """Those that `load` could not read; the next one that is written takes their place."""
 
     def save(self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
-        """Write a checkpoint whole or not at all, and remove the older ones and those of another key."""
+        """Write a checkpoint whole or not at all.
+
+        Beside it the newest other one stays; the rest are removed, also those of another key and the damaged ones.
+
+        Args:
+            step: After which step.
+            tensors: By name.
+            facts: What else is to be remembered, as JSON can hold it.
+        """
         self.folder.mkdir(parents=True, exist_ok=True)
         self._remove(self.folder.glob(f"{LEFTOVER}*"))
         data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
@@ -59,12 +69,16 @@ class Checkpoints:
         self._remove([final] if final.exists() else [])
         unfinished.rename(final)
         sync_folder(self.folder)
-        kept = self._list()[:NUM_KEPT]
+        others = [path for path in self._list() if path != final and path not in self._damaged]
+        # What was just written stays, whatever its number.
+        kept = [final, *others[: NUM_KEPT - 1]]
         self._remove(path for path in self.folder.glob("step-*") if path not in kept)
+        self._damaged = []
 
     def load(self) -> State | None:
         """Read the newest checkpoint that is whole and belongs to this training, or give None."""
         damaged: list[str] = []
+        self._damaged = []
         for path in self._list():
             try:
                 facts = json.loads((path / FACTS).read_text(encoding="utf-8"))
@@ -75,6 +89,7 @@ class Checkpoints:
                     raise ValueError(path.name)
                 tensors = load(data)
             except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+                self._damaged.append(path)
                 damaged.append(
                     f"The checkpoint {path.name} in {self.folder} cannot be read ({type(error).__name__}); "
                     "training goes on from the one before, or from the start if there is none."

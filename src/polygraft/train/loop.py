@@ -23,9 +23,11 @@ from polygraft.attach.recompute import recompute_layers
 from polygraft.data.batches import padding_share
 from polygraft.errors import TrainError
 from polygraft.parts.head import Head
+from polygraft.train.device import DevicePeak, finish_work
 from polygraft.train.memory import PeakMemory, give_back_memory
 from polygraft.train.precision import Precision
 from polygraft.train.processes import join_processes
+from polygraft.train.progress import Progress
 from polygraft.train.resume import pack_tensors, unpack_tensors
 from polygraft.train.settings import TrainSettings, compute_lr
 from polygraft.train.step import Step
@@ -49,25 +51,6 @@ class Interrupted(TrainError):  # noqa: N818
 
 
 @dataclass(kw_only=True)
-class Progress:
-    """Where a training is; with the tensors, all that a checkpoint holds."""
-
-    step: int = 0
-    tokens: int = 0
-    seconds: float = 0.0
-    best: float | None = None
-    since_best: int = 0
-    curve: list[dict[str, float]] = field(default_factory=list)
-    num_batches: int = 0
-    num_looked_up: int = 0
-    """Of the batches, those whose frozen layers were looked up."""
-    scaler: dict[str, float] = field(default_factory=dict)
-    """What float16 needs to go on: see `Precision`."""
-    memory: dict[str, float] = field(default_factory=dict)
-    """The largest sizes until the checkpoint was written."""
-
-
-@dataclass(kw_only=True)
 class Training:
     """One graft to be trained.
 
@@ -83,8 +66,8 @@ class Training:
         grafts: The grafts that the plans name, by name.
         objective: What is minimised.
         settings: How.
-        evaluate: Scores an attachment of the first plan on held-out data; larger is better. The best values are kept,
-            the later of equally good ones.
+        evaluate: Scores an attachment of the first plan on held-out data; larger is better, and what is not a number
+            is worse than any. The best values are kept, the later of equally good ones.
         checkpoints: Where to save what is done so far.
         should_stop: Asked after every step; when true, a checkpoint is written and `Interrupted` raised.
         notify: Told sentences that a user should see.
@@ -131,6 +114,7 @@ class Training:
         self.precision = Precision(self.settings.precision, self.base.device)
         self.progress = Progress()
         self.memory = PeakMemory()
+        self.device_peak = DevicePeak(self.base.device)
         self.best_tensors: dict[str, Tensor] = {}
         self.updates = plan_updates(self.objective, self.settings, num_processes=self.processes.launch.count)
         self.depth = count_layers_below(self.graft, num_layers=self.base.sites.num_layers)
@@ -156,6 +140,7 @@ class Training:
         # What was freed before would be taken again, and not be counted.
         give_back_memory()
         self.memory.begin()
+        self.device_peak.begin()
         self._meet()
         for number in range(self.progress.step, self.total):
             if self._is_done():
@@ -178,17 +163,19 @@ class Training:
         """Give what the training took so far.
 
         Returns:
-            Seconds, tokens and their rate, peak memory, the share of padding among the tokens of all batches; with a
-            cache also the share of the batches whose frozen layers were looked up, and the bytes that the cache holds.
+            Seconds, those of scoring held-out data among them, tokens and their rate in training alone, peak memory,
+            the share of padding among the tokens of all batches so far; with a cache also the share of the batches
+            whose frozen layers were looked up, and the bytes that the cache holds.
         """
         progress, cache = self.progress, self.objective.cache
-        lengths, batches = self.objective.lengths(), [rows for update in self.updates for rows in update]
+        lengths, made = self.objective.lengths(), self.updates[: progress.step]
         return {
             "seconds": progress.seconds,
             "tokens": float(progress.tokens),
-            "tokens_per_second": progress.tokens / max(progress.seconds, 1e-9),
+            "scoring_seconds": progress.scoring_seconds,
+            "tokens_per_second": progress.tokens_per_second,
             **self._measure_memory(),
-            "padding": padding_share(lengths, batches),
+            "padding": padding_share(lengths, [rows for update in made for rows in update]),
             **({} if cache is None else {"looked_up": progress.num_looked_up / max(1, progress.num_batches)}),
             **({} if cache is None else cache.measure()),
         }
@@ -206,9 +193,16 @@ class Training:
         progress = self.progress
         progress.step = number + 1
         progress.tokens += num_tokens
-        held_out = self._evaluate()
+        held_out, is_best, scoring = None, False, 0.0
+        if self._is_scored():
+            # A GPU may still be at work on the update, which is no part of the scoring.
+            finish_work(self.base.device)
+            trained = time.perf_counter()
+            held_out, is_best = self._evaluate()
+            scoring = time.perf_counter() - trained
         progress.seconds += time.perf_counter() - started
-        self._note_curve(value, held_out)
+        progress.scoring_seconds += scoring
+        progress.note_point(loss=value, held_out=held_out, total=self.total)
         return Step(
             number=number + 1,
             total=self.total,
@@ -217,16 +211,19 @@ class Training:
             plan=str(plan),
             num_tokens=num_tokens,
             seconds=progress.seconds,
+            scoring_seconds=progress.scoring_seconds,
             tokens=progress.tokens,
             held_out=held_out,
-            is_best=held_out is not None and progress.since_best == 0,
+            is_best=is_best,
             peak_memory_bytes=self.memory.read(),
+            peak_device_memory_bytes=self.device_peak.read(),
         )
 
     def _measure_memory(self) -> dict[str, float]:
         """Give the largest sizes, those from before the training was stopped among them."""
         earlier = self.progress.memory
-        return {key: max(size, earlier.get(key, 0.0)) for key, size in self.memory.measure().items()}
+        now = {**self.memory.measure(), **self.device_peak.measure()}
+        return {key: max(size, earlier.get(key, 0.0)) for key, size in now.items()}
 
     def _change_layers(self) -> ExitStack:
         """Let the base's layers run compiled, or again for the gradients, as the settings say."""
@@ -303,38 +300,28 @@ class Training:
                 "skip_layers, or read the masked-LM head further up."
             )
 
-    def _evaluate(self) -> float | None:
+    def _is_scored(self) -> bool:
+        """Whether held-out data is scored after this step."""
         step, every = self.progress.step, self.settings.evaluate_every
         every = every or max(1, math.ceil(self.total / NUM_EVALUATIONS))
-        if self.evaluate is None or (step % every and step != self.total):
-            return None
+        return self.evaluate is not None and (step % every == 0 or step == self.total)
+
+    def _evaluate(self) -> tuple[float, bool]:
+        """Score held-out data, and say whether the values are the best so far."""
         score = 0.0
-        if self.processes.launch.is_first:
+        if self.processes.launch.is_first and self.evaluate is not None:
             with torch.no_grad(), attach(self.base, self.plans[0], grafts=self.at_hand) as attachment:
                 score = self.evaluate(attachment)
         # The others added 0 to it.
         (score,) = self.processes.add_up(score)
-        best = self.progress.best
-        if best is None or score > best:
-            self.progress.best, self.progress.since_best = score, 0
-        else:
-            self.progress.since_best += 1
-        if best is None or score >= best:
-            # Of equal scores the later has learned for longer: on few sentences, or while nothing is right yet, many
-            # are equal.
+        is_best = self.progress.note_score(score)
+        if is_best:
             self.best_tensors = {name: tensor.clone() for name, tensor in self.graft.tensors().items()}
-        return score
+        return score, is_best
 
     def _is_done(self) -> bool:
         patience = self.settings.patience
         return patience is not None and self.progress.since_best >= patience
-
-    def _note_curve(self, loss: float, held_out: float | None) -> None:
-        step = self.progress.step
-        every = max(1, self.total // 200)
-        if held_out is not None or step % every == 0 or step in (1, self.total):
-            point = {"step": float(step), "loss": loss}
-            self.progress.curve.append(point if held_out is None else {**point, "dev": held_out})
 
     def _say_stopped(self, number: int) -> str:
         stopped = f"Training of '{self.graft.name}' was stopped after step {number} of {self.total}"
@@ -384,8 +371,7 @@ class Training:
             self.notify(sentence)
         if not state.facts:
             return
-        known = {name: state.facts[name] for name in vars(self.progress) if name in state.facts}
-        self.progress = Progress(**known)
+        self.progress = Progress.from_facts(state.facts)
         self.precision.unpack(self.progress.scaler)
         self.best_tensors = unpack_tensors(state.tensors, self.graft, self.optimiser)
         self.notify(

@@ -21,22 +21,27 @@ class Step:
     num_tokens: int
     """Tokens of the batch, without padding."""
     seconds: float
-    """Time of training since its beginning, over all interruptions."""
+    """Time since the training's beginning, over all interruptions: of updates and of scoring held-out data."""
+    scoring_seconds: float = 0.0
+    """Of it, the time of scoring held-out data."""
     tokens: int
     """Tokens since the beginning."""
     held_out: float | None
     """The score on held-out data, where it was taken after this step; larger is better."""
     is_best: bool
-    """Whether that score is better than all before."""
+    """Whether the values after this step are the best so far, the later of equally good ones: those that are kept."""
     peak_memory_bytes: int
     """The process' largest resident size since the training began or went on."""
+    peak_device_memory_bytes: int | None = None
+    """The most memory that tensors took on the base's GPU since then; None where the base is not on one."""
 
     @property
     def tokens_per_second(self) -> float:
-        """Mean rate since the beginning."""
-        return self.tokens / self.seconds if self.seconds > 0 else 0.0
+        """Mean rate of training since the beginning, without the time of scoring."""
+        seconds = self.seconds - self.scoring_seconds
+        return self.tokens / seconds if seconds > 0 else 0.0
 
     @property
     def seconds_left(self) -> float:
-        """What the rest of the training takes at the mean rate so far."""
+        """What the rest of the training takes at the mean rate so far, scoring included."""
         return self.seconds / self.number * (self.total - self.number)
