@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from polygraft.attach.attach import attach
 from polygraft.attach.graft import Graft, make_graft
-from polygraft.attach.plan import Named, Plan, Stack, list_names, stack_names
+from polygraft.attach.plan import Named, Plan, Stack, stack_names
 from polygraft.recipe.bench import Bench
 from polygraft.recipe.corpus import describe_one_line, find_labels
 from polygraft.recipe.fit_sparse import fit_by_method
@@ -163,13 +163,12 @@ def _list_plans(workshop: Workshop, job: Job, name: str) -> tuple[list[Plan], di
     settings = workshop.recipe.train.task
     if job.below:
         return [stack_names([*job.below, name])], {each: workshop.get(each) for each in job.below}
-    plans: list[Plan] = [Stack((under, Named(name))) for under in job.under]
+    plans: list[Plan] = [stack_names([language, name]) for language in job.under]
     if settings.ready_for == "targets" or not plans:
         plans.append(Named(name))
-    languages = dict.fromkeys(named.name for under in job.under for named in list_names(under))
     return plans, {
         language: scale_graft(workshop, workshop.get(language), settings.under_strength)
-        for language in languages
+        for language in job.under
     }
 
 

@@ -16,12 +16,10 @@ from polygraft.recipe.methods import BOTTLENECK
 from polygraft.recipe.packing import list_below
 from polygraft.recipe.schema import Recipe
 from polygraft.recipe.train_tables import LanguageSettings, MlmSettings, TaskSettings
-from polygraft.recipe.under import plan_under
 from polygraft.settings import load_launch
 from polygraft.types import TEXT_OBJECTIVES
 
 if TYPE_CHECKING:
-    from polygraft.attach.plan import Plan
     from polygraft.base.base import Base
     from polygraft.recipe.corpus import Corpus
     from polygraft.recipe.events import StepKind
@@ -44,8 +42,8 @@ class Job:
     """Name of the graft that the step makes."""
     language: str | None = None
     task: str | None = None
-    under: tuple[Plan, ...] = ()
-    """What a task is trained over, the source's language graft first; empty for a task alone."""
+    under: tuple[str, ...] = ()
+    """Names of the language grafts that a task is trained on; empty for a task alone."""
     below: tuple[str, ...] = ()
     """Names of the grafts of the tasks that were packed into the same weights before, the first one first."""
     after: str | None = None
@@ -227,33 +225,33 @@ def _make_task(
     if not variant.is_over:
         return [alone, _make_score(recipe, corpus, common, name, tasks=[alone.digest])]
     under = list_ready_languages(recipe, task)
-    plans = tuple(plan_under(recipe, task, language) for language in under)
-    weight = recipe.train.task.source_weight
+    grafts = tuple(variant.name_language(language) for language in under)
     over = Job(
         name=f"task.{name}",
         kind="task",
         description=(
             f"task graft '{variant.name_task(name)}' on {task.source} labels, over the language grafts "
-            f"{', '.join(map(str, plans))}"
+            f"{', '.join(grafts)}"
         ),
         digest=_hash(
             common,
             kind="task",
             under=[language_digests[key] for key in under],
             also_alone=recipe.train.task.ready_for == "targets",
-            **({"source_weight": weight} if weight else {}),
             **facts,
         ),
         graft=variant.name_task(name),
         language=task.source,
         task=name,
-        under=plans,
+        under=grafts,
     )
     languages = {key: language_digests.get(key) for key in task.test}
     trained = [alone, over] if variant.is_alone else [over]
     tasks = [job.digest for job in trained]
-    controls = _describe_controls(recipe, language_digests)
-    score = _make_score(recipe, corpus, common, name, tasks=tasks, languages=languages, **controls)
+    further = _describe_controls(recipe, language_digests)
+    if recipe.train.task.source_weight:
+        further["source_weight"] = recipe.train.task.source_weight
+    score = _make_score(recipe, corpus, common, name, tasks=tasks, languages=languages, **further)
     return [*trained, score]
 
 
@@ -324,8 +322,8 @@ def _describe_controls(recipe: Recipe, languages: Mapping[str, str]) -> dict[str
 
 def _describe_task(recipe: Recipe, corpus: Corpus, task: TaskData) -> dict[str, Any]:
     """Give what every graft of a task depends on."""
-    # What `ready_for` and `source_weight` lead to stands beside: the graft that is alone does not depend on it. Where
-    # the outputs of frozen layers are kept changes no number, unless they are rounded.
+    # What `ready_for` leads to stands beside: the graft that is alone does not depend on it. `source_weight` is about
+    # scores. Where the outputs of frozen layers are kept changes no number, unless they are rounded.
     left_out = ("ready_for", "source_weight", "cache", "cache_gib")
     described = _describe_settings(recipe.train.task)
     settings = {key: value for key, value in described.items() if key not in left_out}

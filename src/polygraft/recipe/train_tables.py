@@ -210,8 +210,8 @@ class TaskSettings:
     """What the corrections of the language grafts are multiplied by while the task is trained over them. With
     languages stored at strength 0.5, 2 trains over the whole grafts and uses the halved ones."""
     source_weight: float = 0.0
-    """Weight of the source's language graft in the mean, with the target's own, that stands under the task for a
-    target, in training and in scoring; 0 is the own graft alone."""
+    """Weight of the source's language graft in the mean, with the target's own, that stands under the task where a
+    target is scored; 0 is the own graft alone."""
     warmup: float = 0.06
     """Share of the updates over which the learning rate rises."""
     weight_decay: float = 0.0

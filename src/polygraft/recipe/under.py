@@ -1,4 +1,4 @@
-"""What stands under a task: a language's own graft, or the mean of it and the source's."""
+"""What stands under a task where it is scored: a language's own graft, or the mean of it and the source's."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HALF = 0.5
 
 
 def plan_under(recipe: Recipe, task: TaskData, language: str) -> Plan:
-    """Give what stands under a task for a language.
+    """Give what stands under a task where it is scored in a language.
 
     Args:
         recipe: A variant whose tasks stand over language grafts.
