@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -20,6 +21,7 @@ class Printing:
 
     def __init__(self, name: str, **facts: Any) -> None:
         self.name = f"{name} {facts['project']} {facts['run']}"
+        self.tracker = SimpleNamespace(name="found", info=SimpleNamespace(run_id="found"))
 
     def start(self) -> None:
         sys.stdout.write("Welcome!\n")
@@ -27,7 +29,7 @@ class Printing:
     def store_init_configuration(self, values: dict[str, Any]) -> None:
         TOLD.append((self.name, values))
 
-    def log(self, values: dict[str, Any], step: int) -> None:
+    def log(self, values: dict[str, Any], step: int, **options: Any) -> None:
         TOLD.append((self.name, step, values["loss"]))
 
     def finish(self) -> None:
@@ -54,6 +56,17 @@ def test_a_training_is_told_with_its_settings(polygraft: Command):
     assert [(name, number) for name, number, _ in steps] == [
         ("trackio train new", 1),
         ("trackio train new", 2),
+    ]
+
+
+def test_seeds_that_are_trained_together_are_told_as_they_go(polygraft: Command):
+    words = ("train", "tokens", "--train", "tagged.conll", "--name", "new", "--steps", "2", "--seeds", "0,1")
+    polygraft(*words, "--tracker", "trackio")
+    assert [(item[0], item[1]) for item in TOLD if len(item) == 3] == [
+        ("trackio train new-s0", 1),
+        ("trackio train new-s1", 1),
+        ("trackio train new-s0", 2),
+        ("trackio train new-s1", 2),
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,12 @@ from tests.recipe.material import read_grafts
 from tests.recipe.test_single import make_order, stop_after, train
 from tests.tiny import make_base
 
-from polygraft.errors import OptionError, PlanError
+from polygraft.errors import OptionError, PlanError, TrainError
 from polygraft.recipe.order import Order
 from polygraft.recipe.several import spread_seeds, train_grafts
 from polygraft.store.manifest import Manifest
 from polygraft.store.store import Store
-from polygraft.train.loop import Interrupted
+from polygraft.train.loop import Interrupted, Training
 from polygraft.train.settings import TrainSettings
 from polygraft.train.step import Step
 
@@ -105,8 +106,6 @@ def test_those_that_are_done_are_not_done_again():
 
 @pytest.mark.usefixtures("here")
 def test_one_that_ends_early_is_stored_though_the_others_are_stopped(monkeypatch: pytest.MonkeyPatch):
-    from polygraft.train.loop import Training
-
     is_done = Training._is_done
 
     def end_one(training: Training) -> bool:
@@ -116,6 +115,38 @@ def test_one_that_ends_early_is_stored_though_the_others_are_stopped(monkeypatch
     with pytest.raises(Interrupted, match=r"Training of 'new-s1' was stopped after 2 of \d+ steps"):
         train_all(make_orders(0, 1), should_stop=stop_after(3))
     assert Store(Path("store")).names() == ["new-s0"]
+
+
+@pytest.mark.usefixtures("here")
+def test_one_that_cannot_go_on_is_left_out_and_the_others_are_stored(monkeypatch: pytest.MonkeyPatch):
+    orders = make_orders(0, 1)
+    alone = train(orders[1], store="alone")[1]
+    take = Training._take
+
+    def spoil(training: Training, number: int, started: float) -> Step:
+        if (training.graft.name, number) == ("new-s0", 1):
+            next(iter(training.parameters.values())).data.fill_(math.nan)
+        return take(training, number, started)
+
+    monkeypatch.setattr(Training, "_take", spoil)
+    told: list[str] = []
+    events: list[tuple[str, Step | Manifest]] = []
+    with pytest.raises(TrainError) as caught:
+        for order, item in train_grafts(
+            make_base("bert"), orders, store=Store(Path("store")), notify=told.append
+        ):
+            events.append((order.name, item))
+    step = next(item for _, item in events if isinstance(item, Step) and item.number == 2)
+    sentence = (
+        f"The loss of 'new-s0' is nan at step 2 of {step.total}. Expected a number. Lower the learning rate (it is "
+        f"{step.lr:g}), and train again."
+    )
+    assert str(caught.value) == f"{sentence} What could be trained to its end is stored: 'new-s1'."
+    assert told[:1] == [f"{sentence} It is left out, and the others go on."]
+    name, stored = events[-1]
+    assert isinstance(stored, Manifest)
+    assert (name, stored.sha256) == ("new-s1", alone.sha256)
+    assert list(read_grafts(Path("store"))) == list(read_grafts(Path("alone")))
 
 
 @pytest.mark.usefixtures("here")

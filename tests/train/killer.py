@@ -12,24 +12,34 @@ import random
 import signal
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from safetensors.torch import save
-from tests.train.material import make_training
+from tests.tiny import make_base
+from tests.train.material import LABELS, encode_sentences, make_training
 
+from polygraft.attach.attach import Attachment
+from polygraft.attach.graft import make_graft
+from polygraft.base.base import Base
+from polygraft.parts.bottleneck import Bottleneck
+from polygraft.parts.head import Head
 from polygraft.train.checkpoint import Checkpoints
+from polygraft.train.labels import Labelling
+from polygraft.train.loop import Training
+from polygraft.train.prefix import PrefixCache
+from polygraft.train.together import run_together
 
 FINAL = "final.safetensors"
 
 
-def train(objective: str, folder: Path) -> None:
-    checkpoints = Checkpoints(folder / "checkpoints", key="k")
+def train_alone(objective: str, folder: Path) -> None:
     training = make_training(
         objective,
         steps=40,
-        checkpoints=checkpoints,
+        checkpoints=Checkpoints(folder / "checkpoints", key="k"),
         checkpoint_every=2,
         evaluate=lambda attachment: float(next(iter(attachment.grafts[0].tensors().values())).sum()),
         evaluate_every=3,
@@ -37,6 +47,67 @@ def train(objective: str, folder: Path) -> None:
     for _ in training.run():
         pass
     (folder / FINAL).write_bytes(save(training.graft.tensors()))
+
+
+def make_shared(base: Base, folder: Path, **changes: Any) -> Callable[[int], Training]:
+    """Give what makes a training of a seed whose lowest layers are looked up, with checkpoints of its own."""
+    objective = Labelling(
+        encode_sentences(base, 12), cache=PrefixCache(memory=2**15, folder=folder / "cache")
+    )
+
+    def make(seed: int) -> Training:
+        parts = [Bottleneck(reduction=2, skip_layers=(0, 1)), Head(objective="tokens", labels=LABELS)]
+        return make_training(
+            base=base,
+            graft=make_graft(base, "new", parts, seed=seed),
+            objective=objective,
+            seed=seed,
+            checkpoints=Checkpoints(folder / f"checkpoints-{seed}", key="k"),
+            checkpoint_every=2,
+            **changes,
+        )
+
+    return make
+
+
+def write_ends(folder: Path, trainings: Sequence[Training]) -> None:
+    """Write the values, and the losses and scores on the way to them, of trainings that have ended."""
+    tensors = {
+        f"{number}.{name}": tensor
+        for number, training in enumerate(trainings)
+        for name, tensor in training.graft.tensors().items()
+    }
+    curves = json.dumps([training.progress.curve for training in trainings])
+    (folder / FINAL).write_bytes(save(tensors, {"curves": curves}))
+
+
+def score_smallness(attachment: Attachment) -> float:
+    """A score that is best early, so that patience ends the training."""
+    return -sum(float(tensor.square().sum()) for tensor in attachment.grafts[0].tensors().values())
+
+
+def train_patiently(folder: Path) -> None:
+    changes = {"accumulate": 2, "steps": 20, "evaluate": score_smallness, "evaluate_every": 1, "patience": 7}
+    training = make_shared(make_base("bert"), folder, **changes)(3)
+    for _ in training.run():
+        pass
+    write_ends(folder, [training])
+
+
+def train_together(folder: Path) -> None:
+    make = make_shared(make_base("bert"), folder, steps=8)
+    trainings = [make(seed) for seed in (1, 2)]
+    for _ in run_together(trainings):
+        pass
+    write_ends(folder, trainings)
+
+
+CASES: Mapping[str, Callable[[Path], None]] = {
+    "tokens": partial(train_alone, "tokens"),
+    "mlm": partial(train_alone, "mlm"),
+    "patience": train_patiently,
+    "together": train_together,
+}
 
 
 def start(train: Callable[[Path], None], folder: Path) -> int:
@@ -85,5 +156,4 @@ def kill_often(train: Callable[[Path], None], folder: Path, *, least: int) -> li
 
 
 if __name__ == "__main__":
-    trained = partial(train, sys.argv[1])
-    sys.stdout.write(json.dumps(kill_often(trained, Path(sys.argv[2]), least=int(sys.argv[3]))))
+    sys.stdout.write(json.dumps(kill_often(CASES[sys.argv[1]], Path(sys.argv[2]), least=int(sys.argv[3]))))

@@ -6,17 +6,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from tests.tiny import make_base
 from tests.train.material import LABELS, encode_sentences, make_training, read_bytes, run
 
 from polygraft.attach.graft import make_graft
 from polygraft.base.base import Base
+from polygraft.errors import TrainError
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
+from polygraft.settings import Launch
 from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.labels import Labelling
 from polygraft.train.loop import Interrupted, Training
 from polygraft.train.prefix import PrefixCache
+from polygraft.train.processes import OneProcess
+from polygraft.train.settings import compute_lr
 from polygraft.train.together import run_together
 
 
@@ -89,3 +94,63 @@ def test_each_end_is_told_while_others_go_on():
     after = [len(told) for _ in run_together(trainings, finished=told.append)]
     assert told == [1, 0]
     assert (after[0], after[-1]) == (0, 1)
+
+
+def spoil(training: Training, step: int) -> Training:
+    """Let the loss be no number from a step on."""
+
+    def prepare(number: int) -> None:
+        if number == step:
+            next(iter(training.parameters.values())).data.fill_(torch.nan)
+
+    training.prepare = prepare
+    return training
+
+
+def say_spoilt(training: Training, step: int) -> str:
+    lr = compute_lr(training.settings, step=step, total=training.total)
+    return (
+        f"The loss of 'new' is nan at step {step + 1} of {training.total}. Expected a number. Lower the learning rate "
+        f"(it is {lr:g}), and train again."
+    )
+
+
+def test_one_that_cannot_go_on_is_left_out_and_the_others_end_as_alone():
+    base = make_base("bert")
+    alone = make(base, Labelling(encode_sentences(base)), 2)
+    run(alone)
+    told: list[str] = []
+    ended: list[int] = []
+    trainings = [make(base, Labelling(encode_sentences(base)), seed, notify=told.append) for seed in (1, 2)]
+    spoil(trainings[0], 1)
+    numbers: list[int] = []
+    with pytest.raises(TrainError) as caught:
+        for number, _ in run_together(trainings, finished=ended.append):
+            numbers.append(number)
+    sentence = say_spoilt(trainings[0], 1)
+    assert str(caught.value) == sentence
+    assert told == [f"{sentence} It is left out, and the others go on."]
+    assert ended == [1]
+    assert numbers == [0, 1, *[1] * (trainings[1].total - 1)]
+    assert read_bytes(trainings[1].graft) == read_bytes(alone.graft)
+
+
+def test_where_none_can_go_on_all_their_sentences_are_told():
+    base = make_base("bert")
+    trainings = [spoil(make(base, Labelling(encode_sentences(base)), seed), 0) for seed in (1, 2)]
+    with pytest.raises(TrainError) as caught:
+        list(run_together(trainings))
+    assert str(caught.value) == " ".join(say_spoilt(training, 0) for training in trainings)
+
+
+def test_of_several_processes_an_error_ends_all_at_once():
+    base = make_base("bert")
+    trainings = [make(base, Labelling(encode_sentences(base)), seed) for seed in (1, 2)]
+    spoil(trainings[0], 1)
+    trainings[0].processes = OneProcess()
+    trainings[0].processes.launch = Launch(count=2)
+    numbers: list[int] = []
+    with pytest.raises(TrainError, match="The loss of 'new' is nan at step 2"):
+        for number, _ in run_together(trainings):
+            numbers.append(number)
+    assert numbers == [0, 1]

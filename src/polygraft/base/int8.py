@@ -116,14 +116,17 @@ class _Int8Linear(torch.autograd.Function):
         ctx: Any, *grad_outputs: Tensor
     ) -> tuple[Tensor | None, ...]:
         (weight,) = ctx.saved_tensors
-        return ctx.backwards.multiply(grad_outputs[0], weight, None), None, None, None, None
+        # oneDNN's product takes both factors in one format, which autocast would change.
+        with torch.autocast("cpu", enabled=False):
+            return ctx.backwards.multiply(grad_outputs[0], weight, None), None, None, None, None
 
 
 def set_int8_forward(model: nn.Module) -> None:
     """Give every linear layer of a frozen model a forward in int8.
 
     The weights stay as they are, beside a copy in int8 of a quarter of their size. Gradients go through the layers
-    as if they had multiplied by the float32 weights.
+    as if they had multiplied by the float32 weights. Inside autocast a layer computes what it computes outside of it,
+    and rounds only what it gives, as other layers do.
 
     Args:
         model: A frozen model in float32 on a processor for which `multiplies_int8` holds.
@@ -138,7 +141,13 @@ def _set_forward(layer: nn.Linear) -> None:
     quantised = quantise_weight(weight.detach())
     backwards = PackedWeight(is_transposed=True)
 
-    def forward(input: Tensor) -> Tensor:
+    def multiply(input: Tensor) -> Tensor:
         return cast("Tensor", _Int8Linear.apply(input, weight, quantised, bias, backwards))
+
+    def forward(input: Tensor) -> Tensor:
+        if not torch.is_autocast_enabled("cpu"):
+            return multiply(input)
+        with torch.autocast("cpu", enabled=False):
+            return multiply(input.float()).to(torch.get_autocast_dtype("cpu"))
 
     layer.forward = forward

@@ -16,7 +16,7 @@ from polygraft.cli.levels import build_level_table
 from polygraft.cli.loading import open_base
 from polygraft.cli.progress import make_display
 from polygraft.cli.seeds import build_seed_table
-from polygraft.cli.tracking import check_before, take_turns, track_order
+from polygraft.cli.tracking import check_before, track_order
 from polygraft.settings import load_launch
 
 if TYPE_CHECKING:
@@ -317,7 +317,7 @@ def _train_several(
         should_stop=should_stop,
         notify=_tell_both(display, log),
     )
-    with take_turns(tracker) as track:
+    with tracker.log_together():
         for order, item in training:
             if isinstance(item, Manifest):
                 stored[order.name] = item
@@ -329,7 +329,7 @@ def _train_several(
             else:
                 display.advance(gathered.add(order.name, item))
                 log.write("TrainStep", {"name": order.name, **describe_step(item)})
-                track(item, order.name)
+                tracker.log(item, run=order.name)
     return [stored[order.name] for order in orders]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,7 +16,6 @@ from polygraft.settings import load_launch
 if TYPE_CHECKING:
     from polygraft.recipe.order import Order
     from polygraft.recipe.schema import Recipe
-    from polygraft.train.step import Step
     from polygraft.train.trackers import Trackers
 
 RUNS = Path("runs")
@@ -55,35 +54,6 @@ def track_order(order: Order, names: Sequence[str]) -> AbstractContextManager[Tr
     """Open trackers for one training without a recipe."""
     settings = _flatten(dataclasses.asdict(order.settings), "train")
     return _open(names, folder=RUNS, project="train", settings=settings)
-
-
-@contextmanager
-def take_turns(tracker: Trackers) -> Generator[Callable[[Step, str], None]]:
-    """Give what logs the steps of trainings that go on side by side, each training as a run.
-
-    Trackers have one run open at a time: the training that begins is logged as it goes, the others at the end of the
-    block, also where it ends with an error.
-
-    Args:
-        tracker: Where to.
-    """
-    live: list[str] = []
-    kept: dict[str, list[Step]] = {}
-
-    def log(step: Step, run: str) -> None:
-        if not live:
-            live.append(run)
-        if run == live[0]:
-            tracker.log(step, run=run)
-        elif tracker.names:
-            kept.setdefault(run, []).append(step)
-
-    try:
-        yield log
-    finally:
-        for run, steps in kept.items():
-            for step in steps:
-                tracker.log(step, run=run)
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
-from polygraft.errors import OptionError
+from polygraft.errors import OptionError, TrainError
 from polygraft.recipe.corpus import ignore
 from polygraft.recipe.in_progress import CHECKPOINTS, hold_folder
 from polygraft.recipe.order import check_names, hash_order
@@ -62,7 +62,8 @@ def train_grafts(
     """Train several grafts side by side and store each, telling every update and at its end each manifest.
 
     They share what the frozen layers below them give for the same rows. Each ends with the bytes that `train_graft`
-    gives it, and so an order that was carried out before, by either of them, is not carried out again.
+    gives it, and so an order that was carried out before, by either of them, is not carried out again. One that cannot
+    go on is left out, and its error raised once the others are stored.
 
     Args:
         base: The frozen base.
@@ -81,6 +82,7 @@ def train_grafts(
         DataError: A file cannot be read as what it should be.
         TrainError: The same training of one of them is at work already.
         Interrupted: `should_stop` said so.
+        TrainError: A graft could not be trained to its end.
     """
     check_alike(orders)
     below = load_below(base, orders[0], store, any_base=any_base)
@@ -132,7 +134,14 @@ def _run(started: Sequence[Started], store: Store) -> Iterator[tuple[Order, Step
             told.clear()
             yield started[number].order, step
     except Interrupted:
+        yield from told
         raise Interrupted(_say_stopped([each for each in started if each.order.name not in stored])) from None
+    except TrainError as error:
+        yield from told
+        if stored:
+            names = ", ".join(f"'{name}'" for name in stored)
+            error.add_note(f"What could be trained to its end is stored: {names}.")
+        raise
     yield from told
 
 

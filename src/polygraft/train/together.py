@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from polygraft.errors import TrainError
 from polygraft.train.loop import Interrupted
 
 if TYPE_CHECKING:
@@ -23,6 +24,8 @@ def run_together(
 
     Trainings that are given one and the same objective share what it looks up: with a `PrefixCache`, the frozen layers
     below their grafts run once for all of them. Each ends with the numbers that it has alone, to the bit.
+    One that cannot go on is left out, and the others are trained to their end before its error is raised. Of several
+    processes one may not know of another's error, so that there it ends all at once.
 
     Args:
         trainings: On one base.
@@ -33,9 +36,10 @@ def run_together(
 
     Raises:
         Interrupted: One of them was asked to stop; all that have checkpoints are saved.
-        TrainError: One of them cannot go on.
+        TrainError: One of them could not go on; with several such, their sentences one after the other.
     """
     running = {number: training.run() for number, training in enumerate(trainings)}
+    failed: list[TrainError] = []
     while running:
         for number in list(running):
             try:
@@ -43,10 +47,23 @@ def run_together(
             except StopIteration:
                 del running[number]
                 finished(number)
-                continue
             except Interrupted:
                 for other in running:
                     if other != number:
                         trainings[other].save()
                 raise
-            yield number, step
+            except TrainError as error:
+                del running[number]
+                failed.append(error)
+                _leave_out(trainings[number], error, are_more=bool(running))
+            else:
+                yield number, step
+    if failed:
+        raise failed[0] if len(failed) == 1 else TrainError(" ".join(str(error) for error in failed))
+
+
+def _leave_out(training: Training, error: TrainError, *, are_more: bool) -> None:
+    if training.processes.launch.count > 1:
+        raise error
+    if are_more:
+        training.notify(f"{error} It is left out, and the others go on.")

@@ -1,14 +1,20 @@
-"""Where the numbers of a training can be looked at while it runs: TensorBoard, MLflow, W&B, trackio."""
+"""Where the numbers of a training can be looked at while it runs: TensorBoard, MLflow, W&B, trackio.
+
+Beside what they write stands a small file for each training, written anew at every update: what each tracker finds the
+run under, and the last update that it was told. A training that was stopped or killed goes on there.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Generator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from polygraft.errors import MissingExtraError, OptionError, TrainError, nearest
+from polygraft.train.tracked import Told, read_told, write_told
 
 if TYPE_CHECKING:
     from accelerate.tracking import GeneralTracker
@@ -28,6 +34,8 @@ NUMBERS = (
     "held_out",
 )
 """What is logged of a step, where it is known."""
+FILES = "trackers"
+"""The folder with a file for each training."""
 
 
 def check_trackers(names: Sequence[str]) -> None:
@@ -49,8 +57,19 @@ def check_trackers(names: Sequence[str]) -> None:
             )
 
 
+@dataclass(kw_only=True)
+class _Run:
+    """A training's run at one tracker."""
+
+    name: str
+    """The tracker's."""
+    tracker: GeneralTracker
+    ident: str
+    last: int
+
+
 class Trackers:
-    """Logs the steps of one training after the other to some trackers, each as a run of its own.
+    """Logs the steps of trainings to some trackers, each training as a run of its own.
 
     Args:
         names: Which trackers.
@@ -67,46 +86,87 @@ class Trackers:
         self.folder = folder
         self.project = project
         self.settings = settings
-        self.run: str | None = None
-        self._open: list[GeneralTracker] = []
+        self._are_together = False
+        self._open: dict[str, list[_Run]] = {}
 
     def log(self, step: Step, *, run: str) -> None:
-        """Log a step.
+        """Log a step, but to no tracker that was told it before the training was stopped.
 
         Args:
-            step: What training told.
-            run: The name of the training; another one than before ends the run and begins the next.
+            step: What training told. Where the first one is not number 1, the training goes on in the runs that were
+                begun for it with the same settings.
+            run: The name of the training; another one than before ends the run and begins the next, but inside
+                `log_together`.
 
         Raises:
             TrainError: A tracker cannot be opened.
         """
-        if run != self.run:
-            self.finish()
-            self._begin(run)
+        if not self.names:
+            return
+        if run not in self._open:
+            if not self._are_together:
+                self.finish()
+            self._begin(run, step.number)
         found = {name: value for name in NUMBERS if (value := read_number(step, name)) is not None}
-        for tracker in self._open:
-            tracker.log(found, step=step.number)
+        for opened in self._open[run]:
+            if step.number > opened.last:
+                # MLflow logs to the run that was opened last, unless it is told which.
+                options = {"run_id": opened.ident} if opened.name == "mlflow" else {}
+                opened.tracker.log(found, step=step.number, **options)
+                opened.last = step.number
+        told = {opened.name: Told(opened.ident, opened.last) for opened in self._open[run]}
+        write_told(self._find_file(run), told, settings=self.settings)
+
+    @contextmanager
+    def log_together(self) -> Generator[None]:
+        """Log trainings that go on side by side inside the block, each to a run of its own as it goes."""
+        self.finish()
+        self._are_together = True
+        try:
+            yield
+        finally:
+            self._are_together = False
+            self.finish()
 
     def finish(self) -> None:
-        """End the run in progress, so that everything of it is written."""
-        for tracker in self._open:
-            tracker.finish()
-        self._open, self.run = [], None
+        """End the runs in progress, so that everything of them is written."""
+        runs = [opened for together in self._open.values() for opened in together]
+        self._open = {}
+        for opened in runs:
+            opened.tracker.finish()
 
-    def _begin(self, run: str) -> None:
-        self.run = run
+    def _find_file(self, run: str) -> Path:
+        return self.folder / FILES / self.project / f"{run}.json"
+
+    def _begin(self, run: str, number: int) -> None:
+        before = read_told(self._find_file(run), settings=self.settings) if number > 1 else {}
+        self._open[run] = []
         for name in self.names:
-            tracker = make_tracker(name, folder=self.folder, project=self.project, run=run)
+            told = before.get(name)
             try:
-                tracker.start()
-                tracker.store_init_configuration({"run": run, **self.settings})
+                opened = self._start(name, run, told, number)
             except Exception as error:
                 # What may go wrong differs from one package to the next: no account, no server, no database.
                 raise TrainError(
                     f"The tracker '{name}' cannot be opened: {type(error).__name__}: {error} Expected it to be set up "
                     "as its own pages say. Set it up, or train without it."
                 ) from error
-            self._open.append(tracker)
+            self._open[run].append(opened)
+
+    def _start(self, name: str, run: str, told: Told | None, number: int) -> _Run:
+        tracker = make_tracker(
+            name,
+            folder=self.folder,
+            project=self.project,
+            run=run,
+            ident=None if told is None else told.ident,
+            number=number if told is None else max(number, told.last + 1),
+        )
+        tracker.start()
+        if told is None:
+            show_settings(name, tracker, {"run": run, **self.settings})
+            told = Told(read_ident(name, tracker), 0)
+        return _Run(name=name, tracker=tracker, ident=told.ident, last=told.last)
 
 
 def read_number(step: Step, name: str) -> float | None:
@@ -114,21 +174,62 @@ def read_number(step: Step, name: str) -> float | None:
     return step.tokens_per_second if name == "tokens_per_second" else vars(step)[name]
 
 
-def make_tracker(name: str, *, folder: Path, project: str, run: str) -> GeneralTracker:
-    """Make accelerate's tracker of a name."""
+def make_tracker(
+    name: str, *, folder: Path, project: str, run: str, ident: str | None = None, number: int = 1
+) -> GeneralTracker:
+    """Make accelerate's tracker of a name.
+
+    Args:
+        name: Of `TRACKERS`.
+        folder: Where those that write files write them.
+        project: What the run belongs to.
+        run: The name of the run.
+        ident: What a run that goes on is found under; None begins one.
+        number: The number of the first step that will be logged.
+    """
     # Loaded here: who tracks nothing need not wait for it.
     from accelerate import PartialState, tracking
 
     PartialState()
     match name:
         case "tensorboard":
-            return tracking.TensorBoardTracker(run, folder / "tensorboard" / project)
+            # What was logged from this step on, before a stop, is not shown.
+            return tracking.TensorBoardTracker(run, folder / "tensorboard" / project, purge_step=number)
         case "mlflow":
-            return tracking.MLflowTracker(experiment_name=project, run_name=run)
+            # Nested, a run can be begun while another one is open.
+            return tracking.MLflowTracker(
+                experiment_name=project, run_name=run, run_id=ident, nested_run=True
+            )
         case "wandb":
-            return tracking.WandBTracker(project, name=run, dir=str(folder))
+            # One that is open is neither ended nor taken for the new one.
+            return tracking.WandBTracker(
+                project, name=run, dir=str(folder), id=ident, resume="allow", reinit="create_new"
+            )
         case _:
-            return tracking.TrackioTracker(project, name=run)
+            resume = "never" if ident is None else "allow"
+            return tracking.TrackioTracker(project, name=ident or run, resume=resume)
+
+
+def show_settings(name: str, tracker: GeneralTracker, settings: Mapping[str, Any]) -> None:
+    """Let a tracker show plain values beside the numbers of the run that it began."""
+    if name == "wandb":
+        # accelerate's way is for the one run of a process, and this one may be one of several.
+        tracker.tracker.config.update(dict(settings), allow_val_change=True)
+    else:
+        tracker.store_init_configuration(dict(settings))
+
+
+def read_ident(name: str, tracker: GeneralTracker) -> str:
+    """Give what the run that a tracker began is found under."""
+    match name:
+        case "tensorboard":
+            return "the same folder"
+        case "mlflow":
+            return tracker.tracker.info.run_id
+        case "wandb":
+            return tracker.tracker.id
+        case _:
+            return tracker.tracker.name
 
 
 @contextmanager
