@@ -73,5 +73,6 @@ class Progress:
         every = max(1, total // NUM_POINTS)
         if held_out is not None or self.step % every == 0 or self.step in (1, total):
             point = {"step": float(self.step), "loss": loss}
-            known = held_out is not None and not math.isnan(held_out)
-            self.curve.append({**point, "dev": held_out} if known else point)
+            if held_out is not None and not math.isnan(held_out):
+                point["dev"] = held_out
+            self.curve.append(point)

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from polygraft.errors import MissingExtraError, OptionError, TrainError, nearest
 from polygraft.train.tracked import Told, read_told, write_told
@@ -214,22 +214,24 @@ def show_settings(name: str, tracker: GeneralTracker, settings: Mapping[str, Any
     """Let a tracker show plain values beside the numbers of the run that it began."""
     if name == "wandb":
         # accelerate's way is for the one run of a process, and this one may be one of several.
-        tracker.tracker.config.update(dict(settings), allow_val_change=True)
+        cast("Any", tracker).tracker.config.update(dict(settings), allow_val_change=True)
     else:
         tracker.store_init_configuration(dict(settings))
 
 
 def read_ident(name: str, tracker: GeneralTracker) -> str:
     """Give what the run that a tracker began is found under."""
+    # The library's own object is an attribute of each class, and not of their common one.
+    known = cast("Any", tracker)
     match name:
         case "tensorboard":
             return "the same folder"
         case "mlflow":
-            return tracker.tracker.info.run_id
+            return known.tracker.info.run_id
         case "wandb":
-            return tracker.tracker.id
+            return known.tracker.id
         case _:
-            return tracker.tracker.name
+            return known.tracker.name
 
 
 @contextmanager
