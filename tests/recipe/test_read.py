@@ -184,6 +184,20 @@ def test_a_language_needs_a_name_that_a_graft_can_have(here: Path):
     )
 
 
+def test_a_file_of_any_name_is_a_recipe_once_its_run_has_a_name(here: Path):
+    path = Path("mi receta ñ.toml")
+    path.write_text(RECIPE, encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path, lookup={"DATA": "data"}.get)
+    assert str(caught.value) == (
+        "'mi receta ñ' cannot be a run's name, which is the recipe's key `name`, or the name of its file where it has "
+        "none. Expected 1 to 64 of the characters A-Z a-z 0-9 _ . -, with a letter or digit first and no two dots in a "
+        'row. Write name = "..." at the top of the recipe, or rename the file. (mi receta ñ.toml)'
+    )
+    path.write_text('name = "mi-receta"\n' + RECIPE, encoding="utf-8")
+    assert load_recipe(path, lookup={"DATA": "data"}.get).folder == Path("runs/mi-receta")
+
+
 def test_numbers_of_training_are_checked_before_it_begins(here: Path):
     said = refuse(RECIPE.replace("batch_tokens = 128", "batch_tokens = 3"), OptionError)
     assert said == (
