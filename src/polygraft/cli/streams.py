@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import io
+import json
 import os
 import sys
+
+ESCAPES = "polygraft.escapes"
+"""What Python calls the way in which `escape` writes characters."""
 
 
 def prepare_streams() -> None:
@@ -20,9 +25,29 @@ def prepare_streams() -> None:
         sys.stdout = _open_nowhere()
     if sys.stderr is None:
         sys.stderr = _open_nowhere()
+    codecs.register_error(ESCAPES, escape)
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors=ESCAPES)
+
+
+def escape(error: UnicodeError) -> tuple[str, int]:
+    """Give characters that an encoding lacks as JSON escapes them, so that lines of JSON stay JSON.
+
+    Args:
+        error: What Python says of them.
+
+    Raises:
+        UnicodeError: It is not about writing.
+
+    Example:
+        >>> escape(UnicodeEncodeError("ascii", "ñuqa", 0, 1, "not ASCII"))
+        ('\\\\u00f1', 1)
+    """
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    lacking = error.object[error.start : error.end]
+    return json.dumps(lacking)[1:-1], error.end
 
 
 def close_output() -> None:
