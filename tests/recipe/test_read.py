@@ -254,15 +254,45 @@ def test_toml_that_cannot_be_read_is_said_with_its_line(here: Path):
 def test_a_recipe_that_is_not_there_is_said(here: Path):
     with pytest.raises(RecipeError) as caught:
         load_recipe(Path("none.toml"))
-    assert str(caught.value) == "There is no recipe 'none.toml'. Expected a TOML file. Check the path."
+    assert (
+        str(caught.value)
+        == "There is no recipe 'none.toml'. Did you mean 'recipe.toml'? Expected a TOML file. Check the path."
+    )
 
 
 def test_a_recipe_that_is_not_text_is_said(here: Path):
     Path("recipe.toml").write_bytes(b'name = "\xff"')
-    with pytest.raises(
-        RecipeError, match=r"^The recipe 'recipe.toml' cannot be read: 'utf-8' codec .* in UTF-8\.$"
-    ):
+    with pytest.raises(RecipeError) as caught:
         load()
+    assert str(caught.value) == (
+        "The recipe 'recipe.toml' is no text in UTF-8: byte 9 of it is 0xFF, which is not UTF-8 there. Expected a TOML "
+        "file in UTF-8. Name another file, or save it as UTF-8."
+    )
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        (
+            "data",
+            "'data' is a folder where a recipe was expected. Expected a TOML file. Name one of the files in it.",
+        ),
+        (
+            "recipe.tml",
+            "There is no recipe 'recipe.tml'. Did you mean 'recipe.toml'? Expected a TOML file. Check the path.",
+        ),
+        (
+            "recipe.toml/x",
+            "The recipe 'recipe.toml/x' cannot be read: Not a directory. Expected a TOML file that can be read. Check "
+            "its path and permissions.",
+        ),
+    ],
+)
+def test_a_recipe_that_cannot_be_opened_is_said(path: str, sentence: str):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(Path(path))
+    assert str(caught.value) == sentence
 
 
 def test_a_byte_order_mark_is_no_part_of_a_recipe(here: Path):
