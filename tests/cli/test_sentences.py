@@ -106,7 +106,7 @@ CASES = {
     ),
     "a recipe that is not there": (
         ("run", "none.toml"),
-        "There is no recipe 'none.toml'. Expected a TOML file. Check the path.",
+        "There is no recipe 'none.toml'. Did you mean 'recipe.toml'? Expected a TOML file. Check the path.",
     ),
     "a setting without a value": (
         ("run", "recipe.toml", "--set", "foo"),

@@ -39,7 +39,10 @@ def test_a_cut_character_at_the_end_is_located(tmp_path: Path):
 def test_utf16_is_named(tmp_path: Path):
     path = tmp_path / "qu.txt"
     path.write_bytes("runa".encode("utf-16"))
-    assert "(offset 0 in the file) is 0xFF, which is not UTF-8 there. It looks like UTF-16." in refuse(path)
+    assert refuse(path) == (
+        f"{path}, line 1: byte 1 of the line (offset 0 in the file) is 0xFF, which is not UTF-8 there. It looks like "
+        "UTF-16. Files are read as UTF-8. Convert it, for example with `iconv -f UTF-16 -t UTF-8`."
+    )
 
 
 def test_a_missing_file_is_named_with_its_nearest_neighbour(tmp_path: Path):

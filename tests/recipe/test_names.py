@@ -8,7 +8,8 @@ import pytest
 
 from polygraft.errors import RecipeError
 from polygraft.recipe.data import TaskData
-from polygraft.recipe.names import check_names, check_tasks, list_grafts
+from polygraft.recipe.names import check_names, check_run_name, check_tasks, list_grafts
+from polygraft.store.fields import shown
 
 
 @pytest.mark.parametrize("is_packed", [False, True])
@@ -44,3 +45,14 @@ def test_two_tasks_that_results_would_not_tell_apart_are_refused():
         "not be told apart. Expected another name or another source for each. Give one of them another `task`."
     )
     check_tasks({"ner": make_task("en"), "more": make_task("qu", task="ner"), "pos": make_task("en")})
+
+
+@pytest.mark.parametrize("name", ["mi receta ñ", "", "a..b", "a/b", "x" * 65])
+def test_what_cannot_name_a_runs_folder_is_said_of_the_run(name: str):
+    with pytest.raises(RecipeError) as caught:
+        check_run_name(name)
+    assert str(caught.value) == (
+        f"{shown(name)} cannot be a run's name, which is the recipe's key `name`, or the name of its file where it has "
+        "none. Expected 1 to 64 of the characters A-Z a-z 0-9 _ . -, with a letter or digit first and no two dots in a "
+        'row. Write name = "..." at the top of the recipe, or rename the file.'
+    )

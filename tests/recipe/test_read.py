@@ -184,6 +184,20 @@ def test_a_language_needs_a_name_that_a_graft_can_have(here: Path):
     )
 
 
+def test_a_file_of_any_name_is_a_recipe_once_its_run_has_a_name(here: Path):
+    path = Path("mi receta ñ.toml")
+    path.write_text(RECIPE, encoding="utf-8")
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(path, lookup={"DATA": "data"}.get)
+    assert str(caught.value) == (
+        "'mi receta ñ' cannot be a run's name, which is the recipe's key `name`, or the name of its file where it has "
+        "none. Expected 1 to 64 of the characters A-Z a-z 0-9 _ . -, with a letter or digit first and no two dots in a "
+        'row. Write name = "..." at the top of the recipe, or rename the file. (mi receta ñ.toml)'
+    )
+    path.write_text('name = "mi-receta"\n' + RECIPE, encoding="utf-8")
+    assert load_recipe(path, lookup={"DATA": "data"}.get).folder == Path("runs/mi-receta")
+
+
 def test_numbers_of_training_are_checked_before_it_begins(here: Path):
     said = refuse(RECIPE.replace("batch_tokens = 128", "batch_tokens = 3"), OptionError)
     assert said == (
@@ -240,15 +254,45 @@ def test_toml_that_cannot_be_read_is_said_with_its_line(here: Path):
 def test_a_recipe_that_is_not_there_is_said(here: Path):
     with pytest.raises(RecipeError) as caught:
         load_recipe(Path("none.toml"))
-    assert str(caught.value) == "There is no recipe 'none.toml'. Expected a TOML file. Check the path."
+    assert (
+        str(caught.value)
+        == "There is no recipe 'none.toml'. Did you mean 'recipe.toml'? Expected a TOML file. Check the path."
+    )
 
 
 def test_a_recipe_that_is_not_text_is_said(here: Path):
     Path("recipe.toml").write_bytes(b'name = "\xff"')
-    with pytest.raises(
-        RecipeError, match=r"^The recipe 'recipe.toml' cannot be read: 'utf-8' codec .* in UTF-8\.$"
-    ):
+    with pytest.raises(RecipeError) as caught:
         load()
+    assert str(caught.value) == (
+        "The recipe 'recipe.toml' is no text in UTF-8: byte 9 of it is 0xFF, which is not UTF-8 there. Expected a TOML "
+        "file in UTF-8. Name another file, or save it as UTF-8."
+    )
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        (
+            "data",
+            "'data' is a folder where a recipe was expected. Expected a TOML file. Name one of the files in it.",
+        ),
+        (
+            "recipe.tml",
+            "There is no recipe 'recipe.tml'. Did you mean 'recipe.toml'? Expected a TOML file. Check the path.",
+        ),
+        (
+            "recipe.toml/x",
+            "The recipe 'recipe.toml/x' cannot be read: Not a directory. Expected a TOML file that can be read. Check "
+            "its path and permissions.",
+        ),
+    ],
+)
+def test_a_recipe_that_cannot_be_opened_is_said(path: str, sentence: str):
+    with pytest.raises(RecipeError) as caught:
+        load_recipe(Path(path))
+    assert str(caught.value) == sentence
 
 
 def test_a_byte_order_mark_is_no_part_of_a_recipe(here: Path):

@@ -33,24 +33,27 @@ def test_a_number_that_is_too_small_is_named(name: str, value: int, least: int):
     )
 
 
-@pytest.mark.parametrize("change", [{"lr": 0.0}, {"clip": -1.0}, {"weight_decay": -0.1}, {"warmup": 1.0}])
+@pytest.mark.parametrize(
+    "change", [{"lr": 0.0}, {"lr": 1e30}, {"clip": -1.0}, {"weight_decay": -0.1}, {"warmup": 1.0}]
+)
 def test_rates_out_of_range_are_refused(change: dict[str, float]):
     options = {"lr": 0.1, "weight_decay": 0.0, "clip": 1.0, "warmup": 0.0, **change}
     with pytest.raises(OptionError) as caught:
         TrainSettings(steps=1, **options)
     said = ", ".join(f"{name}={options[name]}" for name in ("lr", "weight_decay", "clip", "warmup"))
     assert str(caught.value) == (
-        f"Training has {said}. Expected lr above 0, weight_decay and clip not below 0, and warmup from 0 up to (but "
-        "not) 1. Correct the number."
+        f"Training has {said}. Expected lr above 0 and below 1,000,000, weight_decay and clip not below 0, and warmup "
+        "from 0 up to (but not) 1. Correct the number."
     )
 
 
-@pytest.mark.parametrize("factor", [0.0, -1.0, float("inf"), float("nan")])
+@pytest.mark.parametrize("factor", [0.0, -1.0, 1e6, float("inf"), float("nan")])
 def test_a_head_that_cannot_learn_is_refused(factor: float):
     with pytest.raises(OptionError) as caught:
         TrainSettings(steps=1, head_lr_factor=factor)
     assert str(caught.value) == (
-        f"Training has head_lr_factor={factor}. Expected a number above 0, such as 10. Correct the number."
+        f"Training has head_lr_factor={factor}. Expected a number above 0 and below 1,000,000, such as 10. Correct "
+        "the number."
     )
 
 

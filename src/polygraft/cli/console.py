@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import sys
 import traceback
 from typing import TYPE_CHECKING
@@ -97,13 +96,6 @@ def fail(sentence: str) -> None:
 def show_traceback(error: Exception) -> None:
     """Show on standard error where an error came from."""
     sys.stderr.write("".join(traceback.format_exception(error)))
-
-
-def close_output() -> None:
-    """Send what is still written to standard output nowhere: its reader has gone."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())
-    os.close(nowhere)
 
 
 def _draw_cell(cell: Cell) -> Text:

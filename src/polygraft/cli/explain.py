@@ -8,7 +8,8 @@ from typing import ParamSpec, TypeVar
 
 import typer
 
-from polygraft.cli.console import close_output, fail
+from polygraft.cli.console import fail
+from polygraft.cli.streams import close_output
 from polygraft.errors import PolygraftError
 
 INTERRUPTED = 130
@@ -36,18 +37,22 @@ def explain(command: Callable[P, R]) -> Callable[P, R]:
             close_output()
             raise typer.Exit(0) from None
         except OSError as error:
-            place = f" '{error.filename}'" if error.filename else ""
-            fail(
-                f"The system refused to read or write{place}: {error.strerror or error}. Expected a place that can be "
-                "written, with room on the disk. Nothing that was finished is lost: mend it, and give the same command "
-                "again."
-            )
+            fail(describe_refused(error))
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             fail("Stopped. Nothing was left half-written; give the same command again to start anew.")
             raise typer.Exit(INTERRUPTED) from None
 
     return run
+
+
+def describe_refused(error: OSError) -> str:
+    """Say that the system refused to read or write, and where."""
+    place = f" '{error.filename}'" if error.filename else ""
+    return (
+        f"The system refused to read or write{place}: {error.strerror or error}. Expected a place that can be "
+        "written, with room on the disk. Nothing that was finished is lost: mend it, and give the same command again."
+    )
 
 
 def describe_unexpected(error: Exception) -> str:

@@ -158,7 +158,14 @@ def predict_routed(
 def _check_input(file: Path | None, texts: list[str] | None) -> None:
     if texts and file is not None:
         raise typer.BadParameter("Give sentences with --text, or a FILE, not both.")
-    if not texts and file is None and sys.stdin.isatty():
+    if texts or file not in (None, STANDARD_INPUT):
+        return
+    if sys.stdin is None:
+        raise DataError(
+            "Standard input is closed, and neither --text nor a FILE says what to label. Expected text, a sentence a "
+            'line. Give --text "...", a FILE, or a pipe.'
+        )
+    if file is None and sys.stdin.isatty():
         raise typer.BadParameter('Nothing to label. Give --text "...", a FILE, or - for standard input.')
 
 

@@ -140,7 +140,7 @@ def _describe_unreadable(path: Path, error: Exception) -> str:
     if isinstance(error, IsADirectoryError):
         return f"{path} is a folder where a file was expected. Name one of the files in it."
     if isinstance(error, FileNotFoundError):
-        names = _neighbours(path)
+        names = list_neighbours(path)
         return (
             f"There is no file {path}.{nearest(path.name, names)} An existing file was expected. Check the "
             "path; a relative one starts at the folder where the program was started."
@@ -149,7 +149,12 @@ def _describe_unreadable(path: Path, error: Exception) -> str:
     return f"{path} cannot be read: {reason}. A readable file was expected. Check its path and permissions."
 
 
-def _neighbours(path: Path) -> list[str]:
+def list_neighbours(path: Path) -> list[str]:
+    """List the names in the folder where a path would be; there are none where it is no folder that can be read.
+
+    Args:
+        path: The path, of something that may not be there.
+    """
     try:
         return sorted(entry.name for entry in path.parent.iterdir())
     except OSError:
@@ -159,9 +164,10 @@ def _neighbours(path: Path) -> list[str]:
 def _describe_bad_byte(path: Path | str, content: bytes, *, start: int, skipped: int) -> str:
     line = content.count(b"\n", 0, start) + 1
     column = start - (content.rfind(b"\n", 0, start) + 1) + 1
-    hint = "It looks like UTF-16. " if content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE) else ""
+    is_utf16 = content[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+    hint, encoding = ("It looks like UTF-16. ", "UTF-16") if is_utf16 else ("", "LATIN1")
     return (
         f"{path}, line {line}: byte {column} of the line (offset {start + skipped} in the file) is "
         f"0x{content[start]:02X}, which is not UTF-8 there. {hint}"
-        "Files are read as UTF-8. Convert it, for example with `iconv -f LATIN1 -t UTF-8`."
+        f"Files are read as UTF-8. Convert it, for example with `iconv -f {encoding} -t UTF-8`."
     )

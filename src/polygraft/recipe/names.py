@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from polygraft.errors import RecipeError
 from polygraft.recipe.variants import Variant
-from polygraft.store.manifest import check_name
+from polygraft.store.fields import shown
+from polygraft.store.manifest import check_name, is_name
 
 if TYPE_CHECKING:
     from polygraft.recipe.data import TaskData
@@ -42,6 +43,23 @@ def list_task_grafts(task: str, variant: Variant) -> list[str]:
     """List the names of the grafts of a task, the one without language grafts first."""
     alone = [variant.name_alone(task)] if variant.is_alone else []
     return [*alone, variant.name_task(task)] if variant.is_over else alone
+
+
+def check_run_name(name: str) -> None:
+    """Refuse a name that no run's folder may have.
+
+    Args:
+        name: The key `name` of the recipe, or the name of its file without the ending.
+
+    Raises:
+        RecipeError: It has what a name may not have.
+    """
+    if not is_name(name):
+        raise RecipeError(
+            f"{shown(name)} cannot be a run's name, which is the recipe's key `name`, or the name of its file where it "
+            "has none. Expected 1 to 64 of the characters A-Z a-z 0-9 _ . -, with a letter or digit first and no two "
+            'dots in a row. Write name = "..." at the top of the recipe, or rename the file.'
+        )
 
 
 def check_names(grafts: Mapping[str, Sequence[str]]) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from polygraft.data.address import is_address, place_address
+from polygraft.data.open import list_neighbours
 from polygraft.errors import DataError, PolygraftError, RecipeError, nearest
 from polygraft.recipe.comparison import check_comparison, list_variants
 from polygraft.recipe.control_plans import check_use
@@ -63,17 +64,7 @@ def load_recipe(
     Raises:
         RecipeError: The file is not a recipe, or a data file is not there.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-        document: dict[str, Any] = tomllib.loads(text)
-    except FileNotFoundError:
-        raise RecipeError(f"There is no recipe '{path}'. Expected a TOML file. Check the path.") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RecipeError(
-            f"The recipe '{path}' cannot be read: {error}. Expected a TOML file in UTF-8."
-        ) from error
-    except tomllib.TOMLDecodeError as error:
-        raise RecipeError(f"{path} is not TOML: {error}. Correct that line.") from error
+    text, document = _read_document(path)
     settings = [*settings, *_replace_seeds(document, settings)]
     for setting in settings:
         _set(document, setting)
@@ -83,6 +74,35 @@ def load_recipe(
     except PolygraftError as error:
         error.add_note(f"({path})")
         raise
+
+
+def _read_document(path: Path) -> tuple[str, dict[str, Any]]:
+    """Give the text of a TOML file, and what it says."""
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+        return text, tomllib.loads(text)
+    except FileNotFoundError:
+        near = nearest(path.name, (name for name in list_neighbours(path) if name.endswith(".toml")))
+        raise RecipeError(
+            f"There is no recipe '{path}'.{near} Expected a TOML file. Check the path."
+        ) from None
+    except IsADirectoryError:
+        raise RecipeError(
+            f"'{path}' is a folder where a recipe was expected. Expected a TOML file. Name one of the files in it."
+        ) from None
+    except OSError as error:
+        raise RecipeError(
+            f"The recipe '{path}' cannot be read: {error.strerror or error}. Expected a TOML file that can be read. "
+            "Check its path and permissions."
+        ) from None
+    except UnicodeDecodeError as error:
+        raise RecipeError(
+            f"The recipe '{path}' is no text in UTF-8: byte {error.start + 1} of it is "
+            f"0x{error.object[error.start]:02X}, which is not UTF-8 there. Expected a TOML file in UTF-8. Name another "
+            "file, or save it as UTF-8."
+        ) from None
+    except tomllib.TOMLDecodeError as error:
+        raise RecipeError(f"{path} is not TOML: {error}. Correct that line.") from None
 
 
 def build_recipe(

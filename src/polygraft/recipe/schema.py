@@ -11,12 +11,11 @@ from polygraft.recipe.controls import check_controls
 from polygraft.recipe.data import LanguageData, TaskData
 from polygraft.recipe.kinds import needs_languages
 from polygraft.recipe.methods import COPIES
-from polygraft.recipe.names import DEFAULT, check_names, check_tasks, list_grafts
+from polygraft.recipe.names import DEFAULT, check_names, check_run_name, check_tasks, list_grafts
 from polygraft.recipe.tables import check_value
 from polygraft.recipe.train_tables import TrainTables
 from polygraft.recipe.under import check_source_weight
 from polygraft.recipe.variants import MethodTable, Variant
-from polygraft.store.manifest import check_name
 from polygraft.train.settings import NUM_SEEDS
 
 
@@ -78,7 +77,7 @@ class Recipe:
             except OptionError as error:
                 error.add_note(f"([train.{place}])")
                 raise
-        check_name(self.name)
+        check_run_name(self.name)
         for name, language in self.languages.items():
             lines = language.max_lines
             is_fine = lines is None or lines >= 1

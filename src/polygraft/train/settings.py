@@ -86,8 +86,8 @@ class TrainSettings:
             )
         if not 0 < self.head_lr_factor < 1e6:
             raise OptionError(
-                f"Training has head_lr_factor={self.head_lr_factor}. Expected a number above 0, such as 10. Correct "
-                "the number."
+                f"Training has head_lr_factor={self.head_lr_factor}. Expected a number above 0 and below 1,000,000, "
+                "such as 10. Correct the number."
             )
         if not 0 <= self.seed < NUM_SEEDS:
             raise OptionError(
@@ -96,8 +96,8 @@ class TrainSettings:
         if not (0 < self.lr < 1e6 and self.weight_decay >= 0 and self.clip >= 0 and 0 <= self.warmup < 1):
             raise OptionError(
                 f"Training has lr={self.lr}, weight_decay={self.weight_decay}, clip={self.clip}, "
-                f"warmup={self.warmup}. Expected lr above 0, weight_decay and clip not below 0, and warmup from 0 "
-                "up to (but not) 1. Correct the number."
+                f"warmup={self.warmup}. Expected lr above 0 and below 1,000,000, weight_decay and clip not below "
+                "0, and warmup from 0 up to (but not) 1. Correct the number."
             )
 
 
