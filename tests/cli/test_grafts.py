@@ -138,8 +138,8 @@ def test_a_file_in_place_of_the_store_is_an_error(polygraft: Command, deed: str)
     done = polygraft("grafts", deed, "--store", "text.txt")
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == (
-        "error: The store text.txt is no folder. A folder of grafts was expected. Name the folder that holds them, or "
-        "remove what is in its place.\n"
+        "error: The store text.txt is no folder. A folder of grafts was expected. Name the folder that holds them, as "
+        "with --store, or remove what is in its place.\n"
     )
 
 
@@ -147,8 +147,8 @@ def test_a_store_to_verify_must_be_there(polygraft: Command):
     done = polygraft("grafts", "verify", "--store", "nosuch")
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == (
-        "error: The store nosuch is not there. A folder of grafts was expected. Check the path; `polygraft quickstart` "
-        "and `polygraft run` make a store.\n"
+        "error: The store nosuch is not there. A folder of grafts was expected. Check the path, or name another with "
+        "--store; `polygraft quickstart` and `polygraft run` make a store.\n"
     )
 
 
