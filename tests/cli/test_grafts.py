@@ -96,8 +96,8 @@ def test_verify_names_the_damaged_graft_and_fails(polygraft: Command):
     assert (found["qu"], found["topic"]) == (None, None)
     assert "sha256" in found["ner"]
     assert done.stderr == (
-        "error: 1 of 3 grafts in store are damaged. All were expected to be whole. Put them in again, or remove them "
-        "with `polygraft grafts remove`.\n"
+        "error: 1 of 3 grafts in store are damaged. All were expected to be whole. Train or import them again, or "
+        "remove them with `polygraft grafts remove`.\n"
     )
 
 
@@ -109,15 +109,23 @@ def test_verify_finds_a_label_that_was_moved(polygraft: Command):
     assert found["problem"].startswith("store/ner/1/graft.json does not match its own digest: sha256 over ")
 
 
+def say_where(name: str) -> str:
+    return (
+        f"That was version 1 of the graft '{name}', store/{name}/1/graft.safetensors. Train or import the graft again, "
+        f"or remove it with `polygraft grafts remove {name} --version 1`."
+    )
+
+
 def test_verify_finds_a_part_that_no_polygraft_has(polygraft: Command):
     edit(Path("store/ner/1"), parts=[{"kind": "quantum", "options": {}}])
     edit(Path("store/qu/1"), parts=[{"kind": "bottleneck", "options": {"reductoin": 2}}])
     done = polygraft("grafts", "verify", "--json")
     assert done.exit_code == 1
     assert {row["name"]: row["problem"] for row in json.loads(done.stdout)} == {
-        "ner": f"There is no part 'quantum'. Known are {', '.join(PARTS)}. Correct the name.",
+        "ner": f"There is no part 'quantum'. Known are {', '.join(PARTS)}. Correct the name. {say_where('ner')}",
         "qu": "The part 'bottleneck' has no option 'reductoin'. Its options are reduction, activation, placement, "
-        "semantics, scaling, skip_layers, init. Did you mean 'reduction'? Correct the name.",
+        "semantics, scaling, skip_layers, init. Did you mean 'reduction'? Correct the name. "
+        + say_where("qu"),
         "topic": None,
     }
 
@@ -168,7 +176,7 @@ def test_a_damaged_graft_is_listed_with_its_reason_and_hides_no_other(polygraft:
         == as_json.stderr
         == (
             f"'ner' is damaged: {reason}\n"
-            "error: 1 of 3 grafts in store are damaged. All were expected to be whole. Put them in again, or remove "
+            "error: 1 of 3 grafts in store are damaged. All were expected to be whole. Train or import them again, or remove "
             "them with `polygraft grafts remove`.\n"
         )
     )

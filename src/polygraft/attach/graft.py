@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -137,10 +137,19 @@ def _build_layers(base: Base, parts: Sequence[Part], *, seed: int, device: str) 
     layers = nn.ModuleDict()
     with torch.device(device):
         for part in parts:
-            count = sum(key == part.kind or key.startswith(f"{part.kind}_") for key in layers)
-            key = part.kind if count == 0 else f"{part.kind}_{count + 1}"
-            layers[key] = part.build(dimensions, generator=generator)
+            layers[find_key(part, layers)] = part.build(dimensions, generator=generator)
     return layers
+
+
+def find_key(part: Part, taken: Iterable[str]) -> str:
+    """Give what the tensors of a part are stored under, behind those of parts before it.
+
+    Args:
+        part: The part.
+        taken: The keys of the parts before it.
+    """
+    count = sum(key == part.kind or key.startswith(f"{part.kind}_") for key in taken)
+    return part.kind if count == 0 else f"{part.kind}_{count + 1}"
 
 
 def copy_tensors(graft: Graft, tensors: Mapping[str, Tensor]) -> None:
