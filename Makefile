@@ -9,6 +9,12 @@ BIN := .venv/bin
 export NO_MKDOCS_2_WARNING := 1
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check
 
+# What a failed attempt leaves has no pip, and would count as made ever after.
+define make_venv
+@$(PYTHON) -m venv $(1) || { rm -rf $(1); \
+  echo "$(PYTHON) could not make $(1): on Debian or Ubuntu, install python3-venv and give this command again." >&2; exit 1; }
+endef
+
 .DEFAULT_GOAL := help
 .PHONY: help setup quickstart test check docs bench bench-peers
 
@@ -18,7 +24,7 @@ help: ## Show this list.
 $(BIN)/python:
 	@$(PYTHON) -c '$(IS_NEW_ENOUGH)' || \
 	  { echo "$(PYTHON) is older than Python 3.11. Name a newer one: make $(MAKECMDGOALS) PYTHON=python3.12" >&2; exit 1; }
-	$(PYTHON) -m venv .venv
+	$(call make_venv,.venv)
 
 # Dependency groups need pip 25.1; an older pip comes with Python 3.11.
 .venv/pip: $(BIN)/python
@@ -62,7 +68,7 @@ bench: .venv/installed ## Run every script in benchmarks/, in the order of their
 
 # The peers' transformers is too old for polygraft's, so they have an environment of their own. It is not part of `make check`.
 .venv-peers/installed: benchmarks/peers/requirements.txt
-	$(PYTHON) -m venv .venv-peers
+	$(call make_venv,.venv-peers)
 	.venv-peers/bin/python -m pip install --quiet --disable-pip-version-check -r benchmarks/peers/requirements.txt
 	@touch $@
 

@@ -274,12 +274,12 @@ def test_tensors_that_do_not_fit_are_refused(kind: str):
         copy_tensors(graft, {**tensors, name: torch.zeros(1, 2, 3)})
     num, shape = len(tensors), list(tensors[name].shape)
     assert str(missing.value) == (
-        f"The graft 'qu' lacks the tensor '{name}' (1 missing in all, of {num}). The file does not belong to this "
-        "manifest: put the graft in again."
+        f"The graft 'qu' lacks the tensor '{name}' (1 missing in all, of {num}). All tensors of its parts "
+        "were expected."
     )
     assert str(unknown.value) == (
-        f"The graft 'qu' has a tensor 'zz' that its parts do not know (1 such in all). Its parts have {num} tensors. "
-        "The file does not belong to this manifest: put the graft in again."
+        f"The graft 'qu' has a tensor 'zz' that its parts do not know (1 such in all). Its parts have {num} tensors, "
+        "and no others were expected."
     )
     assert str(misshapen.value) == (
         f"The tensor '{name}' of the graft 'qu' has the shape [1, 2, 3] where {shape} was expected. The graft was "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import pytest
 import torch
@@ -87,8 +88,8 @@ def test_a_missing_tensor_is_refused(base: Base):
     with pytest.raises(GraftError) as refusal:
         copy_tensors(graft, tensors)
     assert str(refusal.value) == (
-        f"The graft 'qu' lacks the tensor '{DOWN}' (1 missing in all, of 20). The file does not belong to this "
-        "manifest: put the graft in again."
+        f"The graft 'qu' lacks the tensor '{DOWN}' (1 missing in all, of 20). All tensors of its parts were "
+        "expected."
     )
 
 
@@ -97,8 +98,8 @@ def test_an_unknown_tensor_is_refused(base: Base):
     with pytest.raises(GraftError) as refusal:
         copy_tensors(graft, {**graft.tensors(), DOWN + "s": torch.zeros(1)})
     assert str(refusal.value) == (
-        f"The graft 'qu' has a tensor '{DOWN}s' that its parts do not know (1 such in all). Its parts have 20 tensors. "
-        f"Did you mean '{DOWN}'? The file does not belong to this manifest: put the graft in again."
+        f"The graft 'qu' has a tensor '{DOWN}s' that its parts do not know (1 such in all). Its parts have 20 tensors, "
+        f"and no others were expected. Did you mean '{DOWN}'?"
     )
 
 
@@ -151,8 +152,8 @@ def test_a_graft_of_another_tokenizer_is_refused(base: Base):
 
 
 AGAIN = (
-    "That was version 3 of the graft 'ner'. Put the graft in again, or remove it with `polygraft grafts remove ner "
-    "--version 3`."
+    "That was version 3 of the graft 'ner'. Train or import the graft again, or remove it with `polygraft "
+    "grafts remove ner --version 3`."
 )
 
 
@@ -176,8 +177,8 @@ AGAIN = (
         (
             PartRecord(kind="bottleneck", options={"reduction": 2, "skip_layers": [0]}),
             "The graft 'ner' has a tensor 'bottleneck.layers.0.ffn.down.bias' that its parts do not know (12 such in "
-            "all). Its parts have 8 tensors. Did you mean 'bottleneck.layers.2.ffn.down.bias'? The file does not "
-            "belong to this manifest: put the graft in again.",
+            "all). Its parts have 8 tensors, and no others were expected. Did you mean "
+            "'bottleneck.layers.2.ffn.down.bias'?",
         ),
     ],
 )
@@ -218,6 +219,29 @@ def test_tensors_are_compared_before_any_part_takes_memory(base: Base, monkeypat
         rebuild_graft(base, manifest, given)
     assert set(made) == {"meta"}
     assert str(refusal.value) == (
-        f"The tensor '{DOWN}' of the graft 'ner' has the shape [8, 16] where [128, 16] was expected. The graft was "
-        f"made for a base of other sizes. {AGAIN}"
+        f"The tensor '{DOWN}' of the graft 'ner' has the shape [8, 16] where [128, 16] was expected. {AGAIN}"
+    )
+
+
+def test_the_folder_of_a_stored_graft_is_named(base: Base):
+    graft = make_graft(base, "ner", language_graft())
+    manifest = dataclasses.replace(write_manifest(base, graft), version=3)
+    tensors = graft.tensors()
+    del tensors[DOWN]
+    folder = Path("some", "ner", "3")
+    with pytest.raises(GraftError) as refusal:
+        rebuild_graft(base, manifest, tensors, folder=folder)
+    assert str(refusal.value) == (
+        f"The graft 'ner' lacks the tensor '{DOWN}' (1 missing in all, of 20). All tensors of its parts were "
+        "expected. That was version 3 of the graft 'ner', some/ner/3/graft.safetensors. Train or import the graft "
+        "again, or remove it with `polygraft grafts remove ner --version 3 --store some`."
+    )
+    with pytest.raises(FingerprintError) as other:
+        rebuild_graft(
+            base, dataclasses.replace(manifest, tokenizer="77ab0400ff"), graft.tensors(), folder=folder
+        )
+    assert str(other.value) == (
+        "Graft 'ner' (some/ner/3/graft.json) was trained with another tokenizer: it carries fingerprint 77ab0400, the "
+        f"one of 'tiny-electra-small' has {base.tokenizer_fingerprint[:8]}. Load the base it names (`polygraft grafts "
+        "show ner --version 3 --store some`), or pass --any-base to try it all the same."
     )

@@ -149,4 +149,6 @@ def test_grafts_of_two_bases_are_refused_before_a_base_is_loaded(sparse: Command
 def test_grafts_of_another_base_than_the_loaded_one_are_refused(sparse: Command):
     done = sparse("grafts", "compare", "en", "swa", "--base", "other")
     assert done.exit_code == 1
-    assert done.stderr.startswith("error: Graft 'en' was trained on another base: it carries fingerprint ")
+    assert done.stderr.startswith(
+        "error: Graft 'en' (store/en/2/graft.json) was trained on another base: it carries fingerprint "
+    )

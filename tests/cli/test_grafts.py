@@ -96,8 +96,8 @@ def test_verify_names_the_damaged_graft_and_fails(polygraft: Command):
     assert (found["qu"], found["topic"]) == (None, None)
     assert "sha256" in found["ner"]
     assert done.stderr == (
-        "error: 1 of 3 grafts in store are damaged. All were expected to be whole. Put them in again, or remove them "
-        "with `polygraft grafts remove`.\n"
+        "error: 1 of 3 grafts in store are damaged. All were expected to be whole. Train or import them again, or "
+        "remove them with `polygraft grafts remove`.\n"
     )
 
 
@@ -109,15 +109,23 @@ def test_verify_finds_a_label_that_was_moved(polygraft: Command):
     assert found["problem"].startswith("store/ner/1/graft.json does not match its own digest: sha256 over ")
 
 
+def say_where(name: str) -> str:
+    return (
+        f"That was version 1 of the graft '{name}', store/{name}/1/graft.safetensors. Train or import the graft again, "
+        f"or remove it with `polygraft grafts remove {name} --version 1`."
+    )
+
+
 def test_verify_finds_a_part_that_no_polygraft_has(polygraft: Command):
     edit(Path("store/ner/1"), parts=[{"kind": "quantum", "options": {}}])
     edit(Path("store/qu/1"), parts=[{"kind": "bottleneck", "options": {"reductoin": 2}}])
     done = polygraft("grafts", "verify", "--json")
     assert done.exit_code == 1
     assert {row["name"]: row["problem"] for row in json.loads(done.stdout)} == {
-        "ner": f"There is no part 'quantum'. Known are {', '.join(PARTS)}. Correct the name.",
+        "ner": f"There is no part 'quantum'. Known are {', '.join(PARTS)}. Correct the name. {say_where('ner')}",
         "qu": "The part 'bottleneck' has no option 'reductoin'. Its options are reduction, activation, placement, "
-        "semantics, scaling, skip_layers, init. Did you mean 'reduction'? Correct the name.",
+        "semantics, scaling, skip_layers, init. Did you mean 'reduction'? Correct the name. "
+        + say_where("qu"),
         "topic": None,
     }
 
@@ -138,8 +146,8 @@ def test_a_file_in_place_of_the_store_is_an_error(polygraft: Command, deed: str)
     done = polygraft("grafts", deed, "--store", "text.txt")
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == (
-        "error: The store text.txt is no folder. A folder of grafts was expected. Name the folder that holds them, or "
-        "remove what is in its place.\n"
+        "error: The store text.txt is no folder. A folder of grafts was expected. Name the folder that holds them, as "
+        "with --store, or remove what is in its place.\n"
     )
 
 
@@ -147,8 +155,8 @@ def test_a_store_to_verify_must_be_there(polygraft: Command):
     done = polygraft("grafts", "verify", "--store", "nosuch")
     assert (done.exit_code, done.stdout) == (1, "")
     assert done.stderr == (
-        "error: The store nosuch is not there. A folder of grafts was expected. Check the path; `polygraft quickstart` "
-        "and `polygraft run` make a store.\n"
+        "error: The store nosuch is not there. A folder of grafts was expected. Check the path, or name another with "
+        "--store; `polygraft quickstart` and `polygraft run` make a store.\n"
     )
 
 
@@ -168,7 +176,7 @@ def test_a_damaged_graft_is_listed_with_its_reason_and_hides_no_other(polygraft:
         == as_json.stderr
         == (
             f"'ner' is damaged: {reason}\n"
-            "error: 1 of 3 grafts in store are damaged. All were expected to be whole. Put them in again, or remove "
+            "error: 1 of 3 grafts in store are damaged. All were expected to be whole. Train or import them again, or remove "
             "them with `polygraft grafts remove`.\n"
         )
     )

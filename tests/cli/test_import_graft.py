@@ -128,7 +128,10 @@ def test_a_graft_that_is_written_for_another_base_comes_with_a_warning(polygraft
     assert polygraft(*words).exit_code == 0
     done = polygraft("export", "peft", "ner2", "out", "--base", "sft")
     assert done.exit_code == 1
-    assert "Graft 'ner2' was trained on another base: it carries fingerprint " in done.stderr
+    assert (
+        "Graft 'ner2' (store/ner2/1/graft.json) was trained on another base: it carries fingerprint "
+        in done.stderr
+    )
     assert "or pass --any-base to try it all the same." in done.stderr
     done = polygraft("export", "peft", "ner2", "out", "--base", "sft", "--any-base")
     assert done.exit_code == 0, done.stderr

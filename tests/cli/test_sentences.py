@@ -26,8 +26,19 @@ CASES = {
     ),
     "an empty store": (
         (*PREDICT, "ner", "--store", "nowhere"),
-        "The plan 'ner' names 'ner', which is not in the store nowhere. There is none. `polygraft grafts list --store "
-        "nowhere` shows all 0.",
+        "The plan 'ner' names 'ner', which is not among the grafts. The store nowhere is not there. A folder of grafts "
+        "was expected. Check the path, or name another with --store; `polygraft quickstart` and `polygraft run` make a "
+        "store.",
+    ),
+    "a store that holds nothing": (
+        (*PREDICT, "ner", "--store", "empty"),
+        "The plan 'ner' names 'ner', which is not in the store empty. The store is empty. `polygraft quickstart` or "
+        "`polygraft run` fills one; --store names another.",
+    ),
+    "a store that is a file": (
+        (*PREDICT, "ner", "--store", "text.txt"),
+        "The plan 'ner' names 'ner', which is not among the grafts. The store text.txt is no folder. A folder of "
+        "grafts was expected. Name the folder that holds them, as with --store, or remove what is in its place.",
     ),
     "a graft to show that another store lacks": (
         ("grafts", "show", "xyz", "--store", "one"),
@@ -47,7 +58,8 @@ CASES = {
         (*PREDICT, "odd", "--store", "one"),
         f"There is no part 'quantum'. Known are {', '.join(PARTS)}. Correct the name. "
         "That was version 1 of the "
-        "graft 'odd'. Put the graft in again, or remove it with `polygraft grafts remove odd --version 1`.",
+        "graft 'odd', one/odd/1/graft.safetensors. Train or import the graft again, or remove it with `polygraft "
+        "grafts remove odd --version 1 --store one`.",
     ),
     "a plan without its end": (
         (*PREDICT, "stack(qu"),
@@ -140,6 +152,7 @@ def test_bad_input_ends_with_its_sentence(polygraft: Command, words: tuple[str, 
     found, tensors = Store("store").get("ner")
     odd = dataclasses.replace(found, name="odd", parts=(PartRecord(kind="quantum", options={}),))
     Store("one").put(odd, tensors)
+    Path("empty").mkdir()
     done = polygraft(*words)
     assert done.stderr.splitlines()[-1] == f"error: {sentence}"
     assert (done.exit_code, done.stdout) == (1, "")
@@ -149,9 +162,11 @@ def test_a_graft_of_another_base_is_refused_and_any_base_accepts_it(polygraft: C
     words = (*PREDICT, "ner", "--base", "other")
     done = polygraft(*words)
     assert done.exit_code == 1
-    assert done.stderr.startswith("error: Graft 'ner' was trained on another base: it carries fingerprint ")
+    assert done.stderr.startswith(
+        "error: Graft 'ner' (store/ner/1/graft.json) was trained on another base: it carries fingerprint "
+    )
     assert done.stderr.endswith(
-        "Load the base it names (`polygraft grafts show ner`), or pass --any-base to try it all the same.\n"
+        "Load the base it names (`polygraft grafts show ner --version 1`), or pass --any-base to try it all the same.\n"
     )
     assert polygraft(*words, "--any-base").exit_code == 0
 

@@ -116,8 +116,7 @@ def test_a_code_of_another_number_of_places_is_refused():
     with pytest.raises(GraftError) as refused:
         copy_tensors(few, {**few.tensors(), "delta.places.code": more.tensors()["delta.places.code"]})
     assert str(refused.value) == (
-        "The places of the part 'delta' are 2, where 1 were expected by its other tensors. The file does not belong to "
-        "this manifest: put the graft in again."
+        "The places of the part 'delta' are 2, where 1 were expected by its other tensors."
     )
 
 
@@ -172,7 +171,6 @@ def test_any_code_of_random_bytes_is_refused(data: st.DataObject):
     with pytest.raises(GraftError) as refused:
         copy_tensors(make_graft(base, "d", graft.parts), tensors)
     assert str(refused.value).startswith(("The part 'delta' ", "The places of the part 'delta' are "))
-    assert str(refused.value).endswith("ut the graft in again.")
 
 
 def test_a_code_that_a_store_vouches_for_is_not_trusted(tmp_path: Path):
@@ -187,6 +185,6 @@ def test_a_code_that_a_store_vouches_for_is_not_trusted(tmp_path: Path):
     num_bytes = graft.parts[0].to_options()["num_code_bytes"]
     assert str(refused.value) == (
         f"The part 'delta' has {num_bytes} bytes, of which its masks take 64. One mask was expected for each of 32 "
-        "tensors, and nothing behind them. Put the graft in again. That was version 1 of the graft 'd'. Put the graft "
-        "in again, or remove it with `polygraft grafts remove d --version 1`."
+        "tensors, and nothing behind them. That was version 1 of the graft 'd'. Train or import the graft again, "
+        "or remove it with `polygraft grafts remove d --version 1`."
     )

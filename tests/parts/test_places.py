@@ -214,7 +214,7 @@ def test_what_was_not_written_by_the_encoder_is_refused(code: list[int], reason:
         decode([NONE, 0, *code], 3, 10)
     assert str(refusal.value) == (
         f"The mask 'qu' cannot be read at tensor 2 of 2: {reason}. The places that polygraft wrote for tensors of "
-        "these sizes were expected. Put the graft in again."
+        "these sizes were expected."
     )
 
 
@@ -223,7 +223,7 @@ def test_bytes_behind_the_last_mask_are_refused():
         decode([NONE, 0, ALL, 1, 7], 3, 1)
     assert str(refusal.value) == (
         "The mask 'qu' has 5 bytes, of which its masks take 4. One mask was expected for each of 2 tensors, and "
-        "nothing behind them. Put the graft in again."
+        "nothing behind them."
     )
 
 
@@ -232,7 +232,7 @@ def test_a_code_of_another_kind_is_refused():
         decode_places(torch.zeros(2, 2), sizes=[3], where="The mask 'qu'")
     assert str(refusal.value) == (
         "The mask 'qu' is a tensor of the dtype torch.float32 with 2 axes. The places of masks are one row of bytes "
-        "(torch.uint8). Put the graft in again."
+        "(torch.uint8)."
     )
 
 

@@ -83,15 +83,16 @@ def test_a_task_without_a_test_file_is_refused(here: Path):
     )
 
 
-def test_places_that_cannot_be_written_are_refused_before_training(here: Path):
+def test_places_that_cannot_be_written_are_refused_before_the_plan_is_made(here: Path):
+    # Before the first event, which is the plan with what the steps will take.
     with pytest.raises(PolygraftError) as caught:
-        run_all(load("store=recipe.toml"))
+        next(run_recipe(load("store=recipe.toml")))
     assert str(caught.value) == (
         "The store recipe.toml cannot be changed: File exists. A folder with room that may be written was expected. "
         "Make room or choose another folder."
     )
     with pytest.raises(PolygraftError) as caught:
-        run_all(load("runs=recipe.toml"))
+        next(run_recipe(load("runs=recipe.toml")))
     assert str(caught.value) == (
         "The run's folder recipe.toml/recipe cannot be written: Not a directory. Expected a folder with room that "
         "may be written. Change `runs`, or make room."

@@ -100,7 +100,7 @@ def test_nan_is_counted():
     with pytest.raises(StoreError) as caught:
         check_tensors({"a": torch.tensor([1.0, float("nan"), float("inf")])}, where="Graft 'x'")
     assert str(caught.value) == (
-        "Graft 'x': 2 of the 3 values of the tensor 'a' are NaN or infinite. Finite numbers were expected. "
+        "Graft 'x' has the tensor 'a' with numbers that are NaN or infinite: 2 of 3. Finite numbers were expected. "
         "Train the graft again, with a lower learning rate if its loss went up."
     )
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from polygraft.attach.graft import Graft, check_made_for, check_sizes, rebuild_graft
 from polygraft.attach.plan import Average, Named, Plan, list_names
 from polygraft.attach.weights import check_weights
-from polygraft.errors import PlanError, nearest
+from polygraft.errors import PlanError, StoreError, nearest
 from polygraft.parts.edit import EditLayers
 
 if TYPE_CHECKING:
@@ -110,13 +110,27 @@ class Finder:
         if store is None or named.name not in stored:
             raise self._miss(named, sorted({*self.memory, *stored}))
         manifest, tensors = store.get(named.name, version=named.version)
-        return rebuild_graft(self.base, manifest, tensors, any_base=self.any_base)
+        return rebuild_graft(
+            self.base, manifest, tensors, any_base=self.any_base, folder=store.find_folder(manifest)
+        )
 
     def _miss(self, named: Named, known: Sequence[str]) -> PlanError:
         store = self.store
+        if store is not None:
+            try:
+                store.check_is_folder(must_exist=True)
+            except StoreError as error:
+                return PlanError(
+                    f"The plan '{self.plan}' names '{named}', which is not among the grafts. {error}"
+                )
         place = "among the grafts given" if store is None else f"in the store {store.folder}"
         # Of a name that is there without the version, the version is what is missing.
         wanted = str(named) if named.name in known else named.name
+        if store is not None and not known:
+            return PlanError(
+                f"The plan '{self.plan}' names '{wanted}', which is not {place}. The store is empty. `polygraft "
+                "quickstart` or `polygraft run` fills one; --store names another."
+            )
         hint = f"There are {', '.join(known[:12])}." if known else "There is none."
         more = "Give it in `grafts`, or name its store." if store is None else store.say_listing(len(known))
         return PlanError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
@@ -17,6 +18,8 @@ from polygraft.parts.head import Head, HeadLayers, PieceHeadLayers
 from polygraft.parts.part import Dimensions, Part
 from polygraft.parts.reach import AttentionLayers, EmbeddingLayers, PromptLayers
 from polygraft.parts.table import make_part
+from polygraft.store.commands import say_again, say_store
+from polygraft.store.graft import MANIFEST, TENSORS
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
@@ -134,10 +137,19 @@ def _build_layers(base: Base, parts: Sequence[Part], *, seed: int, device: str) 
     layers = nn.ModuleDict()
     with torch.device(device):
         for part in parts:
-            count = sum(key == part.kind or key.startswith(f"{part.kind}_") for key in layers)
-            key = part.kind if count == 0 else f"{part.kind}_{count + 1}"
-            layers[key] = part.build(dimensions, generator=generator)
+            layers[find_key(part, layers)] = part.build(dimensions, generator=generator)
     return layers
+
+
+def find_key(part: Part, taken: Iterable[str]) -> str:
+    """Give what the tensors of a part are stored under, behind those of parts before it.
+
+    Args:
+        part: The part.
+        taken: The keys of the parts before it.
+    """
+    count = sum(key == part.kind or key.startswith(f"{part.kind}_") for key in taken)
+    return part.kind if count == 0 else f"{part.kind}_{count + 1}"
 
 
 def copy_tensors(graft: Graft, tensors: Mapping[str, Tensor]) -> None:
@@ -153,13 +165,16 @@ def copy_tensors(graft: Graft, tensors: Mapping[str, Tensor]) -> None:
             layers.find_places(layers.names[0])
 
 
-def check_fit(name: str, tensors: Mapping[str, Tensor], *, own: Mapping[str, Tensor]) -> None:
+def check_fit(
+    name: str, tensors: Mapping[str, Tensor], *, own: Mapping[str, Tensor], is_own_base: bool = False
+) -> None:
     """Refuse tensors that are not those of a graft's parts, by name and shape.
 
     Args:
         name: The graft's name.
         tensors: The tensors.
         own: What the parts have; only the shapes count.
+        is_own_base: Whether they are known to be for this base, so that its sizes explain nothing.
 
     Raises:
         GraftError: A tensor is missing, unknown, or of another shape.
@@ -170,23 +185,23 @@ def check_fit(name: str, tensors: Mapping[str, Tensor], *, own: Mapping[str, Ten
         raise GraftError(
             f"The graft '{name}' has a tensor '{unknown[0]}' that its parts do not know "
             f"({len(unknown)} "
-            f"such in all). Its parts have {len(own)} tensors.{nearest(unknown[0], own)} "
-            "The file does not belong to this manifest: put the graft in again."
+            f"such in all). Its parts have {len(own)} tensors, and no others were expected.{nearest(unknown[0], own)}"
         )
     if missing:
         raise GraftError(
             f"The graft '{name}' lacks the tensor '{missing[0]}' ({len(missing)} missing in all, of "
-            f"{len(own)}). The file does not belong to this manifest: put the graft in again."
+            f"{len(own)}). All tensors of its parts were expected."
         )
     for key, tensor in tensors.items():
-        _check_shape(name, key, tensor, own=own[key])
+        _check_shape(name, key, tensor, own=own[key], is_own_base=is_own_base)
 
 
-def _check_shape(name: str, key: str, tensor: Tensor, *, own: Tensor) -> None:
+def _check_shape(name: str, key: str, tensor: Tensor, *, own: Tensor, is_own_base: bool = False) -> None:
     if tensor.shape != own.shape:
+        why = "" if is_own_base else " The graft was made for a base of other sizes."
         raise GraftError(
             f"The tensor '{key}' of the graft '{name}' has the shape {list(tensor.shape)} where "
-            f"{list(own.shape)} was expected. The graft was made for a base of other sizes."
+            f"{list(own.shape)} was expected.{why}"
         )
 
 
@@ -206,7 +221,12 @@ def check_sizes(base: Base, graft: Graft) -> None:
 
 
 def rebuild_graft(
-    base: Base, manifest: Manifest, tensors: Mapping[str, Tensor], *, any_base: bool = False
+    base: Base,
+    manifest: Manifest,
+    tensors: Mapping[str, Tensor],
+    *,
+    any_base: bool = False,
+    folder: Path | None = None,
 ) -> Graft:
     """Make a graft of what a store holds, for the base it was trained on.
 
@@ -215,6 +235,7 @@ def rebuild_graft(
         manifest: What the store says of it.
         tensors: Its values.
         any_base: Whether to accept a base or tokenizer with another fingerprint.
+        folder: Where the graft is stored, for messages.
 
     Raises:
         FingerprintError: The base or the tokenizer is another one.
@@ -222,28 +243,39 @@ def rebuild_graft(
         GraftError: The tensors do not fit.
     """
     if not any_base:
-        check_fingerprints(base, manifest)
+        check_fingerprints(base, manifest, folder=folder)
     try:
-        parts = [make_part(record.kind, record.options) for record in manifest.parts]
         # Without memory first: what a manifest asks for is not made before its tensors are known to fit.
-        shapes = shape_layers(base, parts).state_dict()
-        check_fit(manifest.name, tensors, own=shapes)
+        parts = check_tensors(base, manifest, tensors)
         graft = make_graft(base, manifest.name, parts)
         copy_tensors(graft, tensors)
     except PolygraftError as error:
-        error.add_note(_say_where(base, manifest))
+        error.add_note(_say_where(base, manifest, folder))
         raise
     graft.manifest = manifest
     graft.layers.requires_grad_(False)
     return graft
 
 
-def _say_where(base: Base, manifest: Manifest) -> str:
-    what = f"That was version {manifest.version} of the graft '{manifest.name}'"
+def check_tensors(base: Base, manifest: Manifest, tensors: Mapping[str, Tensor]) -> list[Part]:
+    """Refuse tensors that are not those of a manifest's parts on a base, by name and shape; give the parts.
+
+    Raises:
+        OptionError: A part or one of its options is unknown, or not for this base.
+        GraftError: A tensor is missing, unknown, or of another shape.
+    """
+    parts = [make_part(record.kind, record.options) for record in manifest.parts]
+    is_own_base = manifest.base.fingerprint == base.fingerprint
+    check_fit(manifest.name, tensors, own=shape_layers(base, parts).state_dict(), is_own_base=is_own_base)
+    return parts
+
+
+def _say_where(base: Base, manifest: Manifest, folder: Path | None) -> str:
+    file = "" if folder is None else f", {folder / TENSORS}"
+    what = f"That was version {manifest.version} of the graft '{manifest.name}'{file}"
     if manifest.base.fingerprint != base.fingerprint:
         return f"{what}, which was trained on another base, '{manifest.base.name}'. Load that one."
-    remove = f"polygraft grafts remove {manifest.name} --version {manifest.version}"
-    return f"{what}. Put the graft in again, or remove it with `{remove}`."
+    return f"{what}. {say_again(folder or Path(manifest.name, str(manifest.version)))}"
 
 
 def check_made_for(base: Base, graft: Graft) -> None:
@@ -261,23 +293,32 @@ def check_made_for(base: Base, graft: Graft) -> None:
         )
 
 
-def check_fingerprints(base: Base, manifest: Manifest) -> None:
+def check_fingerprints(base: Base, manifest: Manifest, *, folder: Path | None = None) -> None:
     """Refuse a graft that was trained on another base or tokenizer.
+
+    Args:
+        base: The base that it is to meet.
+        manifest: What the store says of it.
+        folder: Where the graft is stored, for messages.
 
     Raises:
         FingerprintError: It was.
     """
+    file = "" if folder is None else f" ({folder / MANIFEST})"
+    show = f"polygraft grafts show {manifest.name}"
+    if folder is not None:
+        show += f" --version {manifest.version}{say_store(folder.parent.parent)}"
     if manifest.base.fingerprint != base.fingerprint:
         raise FingerprintError(
-            f"Graft '{manifest.name}' was trained on another base: it carries fingerprint "
+            f"Graft '{manifest.name}'{file} was trained on another base: it carries fingerprint "
             f"{manifest.base.fingerprint[:8]}, '{base.name}' has {base.fingerprint[:8]}. Load the base it "
             "names "
-            f"(`polygraft grafts show {manifest.name}`), or pass --any-base to try it all the same."
+            f"(`{show}`), or pass --any-base to try it all the same."
         )
     if manifest.tokenizer != base.tokenizer_fingerprint:
         raise FingerprintError(
-            f"Graft '{manifest.name}' was trained with another tokenizer: it carries fingerprint "
+            f"Graft '{manifest.name}'{file} was trained with another tokenizer: it carries fingerprint "
             f"{manifest.tokenizer[:8]}, the one of '{base.name}' has {base.tokenizer_fingerprint[:8]}. Load "
             "the base "
-            f"it names (`polygraft grafts show {manifest.name}`), or pass --any-base to try it all the same."
+            f"it names (`{show}`), or pass --any-base to try it all the same."
         )

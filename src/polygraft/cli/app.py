@@ -21,7 +21,6 @@ from polygraft.cli.grafts import (
     remove_graft,
     rename_graft,
     show_graft,
-    verify_grafts,
 )
 from polygraft.cli.import_graft import import_adapterhub, import_peft, import_sft
 from polygraft.cli.merge import merge
@@ -33,6 +32,7 @@ from polygraft.cli.report import report
 from polygraft.cli.run import run
 from polygraft.cli.train import train_sequence, train_tokens
 from polygraft.cli.train_text import train_causal, train_mlm
+from polygraft.cli.verifying import verify_grafts
 
 app = typer.Typer(
     name="polygraft",

@@ -52,7 +52,10 @@ def compare(
     from polygraft.attach.compare import compare_grafts
     from polygraft.attach.graft import rebuild_graft
 
-    a, b = (rebuild_graft(loaded, *each, any_base=any_base) for each in stored)
+    a, b = (
+        rebuild_graft(loaded, *each, any_base=any_base, folder=Store(store).find_folder(each[0]))
+        for each in stored
+    )
     found = compare_grafts(a, b)
     if as_json:
         write_json(_list_values(found, manifests=[manifest for manifest, _ in stored]))

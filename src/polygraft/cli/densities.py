@@ -92,7 +92,7 @@ def show_densities(
     loaded = open_base(base or manifest.base.name, device="cpu", dtype="float32")
     from polygraft.attach.graft import rebuild_graft
 
-    graft = rebuild_graft(loaded, manifest, tensors, any_base=any_base)
+    graft = rebuild_graft(loaded, manifest, tensors, any_base=any_base, folder=store.find_folder(manifest))
     kind, rows = _count(graft)
     parts = measure_stored(manifest).values()
     stored = Stored(mask=sum(each.mask for each in parts), values=sum(each.values for each in parts))

@@ -146,7 +146,12 @@ def _export(
     from polygraft.attach.graft import rebuild_graft
 
     with waiting(f"Writing '{name}' ..."):
-        written = save(loaded, rebuild_graft(loaded, manifest, tensors, any_base=any_base))
+        written = save(
+            loaded,
+            rebuild_graft(
+                loaded, manifest, tensors, any_base=any_base, folder=Store(store).find_folder(manifest)
+            ),
+        )
     for path in written:
         write(f"{path}\n")
     if manifest.base.fingerprint != loaded.fingerprint:

@@ -13,7 +13,7 @@ import typer
 from polygraft.cli.console import say, show_table, write, write_json
 from polygraft.cli.densities import list_stored_facts, show_densities
 from polygraft.cli.options import AnyBaseOption, JsonOption, StoreOption, VersionOption
-from polygraft.errors import NotInStoreError, PolygraftError, StoreError
+from polygraft.errors import StoreError
 from polygraft.report.cells import DASH, Cell, Table, bytes_cell, count_cell, seconds_cell
 from polygraft.report.numbers import format_bytes, format_share
 
@@ -44,7 +44,7 @@ def list_grafts(*, store: StoreOption, as_json: JsonOption = False) -> None:
     for found in damaged:
         say(f"'{found.name}' is damaged: {found.error}", style="")
     if damaged:
-        raise _make_damaged(num=len(damaged), of=len(listed), store=store)
+        raise make_damaged(num=len(damaged), of=len(listed), store=store)
 
 
 def show_graft(
@@ -85,47 +85,6 @@ def show_graft(
 def show_manifest(manifest: Manifest) -> None:
     """Show what a graft is as a table."""
     show_table(_facts_table(f"{manifest.name}, version {manifest.version}", _list_facts(manifest)))
-
-
-def verify_grafts(
-    *,
-    names: Annotated[
-        list[str] | None, typer.Argument(metavar="[NAME]...", help="The grafts; all if none is named.")
-    ] = None,
-    store: StoreOption,
-    as_json: JsonOption = False,
-) -> None:
-    """Check every version of grafts: digests, shapes, numbers, names, and that its parts are known."""
-    from polygraft.store.store import Store
-
-    opened = Store(store)
-    opened.check_is_folder(must_exist=True)
-    rows = [row for name in names or opened.names() for row in _verify_versions(opened, name)]
-    num_damaged = sum(row["problem"] is not None for row in rows)
-    if as_json:
-        write_json(rows)
-    elif not rows:
-        say(f"The store {store} is empty: there is nothing to check.")
-    else:
-        table_rows = [
-            (
-                Cell(text=str(row["name"])),
-                Cell(text=str(row["version"] or DASH)),
-                Cell(text=str(row["problem"] or "whole")),
-            )
-            for row in rows
-        ]
-        show_table(
-            Table(
-                ident="verify",
-                caption=f"{len(rows)} checked, {num_damaged} damaged",
-                columns=("Graft", "Version", "State"),
-                numeric=(False, True, False),
-                rows=tuple(table_rows),
-            )
-        )
-    if num_damaged:
-        raise _make_damaged(num=num_damaged, of=len(rows), store=store)
 
 
 def remove_graft(
@@ -338,32 +297,9 @@ def _say_options(options: Mapping[str, JsonValue]) -> str:
     )
 
 
-def _make_damaged(*, num: int, of: int, store: Path) -> StoreError:
+def make_damaged(*, num: int, of: int, store: Path) -> StoreError:
+    """Make the error for a store of which some grafts are damaged."""
     return StoreError(
         f"{num} of {of} grafts in {store} are damaged. All were expected to be whole. "
-        "Put them in again, or remove them with `polygraft grafts remove`."
+        "Train or import them again, or remove them with `polygraft grafts remove`."
     )
-
-
-def _verify_versions(store: Store, name: str) -> list[dict[str, str | int | None]]:
-    try:
-        versions = store.versions(name)
-    except NotInStoreError:
-        raise
-    except StoreError as error:
-        return [{"name": name, "version": None, "problem": str(error)}]
-    return [
-        {"name": name, "version": version, "problem": _find_problem(store, name, version)}
-        for version in versions
-    ]
-
-
-def _find_problem(store: Store, name: str, version: int) -> str | None:
-    from polygraft.parts.table import make_part
-
-    try:
-        for part in store.verify(name, version=version).parts:
-            make_part(part.kind, part.options)
-    except PolygraftError as error:
-        return str(error)
-    return None

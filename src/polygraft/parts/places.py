@@ -101,7 +101,7 @@ def decode_places(
     if code.dtype != torch.uint8 or code.dim() != 1:
         raise GraftError(
             f"{where} is a tensor of the dtype {code.dtype} with {code.dim()} axes. The places of masks are one "
-            "row of bytes (torch.uint8). Put the graft in again."
+            "row of bytes (torch.uint8)."
         )
     reader = _Reader(code.detach().cpu().numpy(), where=where, num_masks=len(sizes))
     found: list[Tensor] = []
@@ -111,7 +111,7 @@ def decode_places(
     if reader.num_left:
         raise GraftError(
             f"{where} has {len(code)} bytes, of which its masks take {len(code) - reader.num_left}. One mask was "
-            f"expected for each of {len(sizes)} tensors, and nothing behind them. Put the graft in again."
+            f"expected for each of {len(sizes)} tensors, and nothing behind them."
         )
     return found
 
@@ -241,7 +241,7 @@ class _Reader:
     def refuse(self, reason: str) -> GraftError:
         return GraftError(
             f"{self._where} cannot be read at tensor {self.number} of {self._num_masks}: {reason}. The places that "
-            "polygraft wrote for tensors of these sizes were expected. Put the graft in again."
+            "polygraft wrote for tensors of these sizes were expected."
         )
 
     def take(self, num_bytes: int) -> NDArray[np.uint8]:

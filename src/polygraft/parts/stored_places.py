@@ -45,7 +45,7 @@ class StoredPlaces(nn.Module):
             if found != total:
                 raise GraftError(
                     f"The places of the part '{self.kind}' are {found}, where {total} were expected by its other "
-                    "tensors. The file does not belong to this manifest: put the graft in again."
+                    "tensors."
                 )
             self._decoded, self._version = [places.to(code.device) for places in decoded], code._version
             self._starts = list_starts([len(places) for places in decoded])

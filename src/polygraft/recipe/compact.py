@@ -103,7 +103,9 @@ def write_compact(base: Base, store: Store, manifest: Manifest, *, folder: Path)
         GraftError: The graft has no mask.
         BaseModelError: The folder cannot be written.
     """
-    graft = rebuild_graft(base, *store.get(manifest.name, version=manifest.version))
+    graft = rebuild_graft(
+        base, *store.get(manifest.name, version=manifest.version), folder=store.find_folder(manifest)
+    )
     layers = find_edit(graft, MaskLayers)
     written = compact_base(base, folder=folder, masks=read_places(layers), weights=read_edited(base, layers))
     small = load_base(str(folder), device=str(base.device), dtype=base.dtype)

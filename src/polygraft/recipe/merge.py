@@ -86,7 +86,10 @@ def merge_stored(
     members = [manifest for manifest, _ in stored]
     check_one_base(members)
     _check_loaded(base, members[0])
-    grafts = [rebuild_graft(base, manifest, tensors) for manifest, tensors in stored]
+    grafts = [
+        rebuild_graft(base, manifest, tensors, folder=store.find_folder(manifest))
+        for manifest, tensors in stored
+    ]
     graft = merge_grafts(base, name, grafts, merging)
     objectives = {member.objective for member in members}
     manifest = Manifest(

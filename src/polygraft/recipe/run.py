@@ -93,8 +93,12 @@ def run_recipe(
     jobs = [job for turn in turns for job in turn.jobs]
     _check_only(jobs, only)
     chosen = _choose(turns, only)
-    done = {job.name for turn in turns for job in turn.jobs if _is_done(turn.workshop, job)}
     processes = turns[0].workshop.processes
+    if processes.launch.is_first and not dry_run:
+        # Before the steps are tried out, which takes a while.
+        for turn in chosen:
+            check_places(turn.workshop, turn.jobs)
+    done = {job.name for turn in turns for job in turn.jobs if _is_done(turn.workshop, job)}
     # Before one of several processes adds something to it.
     processes.wait()
     plan = plan_run(chosen, done, most_seconds=None if dry_run else REHEARSAL_SECONDS)
@@ -105,8 +109,6 @@ def run_recipe(
         # The first one writes for all.
         yield from _run_turns(chosen, done, Meter(plan))
         return
-    for turn in chosen:
-        check_places(turn.workshop, turn.jobs)
     with _alone(recipe.folder):
         taken = find_taken(recipe.folder)
         yield from _run_turns(chosen, done, Meter(plan, folder=taken, began=began))

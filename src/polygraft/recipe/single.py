@@ -165,5 +165,7 @@ def load_below(base: Base, order: Order, store: Store, *, any_base: bool) -> dic
     grafts: dict[str, Graft] = {}
     for named in list_below(order):
         manifest, tensors = store.get(named.name, version=named.version)
-        grafts[named.name] = rebuild_graft(base, manifest, tensors, any_base=any_base)
+        grafts[named.name] = rebuild_graft(
+            base, manifest, tensors, any_base=any_base, folder=store.find_folder(manifest)
+        )
     return grafts

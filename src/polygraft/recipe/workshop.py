@@ -115,7 +115,7 @@ class Workshop:
         found = self.store.find_step(digest, name=name)
         if found is None:
             return False
-        graft = rebuild_graft(self.base, *found)
+        graft = rebuild_graft(self.base, *found, folder=self.store.find_folder(found[0]))
         graft.name = name
         self.grafts[name], self.manifests[name] = graft, found[0]
         return True
@@ -146,7 +146,7 @@ class Workshop:
         if name not in self.grafts and name in self.manifests:
             manifest = self.manifests[name]
             found = self.store.get(manifest.name, version=manifest.version)
-            self.grafts[name] = rebuild_graft(self.base, *found)
+            self.grafts[name] = rebuild_graft(self.base, *found, folder=self.store.find_folder(found[0]))
             self.grafts[name].name = name
         if name not in self.grafts:
             raise RecipeError(

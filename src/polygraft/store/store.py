@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Generator, Iterable, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -13,7 +12,7 @@ from pathlib import Path
 from torch import Tensor
 
 from polygraft.errors import NotInStoreError, StoreError, nearest
-from polygraft.settings import load_settings
+from polygraft.store.commands import say_store
 from polygraft.store.files import (
     LEFTOVER,
     check_folder,
@@ -137,19 +136,21 @@ class Store:
         if os.path.lexists(self.folder):
             raise StoreError(
                 f"The store {self.folder} is no folder. A folder of grafts was expected. Name the folder that "
-                "holds them, or remove what is in its place."
+                "holds them, as with --store, or remove what is in its place."
             )
         if must_exist:
             raise StoreError(
-                f"The store {self.folder} is not there. A folder of grafts was expected. Check the path; "
-                "`polygraft quickstart` and `polygraft run` make a store."
+                f"The store {self.folder} is not there. A folder of grafts was expected. Check the path, or "
+                "name another with --store; `polygraft quickstart` and `polygraft run` make a store."
             )
 
     def say_listing(self, num: int) -> str:
         """Say which command lists the store; it names the folder unless that is the usual one."""
-        is_usual = self.folder == load_settings().store
-        option = "" if is_usual else f" --store {shlex.quote(str(self.folder))}"
-        return f"`polygraft grafts list{option}` shows all {num}."
+        return f"`polygraft grafts list{say_store(self.folder)}` shows all {num}."
+
+    def find_folder(self, manifest: Manifest) -> Path:
+        """Give the folder of the graft that a manifest of this store is about."""
+        return self.folder / manifest.name / str(manifest.version)
 
     def names(self) -> list[str]:
         """Give the names of all grafts, sorted, also of those that cannot be read."""

@@ -292,8 +292,8 @@ def _check_finite(name: str, tensor: Tensor, *, where: str) -> None:
         wrong = int((~torch.isfinite(tensor)).sum())
         if wrong:
             raise StoreError(
-                f"{where}: {wrong} of the {tensor.numel()} values of the tensor '{name}' are NaN or "
-                "infinite. Finite numbers were expected. Train the graft again, with a lower learning rate "
+                f"{where} has the tensor '{name}' with numbers that are NaN or infinite: {wrong} of "
+                f"{tensor.numel()}. Finite numbers were expected. Train the graft again, with a lower learning rate "
                 "if its loss went up."
             )
 
