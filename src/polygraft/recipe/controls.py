@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from polygraft.errors import RecipeError, nearest
-from polygraft.recipe.summable import MEANT
+from polygraft.parts.kinds import OF_EMBEDDINGS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +23,9 @@ class Control:
 
 RANDOM, OTHER, NEAREST, AVERAGE = "random", "other", "nearest", "average"
 DROP_LAST, NO_INVERTIBLE = "drop-last", "no-invertible"
+SUMMABLE = ("bottleneck", "compacter", "lora", "ia3", "bitfit", *OF_EMBEDDINGS)
+"""Parts whose mean over several grafts is a part of the same kind."""
+MEANT = f"language grafts made by lt-sft or of parts that have a mean ({', '.join(SUMMABLE)})"
 
 CONTROLS: Mapping[str, Control] = {
     RANDOM: Control(

@@ -20,6 +20,7 @@ from polygraft.recipe.schema import Recipe
 from polygraft.recipe.sources import spread_sources
 from polygraft.recipe.tables import read_table, read_value
 from polygraft.recipe.train_tables import TrainTables
+from polygraft.recipe.under import check_source_weights
 from polygraft.recipe.variants import MethodTable
 from polygraft.settings import read_variable
 
@@ -152,6 +153,7 @@ def build_recipe(
     # What is set for a method is looked at before anything is trained.
     variants = list_variants(recipe)
     check_use(variants)
+    check_source_weights(variants)
     if recipe.text_losses and all(each.train.task.packs or not each.languages for each in variants):
         raise RecipeError(
             "The recipe has text_losses = true and no method with language grafts, so no text would be measured. "

@@ -14,7 +14,6 @@ from polygraft.recipe.methods import COPIES
 from polygraft.recipe.names import DEFAULT, check_names, check_run_name, check_tasks, list_grafts
 from polygraft.recipe.tables import check_value
 from polygraft.recipe.train_tables import TrainTables
-from polygraft.recipe.under import check_source_weight
 from polygraft.recipe.variants import MethodTable, Variant
 from polygraft.train.settings import NUM_SEEDS
 
@@ -95,7 +94,6 @@ class Recipe:
         packs, variant = self.train.task.packs, self.variant
         check_controls(self.controls)
         check_tasks(self.tasks)
-        check_source_weight(self)
         check_names(list_grafts(self.languages, self.tasks, variant=variant, is_packed=packs))
         is_over = needs_languages(methods=self.methods, tables=self.method, packs=packs)
         if not variant.is_over or not is_over:

@@ -4,16 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from polygraft.parts.kinds import OF_EMBEDDINGS
+from polygraft.recipe.controls import SUMMABLE
 from polygraft.recipe.learned import list_kinds, spread_options
 from polygraft.recipe.methods import BOTTLENECK, LtSft
 
 if TYPE_CHECKING:
     from polygraft.recipe.schema import Recipe
-
-SUMMABLE = ("bottleneck", "compacter", "lora", "ia3", "bitfit", *OF_EMBEDDINGS)
-"""Parts whose mean over several grafts is a part of the same kind."""
-MEANT = f"language grafts made by lt-sft or of parts that have a mean ({', '.join(SUMMABLE)})"
 
 
 def list_language_kinds(recipe: Recipe) -> tuple[str, ...]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from polygraft.attach.plan import Average, Named, Plan
 from polygraft.errors import RecipeError
-from polygraft.recipe.summable import MEANT, has_mean
+from polygraft.recipe.controls import MEANT
+from polygraft.recipe.summable import has_mean
 
 if TYPE_CHECKING:
     from polygraft.recipe.data import TaskData
@@ -44,14 +46,19 @@ def lean_on_source(recipe: Recipe, task: TaskData, own: Named) -> Plan:
     return Average((own, source), weights=None if weight == HALF else (1 - weight, weight))
 
 
-def check_source_weight(recipe: Recipe) -> None:
+def check_source_weights(variants: Iterable[Recipe]) -> None:
     """Refuse a mean of language grafts that have none.
 
+    Args:
+        variants: What a recipe trains, one method and seed at a time.
+
     Raises:
-        RecipeError: It is so.
+        RecipeError: There is one.
     """
-    weight = recipe.train.task.source_weight
-    if weight and recipe.variant.is_over and not has_mean(recipe):
+    for recipe in variants:
+        weight = recipe.train.task.source_weight
+        if not weight or not recipe.variant.is_over or has_mean(recipe):
+            continue
         raise RecipeError(
             f"The recipe has train.task.source_weight = {weight:g}, and its language grafts cannot be averaged. "
             f"Expected 0, or {MEANT}. Correct one of them."
