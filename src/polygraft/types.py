@@ -9,6 +9,8 @@ from typing import Literal
 TEXT_OBJECTIVES: Mapping[str, str] = {"mlm": "masked-LM", "causal": "causal-LM"}
 """What grafts learn from plain text, and what it is called before "head" and "loss": to guess hidden pieces, or the
 next piece."""
+UNKNOWN_LANGUAGE = "und"
+"""What ISO 639 calls a language that nobody named; results hold it, and tables leave it out."""
 WeightRole = Literal["linear", "bias", "norm", "embedding", "other"]
 ProjectionRole = Literal["query", "key", "value", "output", "up", "gate", "down"]
 """What a linear layer of a transformer's layer computes: four of the attention, and those of the feed-forward, where

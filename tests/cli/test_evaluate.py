@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+from pathlib import Path
 
 import pytest
 from tests.cli.conftest import Command
@@ -51,3 +52,21 @@ def test_the_table_shows_the_score_and_the_types(polygraft: Command):
         "LOC",
         "PER",
     ]
+
+
+def test_a_language_that_nobody_named_is_left_out(polygraft: Command):
+    assert polygraft("evaluate", "--plan", "ner", "tagged.conll").stdout.splitlines()[0] == "tokens"
+    named = polygraft("evaluate", "--plan", "ner", "tagged.conll", "--language", "en")
+    assert named.stdout.splitlines()[0] == "tokens, en"
+
+
+def test_tags_that_training_never_saw_are_told_with_the_file(polygraft: Command):
+    Path("odd.conll").write_text("ana B-DATE\nwent O\n", encoding="utf-8")
+    assert polygraft("evaluate", "--plan", "ner", "odd.conll").stderr == (
+        "The test file odd.conll has labels that training never saw: B-DATE. They can never be predicted, and what "
+        "they mark counts as missed.\n"
+    )
+    Path("none.conll").write_text("ana O\nwent O\n", encoding="utf-8")
+    assert polygraft("evaluate", "--plan", "ner", "none.conll").stderr == (
+        "The test file has no entity: F1 is 0, whatever is predicted.\n"
+    )

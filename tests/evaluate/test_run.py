@@ -137,7 +137,10 @@ def test_wrong_predictions_score_less_and_unknown_tags_are_noted():
         gold = [TaggedSentence(row, ("B-DATE",) * len(row), 1) for row in words]
         result, _ = score_tags(attachment, gold, task="ner", language="en", condition="none")
     assert (result.score, result.recall, result.num_gold) == (0.0, 0.0, sum(map(len, words)))
-    assert result.notes == ("The test file has labels that training never saw: B-DATE.",)
+    assert result.notes == (
+        "The test file has labels that training never saw: B-DATE. They can never be predicted, and what they mark "
+        "counts as missed.",
+    )
 
 
 def test_labels_that_mark_no_spans_are_scored_by_accuracy():

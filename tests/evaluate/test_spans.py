@@ -13,6 +13,7 @@ from polygraft.errors import DataError
 from polygraft.evaluate.spans import (
     Span,
     SpanCounts,
+    describe_odd_tags,
     f1_of_counts,
     read_spans,
     score_spans,
@@ -180,4 +181,13 @@ def test_unequal_numbers_are_refused():
     assert str(caught.value) == (
         "Sentence 1 has 2 gold tags and 1 predicted ones. Equally many were expected. "
         "Predict one tag for every word, cut-off words included."
+    )
+
+
+def test_tags_that_scores_read_oddly_are_told_with_how_they_are_read():
+    assert describe_odd_tags(["O", "B-LOC", "B_LOC", "FOO", "OTHER"], source="train.conll") == (
+        "train.conll has tags without a hyphen after the first letter, beside such as B-LOC. They are learned as they "
+        "are, and scores read all after the first letter as an entity's type: 'B_LOC' (type '_LOC'), 'FOO' (type "
+        "'OO'), 'OTHER' (no entity). Expected O, or a letter, a hyphen and a type. Correct them in the file if they "
+        "are not meant so."
     )

@@ -24,9 +24,22 @@ def test_a_tag_that_training_never_saw_gets_a_note(here: Path):
     with Path("data/sw.conll").open("a", encoding="utf-8") as file:
         file.write("\nmoon\tB-DATE\nwater\tO\n")
     summary = find_end(run_all(load(*HEADED))).summary
-    note = "The test file has labels that training never saw: B-DATE."
+    note = (
+        "The test file has labels that training never saw: B-DATE. They can never be predicted, and what they mark "
+        "counts as missed."
+    )
     assert summary.notes == (f"ner, Swahili test: {note}",)
     assert {result.language for result in summary.results if note in result.notes} == {"sw"}
+
+
+def test_tags_without_a_hyphen_beside_others_get_a_note(here: Path):
+    with Path("data/train.conll").open("a", encoding="utf-8") as file:
+        file.write("\nlima\tB_LOC\nwater\tO\n")
+    assert list_sentences(run_all(load(*HEADED), only=["task.ner-alone"]))[0] == (
+        "train.conll has tags without a hyphen after the first letter, beside such as B-LOC. They are learned as they "
+        "are, and scores read all after the first letter as an entity's type: 'B_LOC' (type '_LOC'). Expected O, or a "
+        "letter, a hyphen and a type. Correct them in the file if they are not meant so."
+    )
 
 
 def test_rows_that_are_too_long_get_a_note(here: Path):

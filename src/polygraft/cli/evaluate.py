@@ -31,7 +31,7 @@ from polygraft.cli.reading import (
     TokenColumnOption,
     make_reading,
 )
-from polygraft.types import TEXT_OBJECTIVES
+from polygraft.types import TEXT_OBJECTIVES, UNKNOWN_LANGUAGE
 
 if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
@@ -62,7 +62,7 @@ def evaluate(
     ] = None,
     language: Annotated[
         str, typer.Option("--language", metavar="CODE", help="The file's language, for the result.")
-    ] = "und",
+    ] = UNKNOWN_LANGUAGE,
     task: Annotated[
         str | None, typer.Option("--task", metavar="NAME", help="The task's name, for the result.")
     ] = None,
@@ -139,7 +139,9 @@ def score_tagged(attachment: Attachment, file: Path, *, reading: Reading, task: 
     from polygraft.evaluate.run import score_tags
 
     sentences = read_sentences(file, reading)
-    return score_tags(attachment, sentences, task=task, language=language, condition=CONDITION)[0]
+    return score_tags(
+        attachment, sentences, task=task, language=language, condition=CONDITION, source=str(file)
+    )[0]
 
 
 def score_labelled(
@@ -150,7 +152,9 @@ def score_labelled(
     from polygraft.evaluate.run import score_texts
 
     texts = read_labelled_texts(file, reading)
-    return score_texts(attachment, texts, task=task, language=language, condition=CONDITION)[0]
+    return score_texts(
+        attachment, texts, task=task, language=language, condition=CONDITION, source=str(file)
+    )[0]
 
 
 def score_text(
@@ -240,7 +244,7 @@ def _draw_result(result: Result) -> Table:
     numeric = (False, *(True for _ in names[1:]))
     return Table(
         ident="result",
-        caption=f"{result.task}, {result.language}",
+        caption=result.task if result.language == UNKNOWN_LANGUAGE else f"{result.task}, {result.language}",
         columns=names,
         numeric=numeric,
         rows=(cells,),

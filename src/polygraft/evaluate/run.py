@@ -28,6 +28,7 @@ from polygraft.evaluate.spans import (
     span_counts_per_sentence,
 )
 from polygraft.evaluate.words import EncodedWords
+from polygraft.types import UNKNOWN_LANGUAGE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -193,6 +194,7 @@ def score_tags(
     language: str,
     condition: str,
     seed: int = 0,
+    source: str | None = None,
 ) -> tuple[Result, Predictions]:
     """Score a plan on tagged sentences: entity F1 where the labels mark spans, else accuracy.
 
@@ -205,10 +207,11 @@ def score_tags(
         language: Language of the test set.
         condition: Which grafts are there, for the result.
         seed: Seed of the training, for the result.
+        source: What notes call the test file, if it has to be told from others.
     """
     predictions = predict_tags(attachment, [sentence.tokens for sentence in sentences])
     gold = [sentence.tags for sentence in sentences]
-    notes = list_notes(predictions, attachment, gold)
+    notes = list_notes(predictions, attachment, gold, source=source)
     spans = is_span_labelling(attachment.find_labels())
     return (
         make_result(
@@ -234,6 +237,7 @@ def score_texts(
     language: str,
     condition: str,
     seed: int = 0,
+    source: str | None = None,
 ) -> tuple[Result, Predictions]:
     """Score a plan on labelled texts by accuracy; the arguments are those of `score_tags`."""
     predictions = predict_texts(attachment, [text.text for text in texts])
@@ -247,7 +251,7 @@ def score_texts(
         condition=condition,
         plan=str(attachment),
         seed=seed,
-        notes=list_notes(predictions, attachment, gold),
+        notes=list_notes(predictions, attachment, gold, source=source),
     )
     return result, predictions
 
@@ -274,7 +278,8 @@ def make_result(
         by_type = dict(score.by_type)
         interval = bootstrap_interval(span_counts_per_sentence(gold, predicted), f1_of_counts)
         if not num_gold:
-            notes = (*notes, f"The test file in '{language}' has no entity: F1 is 0, whatever is predicted.")
+            place = "" if language == UNKNOWN_LANGUAGE else f" in '{language}'"
+            notes = (*notes, f"The test file{place} has no entity: F1 is 0, whatever is predicted.")
     else:
         flat_gold = [label for labels in gold for label in labels]
         labels = score_labels(flat_gold, [label for row in predicted for label in row])
@@ -313,13 +318,24 @@ def describe_cut(attachment: Attachment, num_cut: int) -> str:
 
 
 def list_notes(
-    predictions: Predictions, attachment: Attachment, gold: Sequence[Sequence[str]]
+    predictions: Predictions, attachment: Attachment, gold: Sequence[Sequence[str]], *, source: str | None
 ) -> tuple[str, ...]:
-    """List what a reader of a score should know: words that were cut, labels that training never saw."""
+    """List what a reader of a score should know: words that were cut, labels that training never saw.
+
+    Args:
+        predictions: What was predicted.
+        attachment: The plan.
+        gold: The right labels of each sentence.
+        source: What notes call the test file, if it has to be told from others.
+    """
     notes: list[str] = []
     if predictions.num_cut_words:
         notes.append(describe_cut(attachment, predictions.num_cut_words))
     unknown = sorted({label for labels in gold for label in labels} - set(attachment.find_labels()))
     if unknown:
-        notes.append(f"The test file has labels that training never saw: {', '.join(unknown)}.")
+        file = "The test file" if source is None else f"The test file {source}"
+        notes.append(
+            f"{file} has labels that training never saw: {', '.join(unknown)}. They can never be predicted, and what "
+            "they mark counts as missed."
+        )
     return tuple(notes)

@@ -153,6 +153,28 @@ def is_span_labelling(labels: Sequence[str]) -> bool:
     return any(label[:2] in ("B-", "I-") for label in labels)
 
 
+def describe_odd_tags(labels: Sequence[str], *, source: str) -> str | None:
+    """Say how tags without a hyphen are read beside tags that mark spans, or give None where there are none.
+
+    Args:
+        labels: The tags of a file.
+        source: The file, for the sentence.
+
+    Example:
+        >>> describe_odd_tags(["O", "B-LOC", "I-LOC"], source="train.conll")
+        >>> describe_odd_tags(["NOUN", "VERB"], source="train.conll")
+    """
+    odd = sorted(label for label in labels if label != "O" and label[1:2] != "-")
+    if not odd or not is_span_labelling(labels):
+        return None
+    told = ", ".join(f"'{tag}' ({_describe_reading(tag)})" for tag in odd)
+    return (
+        f"{source} has tags without a hyphen after the first letter, beside such as B-LOC. They are learned as they "
+        f"are, and scores read all after the first letter as an entity's type: {told}. Expected O, or a letter, a "
+        "hyphen and a type. Correct them in the file if they are not meant so."
+    )
+
+
 def score_spans(gold: Sequence[Sequence[str]], predicted: Sequence[Sequence[str]]) -> SpanScore:
     """Compare the entities of predicted tags with those of gold tags; equals seqeval's default scores.
 
@@ -232,6 +254,11 @@ def f1_of_counts(counts: NDArray[np.number]) -> NDArray[np.float64]:
     """
     found = counts[..., 1] + counts[..., 2]
     return np.where(found > 0, 2 * counts[..., 0] / np.maximum(found, 1), 0.0)
+
+
+def _describe_reading(tag: str) -> str:
+    spans = read_spans([tag])
+    return f"type '{spans[0].type}'" if spans else "no entity"
 
 
 def _read_type(tag: str) -> str:

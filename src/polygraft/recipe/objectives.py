@@ -11,6 +11,7 @@ from polygraft.data.encode import encode_labelled, encode_tags
 from polygraft.data.example import LabelledText, TaggedSentence
 from polygraft.data.masking import Masking, corpus_vocabulary
 from polygraft.evaluate.run import find_max_length, score_tags, score_texts
+from polygraft.evaluate.spans import describe_odd_tags
 from polygraft.evaluate.text_loss import measure_causal_lm, measure_masked_lm
 from polygraft.recipe.corpus import describe_cut_rows
 from polygraft.train.causal import CausalLm
@@ -170,7 +171,7 @@ def make_labelling(
     cache: PrefixCache | None,
     num_taken: int = 0,
 ) -> tuple[Labelling, str | None]:
-    """Make the objective of labelling examples, and say what of them is too long to be learned from.
+    """Make the objective of labelling examples, and say what of them is too long to be learned from, or tagged oddly.
 
     Args:
         base: The base, for its tokenizer and its longest input.
@@ -186,7 +187,11 @@ def make_labelling(
     max_length = min(MAX_LENGTH, find_max_length(base, num_taken=num_taken))
     encode = cast("Callable[..., Any]", encode_labelled if _are_texts(examples) else encode_tags)
     encoded = encode(examples, base.tokenizer, labels=labels, max_length=max_length, source=str(source))
-    return Labelling(encoded, cache=cache), describe_cut_rows(encoded, source=source, max_length=max_length)
+    told = (
+        None if _are_texts(examples) else describe_odd_tags(labels, source=source.name),
+        describe_cut_rows(encoded, source=source, max_length=max_length),
+    )
+    return Labelling(encoded, cache=cache), " ".join(filter(None, told)) or None
 
 
 def score_examples(attachment: Attachment, examples: Examples, **names: Any) -> tuple[Result, Predictions]:

@@ -23,7 +23,7 @@ from polygraft.recipe.objectives import (
 )
 from polygraft.recipe.single_parts import count_taken_by, list_skipped_layers
 from polygraft.store.manifest import DataRecord
-from polygraft.types import TEXT_OBJECTIVES
+from polygraft.types import TEXT_OBJECTIVES, UNKNOWN_LANGUAGE
 
 if TYPE_CHECKING:
     from polygraft.attach.attach import Attachment
@@ -136,7 +136,9 @@ def _prepare_labels(base: Base, order: Order, below: Mapping[str, Graft], *, fol
 
     def evaluate(attachment: Attachment) -> float:
         assert dev is not None
-        return score_examples(attachment, dev, task=order.name, language="und", condition="dev")[0].score
+        return score_examples(attachment, dev, task=order.name, language=UNKNOWN_LANGUAGE, condition="dev")[
+            0
+        ].score
 
     return Work(
         objective=objective,
