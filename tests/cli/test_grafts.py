@@ -176,8 +176,8 @@ def test_a_damaged_graft_is_listed_with_its_reason_and_hides_no_other(polygraft:
         == as_json.stderr
         == (
             f"'ner' is damaged: {reason}\n"
-            "error: 1 of 3 grafts in store are damaged. All were expected to be whole. Train or import them again, or remove "
-            "them with `polygraft grafts remove`.\n"
+            "error: 1 of 3 grafts in store are damaged. All were expected to be whole. Train or import them again, or "
+            "remove them with `polygraft grafts remove`.\n"
         )
     )
     found = json.loads(as_json.stdout)
