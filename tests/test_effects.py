@@ -28,6 +28,7 @@ MAY_WRITE = {
     "base/compact.py",  # Writes a base without its pruned units, for other programs as well.
     "train/checkpoint.py",
     "train/spill.py",
+    "train/tracked.py",  # After every update, without waiting for the disk.
     "train/memory.py",  # Tells the system to begin its record of the largest size anew.
 }
 
