@@ -175,14 +175,14 @@ ATTACKS = {
     "NaN": Attack(
         spoil=lambda folder: _value(folder, struct.pack("<f", float("nan"))),
         says=(
-            "{folder}/graft.safetensors: 1 of the 6 values of the tensor 'down' are NaN or infinite. Finite "
+            "{folder}/graft.safetensors has the tensor 'down' with numbers that are NaN or infinite: 1 of 6. Finite "
             "numbers were expected. Train the graft again, with a lower learning rate if its loss went up."
         ),
     ),
     "infinity": Attack(
         spoil=lambda folder: _value(folder, struct.pack("<f", float("-inf"))),
         says=(
-            "{folder}/graft.safetensors: 1 of the 6 values of the tensor 'down' are NaN or infinite. Finite "
+            "{folder}/graft.safetensors has the tensor 'down' with numbers that are NaN or infinite: 1 of 6. Finite "
             "numbers were expected. Train the graft again, with a lower learning rate if its loss went up."
         ),
     ),

@@ -92,11 +92,15 @@ def test_the_usual_store_is_named_and_its_command_needs_no_option(
     with pytest.raises(PlanError) as refusal:
         attach(base, "ner", store=Store(tmp_path / "usual"))
     assert str(refusal.value) == (
-        f"The plan 'ner' names 'ner', which is not in the store {tmp_path / 'usual'}. There is none. "
-        "`polygraft grafts list` shows all 0."
+        f"The plan 'ner' names 'ner', which is not among the grafts. The store {tmp_path / 'usual'} is not there. A "
+        "folder of grafts was expected. Check the path, or name another with --store; `polygraft quickstart` and "
+        "`polygraft run` make a store."
     )
-    with pytest.raises(PlanError, match=r"`polygraft grafts list --store 'a folder'` shows all 0\.$"):
-        attach(base, "ner", store=Store("a folder"))
+    for folder, option in (("usual", ""), ("a folder", f" --store '{tmp_path / 'a folder'}'")):
+        put(Store(tmp_path / folder), base, "qu", seed=1)
+        with pytest.raises(PlanError) as listed:
+            attach(base, "ner", store=Store(tmp_path / folder))
+        assert str(listed.value).endswith(f"There are qu. `polygraft grafts list{option}` shows all 1.")
 
 
 def test_two_plans_at_once_are_refused_and_the_first_stays(base: Base):

@@ -118,7 +118,8 @@ def test_a_name_with_a_path_reaches_no_file(store: Store):
 
 def test_nan_is_refused_and_leaves_nothing_behind(store: Store):
     with pytest.raises(
-        StoreError, match=r"Graft 'ner': 6 of the 6 values of the tensor 'bottleneck\.0\.down'"
+        StoreError,
+        match=r"Graft 'ner' has the tensor 'bottleneck\.0\.down' with numbers that are NaN or infinite: 6 of 6",
     ):
         store.put(MANIFEST, tensors(float("nan")))
     assert store.names() == []
@@ -165,15 +166,15 @@ def test_a_store_must_be_a_folder_and_may_have_to_be_there(store: Store, tmp_pat
     with pytest.raises(StoreError) as absent:
         store.check_is_folder(must_exist=True)
     assert str(absent.value) == (
-        f"The store {store.folder} is not there. A folder of grafts was expected. Check the path; "
-        "`polygraft quickstart` and `polygraft run` make a store."
+        f"The store {store.folder} is not there. A folder of grafts was expected. Check the path, or "
+        "name another with --store; `polygraft quickstart` and `polygraft run` make a store."
     )
     (tmp_path / "file").write_text("", "utf-8")
     with pytest.raises(StoreError) as file:
         Store(tmp_path / "file").check_is_folder(must_exist=False)
     assert str(file.value) == (
         f"The store {tmp_path / 'file'} is no folder. A folder of grafts was expected. Name the folder that holds "
-        "them, or remove what is in its place."
+        "them, as with --store, or remove what is in its place."
     )
     store.put(MANIFEST, tensors())
     store.check_is_folder(must_exist=True)

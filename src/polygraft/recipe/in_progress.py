@@ -49,11 +49,11 @@ def hold_folder(store: Store, name: str, digest: str) -> Generator[Path]:
     if not load_launch().is_first:
         yield folder
         return
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    store.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         # Nobody removes the folder between the two.
-        with locked(folder.parent):
-            folder.mkdir(exist_ok=True)
+        with locked(store.folder):
+            folder.mkdir(parents=True, exist_ok=True)
             try:
                 stack.enter_context(locked(folder, seconds=0))
             except StoreError:
@@ -66,13 +66,14 @@ def hold_folder(store: Store, name: str, digest: str) -> Generator[Path]:
             yield folder
         finally:
             stack.close()
-            _remove_empty(folder)
+            _remove_empty(store, folder)
 
 
-def _remove_empty(folder: Path) -> None:
-    """Remove a folder in which nothing is but a lock that nobody holds."""
+def _remove_empty(store: Store, folder: Path) -> None:
+    """Remove a folder in which nothing is but a lock that nobody holds, and the one around it after the last."""
     # What cannot be removed does no harm: a folder of the same name is used again.
-    with suppress(StoreError, OSError), locked(folder.parent), locked(folder, seconds=0):
+    with suppress(StoreError, OSError), locked(store.folder), locked(folder, seconds=0):
         if [path.name for path in folder.iterdir()] == [LOCK]:
             (folder / LOCK).unlink()
             folder.rmdir()
+            folder.parent.rmdir()

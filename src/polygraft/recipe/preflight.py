@@ -61,7 +61,7 @@ def check_recipe(recipe: Recipe, base: Base, corpus: Corpus) -> None:
 
 
 def check_places(workshop: Workshop, jobs: Sequence[Job]) -> None:
-    """Make the store and the run's folder, and see that both can be written and the store takes the names.
+    """See that the store and the run's folder can be made and written, and that the store takes the names.
 
     Raises:
         StoreError: The store cannot be changed, or holds a name that differs in capital letters only.
@@ -69,11 +69,15 @@ def check_places(workshop: Workshop, jobs: Sequence[Job]) -> None:
     """
     workshop.store.prepare([job.graft for job in jobs if job.graft is not None])
     folder = workshop.recipe.folder
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
     try:
         folder.mkdir(parents=True, exist_ok=True)
         probe = folder / ".writable"
         probe.write_bytes(b"")
         probe.unlink()
+        # A run that is stopped while it is planned leaves nothing.
+        for each in made:
+            each.rmdir()
     except OSError as error:
         raise RecipeError(
             f"The run's folder {folder} cannot be written: {error.strerror or error}. Expected a folder with room that "

@@ -109,6 +109,7 @@ def run_recipe(
         # The first one writes for all.
         yield from _run_turns(chosen, done, Meter(plan))
         return
+    recipe.folder.mkdir(parents=True, exist_ok=True)
     with _alone(recipe.folder):
         taken = find_taken(recipe.folder)
         yield from _run_turns(chosen, done, Meter(plan, folder=taken, began=began))
