@@ -88,7 +88,8 @@ def test_row_i_of_a_routed_batch_equals_row_i_alone(family: str, seed: int):
 @drawn_batches
 @torch.no_grad()
 def test_the_labels_of_row_i_are_scored_as_alone(head: str, family: str, seed: int):
-    drawn = make_all(family)
+    # In float32 a head's sums may round past the law of hidden states (1.4e-6 was seen), in float64 they do not.
+    drawn = make_all(family, dtype=torch.float64)
     routed = draw(drawn, seed=seed, head=head)
     with attach(drawn.base, routed.plan, grafts=drawn.grafts) as attachment:
         scores = attachment.score_rows(*routed.batch, rows=routed.rows)
@@ -97,7 +98,7 @@ def test_the_labels_of_row_i_are_scored_as_alone(head: str, family: str, seed: i
             for index, row in own:
                 expected = attachment.score(*row)[0]
                 found = scores[index] if expected.dim() == 1 else scores[index][: len(expected)]
-                assert_near(found, expected, family, way)
+                assert (found - expected).abs().max() < 1e-12, way
 
 
 @every_base
