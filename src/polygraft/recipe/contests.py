@@ -21,12 +21,5 @@ def gather_contests(scored: Sequence[Scored]) -> list[Contest]:
     return [
         contest
         for test in gather_predicted(scored, headlines_only=True)
-        for contest in hold_contests(
-            test.systems,
-            gold=test.gold,
-            metric=test.metric,
-            task=test.task,
-            language=test.language,
-            source=test.source,
-        )
+        for contest in test.compare(hold_contests)
     ]

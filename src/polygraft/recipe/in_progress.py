@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from polygraft.errors import StoreError, TrainError
 from polygraft.settings import load_launch
-from polygraft.store.files import LOCK, locked
+from polygraft.store.files import LOCK, locked, locked_alone
 
 if TYPE_CHECKING:
     from polygraft.store.store import Store
@@ -49,19 +49,17 @@ def hold_folder(store: Store, name: str, digest: str) -> Generator[Path]:
     if not load_launch().is_first:
         yield folder
         return
+    refusal = TrainError(
+        f"Another training of '{name}' with the same data and settings is at work in {folder}. Expected "
+        "one at a time, because they would remove each other's checkpoints. Wait for it or end it, and "
+        "then give the same command again."
+    )
     store.folder.mkdir(parents=True, exist_ok=True)
     with ExitStack() as stack:
         # Nobody removes the folder between the two.
         with locked(store.folder):
             folder.mkdir(parents=True, exist_ok=True)
-            try:
-                stack.enter_context(locked(folder, seconds=0))
-            except StoreError:
-                raise TrainError(
-                    f"Another training of '{name}' with the same data and settings is at work in {folder}. Expected "
-                    "one at a time, because they would remove each other's checkpoints. Wait for it or end it, and "
-                    "then give the same command again."
-                ) from None
+            stack.enter_context(locked_alone(folder, refusal=refusal))
         try:
             yield folder
         finally:

@@ -22,12 +22,5 @@ def gather_means(scored: Sequence[Scored]) -> list[SeedMean]:
     return [
         mean
         for test in gather_predicted(scored, headlines_only=False)
-        for mean in average_seeds(
-            test.systems,
-            gold=test.gold,
-            metric=test.metric,
-            task=test.task,
-            language=test.language,
-            source=test.source,
-        )
+        for mean in test.compare(average_seeds)
     ]

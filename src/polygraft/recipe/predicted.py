@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from polygraft.evaluate.contest import System
 from polygraft.evaluate.gain import Labels
@@ -13,6 +13,8 @@ from polygraft.recipe.score import find_headline, list_gold
 
 if TYPE_CHECKING:
     from polygraft.recipe.score import Scored
+
+Found = TypeVar("Found")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,6 +31,21 @@ class PredictedTest:
     """The right labels, a row a sentence."""
     systems: dict[System, dict[int, Labels]] = field(default_factory=dict[System, dict[int, Labels]])
     """Predicted labels, likewise, by method, condition and seed."""
+
+    def compare(self, by: Callable[..., Iterable[Found]]) -> Iterable[Found]:
+        """Compare the systems.
+
+        Args:
+            by: `hold_contests`, or what takes the same.
+        """
+        return by(
+            self.systems,
+            gold=self.gold,
+            metric=self.metric,
+            task=self.task,
+            language=self.language,
+            source=self.source,
+        )
 
 
 def gather_predicted(scored: Sequence[Scored], *, headlines_only: bool) -> list[PredictedTest]:

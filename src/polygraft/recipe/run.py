@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from polygraft.base.load import load_base
-from polygraft.errors import BaseModelError, PolygraftError, RecipeError, StoreError, nearest
+from polygraft.errors import BaseModelError, PolygraftError, RecipeError, nearest
 from polygraft.evaluate.language_loss import TextLosses
 from polygraft.evaluate.run import find_max_length
 from polygraft.recipe.comparison import list_variants
@@ -39,7 +39,7 @@ from polygraft.recipe.summarise import REPORT, RESULTS, Turn, find_scores, summa
 from polygraft.recipe.taken import find_taken
 from polygraft.recipe.workshop import Workshop
 from polygraft.report.summary import summary_from_json
-from polygraft.store.files import locked
+from polygraft.store.files import locked_alone
 from polygraft.store.store import Store
 from polygraft.train.loop import Interrupted
 
@@ -137,14 +137,11 @@ def run_recipe(
 @contextmanager
 def _alone(folder: Path) -> Generator[None]:
     """Keep other runs out of a run's folder: two would remove each other's checkpoints."""
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(locked(folder, seconds=0))
-        except StoreError:
-            raise RecipeError(
-                f"Another run is at work in {folder}. Expected one at a time, because they would remove each other's "
-                "checkpoints. Wait for it or end it, or give this recipe another `name`."
-            ) from None
+    refusal = RecipeError(
+        f"Another run is at work in {folder}. Expected one at a time, because they would remove each other's "
+        "checkpoints. Wait for it or end it, or give this recipe another `name`."
+    )
+    with locked_alone(folder, refusal=refusal):
         yield
 
 

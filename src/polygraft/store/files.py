@@ -9,12 +9,12 @@ import stat
 import sys
 import time
 from collections.abc import Generator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
-from polygraft.errors import StoreError
+from polygraft.errors import PolygraftError, StoreError
 
 LEFTOVER = ".part-"
 """What the names of unfinished files and folders in a store begin with."""
@@ -154,6 +154,22 @@ def locked(folder: Path, *, seconds: float = LOCK_SECONDS) -> Generator[None]:
         yield
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def locked_alone(folder: Path, *, refusal: PolygraftError) -> Generator[None]:
+    """Hold a folder's lock, or refuse at once where another process holds it.
+
+    Args:
+        folder: The folder.
+        refusal: What is raised then.
+    """
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(locked(folder, seconds=0))
+        except StoreError:
+            raise refusal from None
+        yield
 
 
 def _not_plain(path: Path, mode: int) -> StoreError:
