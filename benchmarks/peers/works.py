@@ -162,7 +162,7 @@ WORKS: tuple[Work, ...] = (
         batch_tokens=1024,
         length=128,
         head_lr_factor=10,
-        num_rows=2000,
+        num_rows=1000,
         num_held_out=500,
     ),
     Work(
@@ -181,7 +181,7 @@ WORKS: tuple[Work, ...] = (
         batch_tokens=1024,
         length=128,
         head_lr_factor=10,
-        num_rows=1000,
+        num_rows=500,
         num_held_out=500,
     ),
     Work(
@@ -196,7 +196,7 @@ WORKS: tuple[Work, ...] = (
         batch_tokens=1024,
         length=128,
         head_lr_factor=10,
-        num_rows=1000,
+        num_rows=500,
         num_held_out=500,
     ),
     Work(
@@ -211,7 +211,7 @@ WORKS: tuple[Work, ...] = (
         batch_tokens=1024,
         length=128,
         head_lr_factor=10,
-        num_rows=1000,
+        num_rows=500,
         num_held_out=500,
     ),
     Work(

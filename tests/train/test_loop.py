@@ -23,6 +23,7 @@ from tests.train.material import (
 )
 
 from polygraft.attach.attach import Attachment, attach
+from polygraft.attach.depth import Depth
 from polygraft.attach.graft import make_graft
 from polygraft.attach.plan import Named, Stack
 from polygraft.errors import TrainError
@@ -32,7 +33,7 @@ from polygraft.parts.presets import language_graft, task_graft
 from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.labels import Labelling
 from polygraft.train.loop import Interrupted, Training
-from polygraft.train.objective import Loss, Objective
+from polygraft.train.objective import BOTTOM, Loss, Objective
 from polygraft.train.prefix import PrefixCache
 from polygraft.train.settings import compute_lr
 
@@ -77,7 +78,7 @@ class Fixed(Objective):
         return np.array([8])
 
     def compute_loss(
-        self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int, depth: int = 0
+        self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int, depth: Depth = BOTTOM
     ) -> Loss:
         layers = attachment.grafts[-1].layers
         values = list(layers.parameters()) if self.uses_all else list(layers["head"].parameters())

@@ -7,7 +7,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-from polygraft.attach.depth import count_layers_below
+from polygraft.attach.depth import Depth, find_depth
 from polygraft.attach.enter import enter_above
 from polygraft.attach.find import Finder
 from polygraft.attach.hooks import Hooks, pick
@@ -142,13 +142,13 @@ class Attachment:
         """
         if rows is None:
             return self.runner.run(
-                input_ids, attention_mask, layer=layer, start=0, at=at, member=self._find_number()
+                input_ids, attention_mask, layer=layer, start=Depth(), at=at, member=self.find_number()
             )
 
         def run(group: Group, places: Tensor | None) -> Tensor:
             own = group.rows.to(input_ids.device)
             inputs = (input_ids.index_select(0, own), attention_mask.index_select(0, own))
-            return self.runner.run_group(group, *inputs, layer=layer, start=0, at=places)
+            return self.runner.run_group(group, *inputs, layer=layer, start=Depth(), at=places)
 
         return self.runner.run_rows(rows, input_ids, at, run)
 
@@ -196,17 +196,18 @@ class Attachment:
             )
         if layer == start:
             return hidden if at is None else pick(hidden, at)
+        depth = Depth(start)
         if rows is None:
             with enter_above(self.base, hidden, start=start):
                 return self.runner.run(
-                    input_ids, attention_mask, layer=layer, start=start, at=at, member=self._find_number()
+                    input_ids, attention_mask, layer=layer, start=depth, at=at, member=self.find_number()
                 )
 
         def run(group: Group, places: Tensor | None) -> Tensor:
             own = group.rows.to(hidden.device)
             inputs = (input_ids.index_select(0, own), attention_mask.index_select(0, own))
             with enter_above(self.base, hidden.index_select(0, own), start=start):
-                return self.runner.run_group(group, *inputs, layer=layer, start=start, at=places)
+                return self.runner.run_group(group, *inputs, layer=layer, start=depth, at=places)
 
         return self.runner.run_rows(rows, input_ids, at, run)
 
@@ -220,7 +221,12 @@ class Attachment:
         """How many of the base's positions are taken before the pieces of a row, the most of all ways."""
         return max(member.num_taken for member in self.members)
 
-    def _find_number(self) -> int:
+    def find_number(self) -> int:
+        """Give the number of the one way through the plan.
+
+        Raises:
+            PlanError: There are several.
+        """
         return self.members.index(self.only)
 
     def count_shared_layers(self) -> int:
@@ -231,22 +237,13 @@ class Attachment:
         if len({describe_shared(member.tree, shared) for member in self.members}) > 1:
             return 0
         return min(
-            (
-                count_layers_below(graft, num_layers=num_layers)
-                for graft in self.grafts
-                if graft not in shared
-            ),
+            (find_depth(graft, sites=self.base.sites).layers for graft in self.grafts if graft not in shared),
             default=num_layers,
         )
 
-    def identify_below(self, depth: int) -> tuple[object, ...]:
-        """Give what identifies the function of the lowest layers: the base, and the grafts there with their values.
-
-        Args:
-            depth: The number of layers.
-        """
-        num_layers = self.base.sites.num_layers
-        below = [graft for graft in self.grafts if count_layers_below(graft, num_layers=num_layers) < depth]
+    def identify_below(self, depth: Depth) -> tuple[object, ...]:
+        """Give what identifies the function below a depth: the base, and the grafts there with their values."""
+        below = [graft for graft in self.grafts if find_depth(graft, sites=self.base.sites) < depth]
         # How they combine matters where they do not only stand on each other. A tensor counts its changes itself.
         shape = None if self.plan is None or is_stack(self.plan) else str(self.plan)
         return (

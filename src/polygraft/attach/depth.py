@@ -2,40 +2,69 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from polygraft.parts.edit import EditLayers
 from polygraft.parts.head import HeadLayers, PieceHeadLayers
-from polygraft.parts.reach import list_touched_layers
+from polygraft.parts.reach import MixingLayers, SublayerLayers, list_touched_layers
 
 if TYPE_CHECKING:
+    from torch import nn
+
     from polygraft.attach.graft import Graft
+    from polygraft.base.sites import Sites
 
 
-def count_layers_below(graft: Graft, *, num_layers: int) -> int:
-    """Count the layers of a base that a graft neither stands in nor below.
+Place = tuple[int, str]
+"""A layer's index and a name in it: `attention` or `ffn` for sublayers, a role for linear maps, `prefix`."""
 
-    What these layers give depends on nothing that is learned while only this graft is trained.
+
+@dataclass(frozen=True, order=True)
+class Depth:
+    """A height in a base: what is below it, no value above it changes. Of two depths the smaller one is the lower."""
+
+    layers: int = 0
+    """Whole layers below it, from the lowest."""
+    in_layer: bool = False
+    """Whether it is inside the next layer: where its feed-forward sublayer has given its output, uncorrected."""
+
+    def __bool__(self) -> bool:
+        return self.layers > 0 or self.in_layer
+
+
+def find_depth(graft: Graft, *, sites: Sites) -> Depth:
+    """Find the depth below which a graft neither stands nor reaches.
+
+    What stands there depends on nothing that is learned while only this graft is trained.
 
     Args:
         graft: The graft.
-        num_layers: Layers of the base (L).
+        sites: Where the base has its layers.
 
     Example:
         >>> graft = make_graft(base, "ner", [Bottleneck(skip_layers=(0, 1))])  # doctest: +SKIP
-        >>> count_layers_below(graft, num_layers=12)  # doctest: +SKIP
-        2
+        >>> find_depth(graft, sites=base.sites)  # doctest: +SKIP
+        Depth(layers=2, in_layer=True)
     """
-    lowest = num_layers
-    for layers in graft.layers.children():
-        touched = list_touched_layers(layers)
-        if touched is not None:
-            lowest = min(lowest, *touched)
-        elif isinstance(layers, HeadLayers | PieceHeadLayers):
-            reads = layers.options.layer
-            lowest = min(lowest, num_layers if reads == -1 else reads)
-        elif isinstance(layers, EditLayers):
-            lowest = min(lowest, layers.lowest_layer)
-        else:
-            return 0
-    return lowest
+    top = Depth(sites.num_layers)
+    depth = min((_find_lowest(layers, top=top) for layers in graft.layers.children()), default=top)
+    return Depth() if depth.layers == 0 and sites.family.looks_back else depth
+
+
+def find_below(place: Place) -> Depth:
+    """Find the depth below a place in a base's layers: that of its layer, or inside it."""
+    layer, name = place
+    return Depth(layer, name == "ffn")
+
+
+def _find_lowest(layers: nn.Module, *, top: Depth) -> Depth:
+    if isinstance(layers, SublayerLayers | MixingLayers):
+        return min(map(find_below, layers.list_places()), default=top)
+    touched = list_touched_layers(layers)
+    if touched is not None:
+        return min(map(Depth, touched), default=top)
+    if isinstance(layers, HeadLayers | PieceHeadLayers):
+        reads = layers.options.layer
+        return top if reads == -1 else Depth(reads)
+    return Depth(layers.lowest_layer) if isinstance(layers, EditLayers) else Depth()

@@ -6,14 +6,16 @@ is global. Every hook is removed with the attachment, and the base is again what
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import torch
 
 from polygraft.attach.acts import EmbeddingAct, SublayerAct
+from polygraft.attach.depth import Depth, Place, find_below
 from polygraft.attach.linear import LinearHooks
-from polygraft.attach.passes import Pass, Place, bound_places
+from polygraft.attach.passes import Pass, bound_places
 from polygraft.attach.prefixes import PrefixHooks
 from polygraft.attach.tree import Chain, Leaf, Step, Tree, list_stacked, localise_all, walk_grafts
 from polygraft.errors import GraftError
@@ -60,6 +62,8 @@ class Hooks:
         self.current = Pass()
         self.places: set[Place] = set()
         """Where a graft acts; a pass that comes by the layer must come by the place."""
+        self.corrections: dict[Place, Callable[[Tensor, Tensor], Tensor]] = {}
+        """What makes the corrected output of each of these sublayers from its residual input and its output."""
         self.handles: list[RemovableHandle] = []
         self.prefixes: PrefixHooks | None = None
         try:
@@ -150,15 +154,18 @@ class Hooks:
             self.current.inputs[place] = arguments[0]
 
         def correct(_: nn.Module, arguments: tuple[Any, ...], output: Tensor) -> Tensor:
-            return self._correct(place, sublayer, steps, output)
+            inp = self.current.inputs.pop(place)
+            self._stop(find_below(place), inp, output)
+            return self._correct(place, sublayer, steps, inp, output)
+
+        self.corrections[place] = functools.partial(self._correct, place, sublayer, steps)
 
         self.handles.append(sublayer.input.register_forward_pre_hook(keep_input, prepend=True))
         self.handles.append(sublayer.output.register_forward_hook(correct))
 
     def _correct(
-        self, place: Place, sublayer: Sublayer, steps: Sequence[Step | None], output: Tensor
+        self, place: Place, sublayer: Sublayer, steps: Sequence[Step | None], inp: Tensor, output: Tensor
     ) -> Tensor:
-        inp = self.current.inputs.pop(place)
         # The norm's own forward, not a call: a call would run its hooks a second time.
         norm: Callable[[Tensor], Tensor] = identity if sublayer.norm is None else sublayer.norm.forward
 
@@ -187,19 +194,19 @@ class Hooks:
 
     def _make_stop_before(self, count: int) -> Callable[..., None]:
         def stop(_: nn.Module, arguments: tuple[Any, ...]) -> None:
-            self._stop(count, arguments[0])
+            self._stop(Depth(count), arguments[0])
 
         return stop
 
     def _make_stop_after(self, count: int) -> Callable[..., None]:
         def stop(_: nn.Module, arguments: tuple[Any, ...], output: Any) -> None:
-            self._stop(count, output if isinstance(output, torch.Tensor) else output[0])
+            self._stop(Depth(count), output if isinstance(output, torch.Tensor) else output[0])
 
         return stop
 
-    def _stop(self, count: int, hidden: Tensor) -> None:
-        if self.current.stop_after == count:
-            self.current.stopped = hidden
+    def _stop(self, depth: Depth, *given: Tensor) -> None:
+        if self.current.stop == depth:
+            self.current.stopped = given
             raise LayerReached
 
 

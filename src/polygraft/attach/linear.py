@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torch.utils.hooks import RemovableHandle
 
+    from polygraft.attach.depth import Place
     from polygraft.attach.graft import Graft
-    from polygraft.attach.passes import Pass, Place
+    from polygraft.attach.passes import Pass
     from polygraft.base.base import Base
     from polygraft.types import ProjectionRole
 

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from polygraft.attach.depth import Depth
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from torch import Tensor
 
+    from polygraft.attach.depth import Place
     from polygraft.attach.tree import Act, Step
-
-Place = tuple[int, str]
-"""A layer's index and a name in it: `attention` or `ffn` for sublayers, a role for linear maps, `prefix`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,12 +37,12 @@ class Pass:
     """The residual input of each sublayer with a correction."""
     reached: set[Place] = field(default_factory=set)
     """The places that were passed."""
-    start: int = 0
-    """The number of layers that are left out, because what they give is known."""
-    stop_after: int | None = None
-    """The number of layers to run; None runs all."""
-    stopped: Tensor | None = None
-    """The output [B, T, D] of the layer where the pass was ended."""
+    start: Depth = field(default_factory=Depth)
+    """What is below it is left out, because what it gives is known."""
+    stop: Depth | None = None
+    """Where to end; None runs all."""
+    stopped: tuple[Tensor, ...] = ()
+    """Where the pass was ended: a layer's output, or the residual input and the output of a sublayer; all [B, T, D]."""
     wanted: Tensor | None = None
     """Places [N] among the B T tokens whose hidden states alone are asked for; None asks for all."""
     narrow_in: int | None = None

@@ -23,7 +23,8 @@ from polygraft.parts.reach import AttentionLayers
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from polygraft.attach.passes import Pass, Place
+    from polygraft.attach.depth import Place
+    from polygraft.attach.passes import Pass
     from polygraft.base.base import Base
 
 EAGER = "eager"

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
+from polygraft.attach.depth import Depth, find_below
 from polygraft.attach.hooks import LayerReached, pick
 from polygraft.attach.passes import Pass
 from polygraft.attach.positions import check_room, number_positions
@@ -74,7 +75,7 @@ class Runner:
         attention_mask: Tensor,
         *,
         layer: int,
-        start: int,
+        start: Depth,
         at: Tensor | None,
     ) -> Tensor:
         """Run one group of rows; a member that changes weights has them changed for as long.
@@ -84,7 +85,7 @@ class Runner:
             input_ids: The pieces of its rows, [R, T].
             attention_mask: 1 for pieces, 0 for padding, [R, T].
             layer: After how many layers to stop; -1 runs all.
-            start: After how many layers to begin.
+            start: Where to begin.
             at: The only places that are asked for, sorted [N]; None for all.
 
         Raises:
@@ -129,7 +130,7 @@ class Runner:
         attention_mask: Tensor,
         *,
         layer: int,
-        start: int,
+        start: Depth,
         at: Tensor | None,
         member: int,
         group: Group | None = None,
@@ -140,7 +141,7 @@ class Runner:
             input_ids: Pieces, [B, T].
             attention_mask: 1 for pieces, 0 for padding, [B, T].
             layer: After how many layers to stop; -1 runs all.
-            start: After how many layers to begin.
+            start: Where to begin.
             at: The only places that are asked for, sorted where there are several members [N]; None for all.
             member: The member of all rows, where there are no segments.
             group: The rows' members.
@@ -155,7 +156,6 @@ class Runner:
                 f"{num_layers}. Expected "
                 f"-1 for all, or 1 to {num_layers}. Correct `layer`."
             )
-        stop_after = None if layer == -1 else layer
         narrow_in = None if at is None else (num_layers if layer == -1 else layer) - 1
         segments = None if group is None else group.segments
         prompts = self.members[member].prompts if segments is None else []
@@ -174,13 +174,42 @@ class Runner:
             input_ids, attention_mask = lengthen(self.base, input_ids, attention_mask, num_added=num_added)
         current = Pass(
             start=start,
-            stop_after=stop_after,
+            stop=None if layer == -1 else Depth(layer),
             wanted=at,
             narrow_in=narrow_in,
             segments=segments,
             member=member,
             num_added=num_added,
         )
+        (hidden,) = self._go(current, input_ids, attention_mask, num_moved=num_moved)
+        if at is None:
+            # Contiguous, as what a pass without a prompt gives: heads multiply views with other rounding.
+            return hidden[:, num_added:].contiguous() if num_added else hidden
+        return hidden[0] if current.is_narrow else pick(hidden, at)
+
+    def run_below(
+        self, input_ids: Tensor, attention_mask: Tensor, *, depth: Depth, member: int
+    ) -> tuple[Tensor, ...]:
+        """Run one pass up to some depth, of a member without a prompt.
+
+        Args:
+            input_ids: Pieces, [B, T].
+            attention_mask: 1 for pieces, 0 for padding, [B, T].
+            depth: Where to end, inside a layer only where a graft corrects its feed-forward sublayer.
+            member: The member of all rows.
+
+        Returns:
+            The output of the last whole layer; inside a layer the residual input and the uncorrected output of
+            its feed-forward sublayer; all [B, T, D].
+        """
+        num_moved = self.members[member].num_moved
+        if num_moved:
+            check_room(self.base, self.name, num_tokens=input_ids.shape[1], num_added=0, num_moved=num_moved)
+        return self._go(Pass(stop=depth, member=member), input_ids, attention_mask, num_moved=num_moved)
+
+    def _go(
+        self, current: Pass, input_ids: Tensor, attention_mask: Tensor, *, num_moved: int
+    ) -> tuple[Tensor, ...]:
         self.hooks.current = current
         # What a decoder would keep for pieces to come would be kept twice where layers are run again.
         named: dict[str, Any] = {"use_cache": False} if self.base.sites.family.is_decoder else {}
@@ -189,21 +218,17 @@ class Runner:
         try:
             output = self.base.model(input_ids=input_ids, attention_mask=attention_mask, **named)
         except LayerReached:
-            hidden = current.stopped
-            assert hidden is not None
+            given = current.stopped
         else:
-            hidden = output.last_hidden_state
+            given = (output.last_hidden_state,)
         finally:
             self.hooks.current = Pass()
         self._check_reached(current)
-        if at is None:
-            # Contiguous, as what a pass without a prompt gives: heads multiply views with other rounding.
-            return hidden[:, num_added:].contiguous() if num_added else hidden
-        return hidden[0] if current.is_narrow else pick(hidden, at)
+        return given
 
     def _check_reached(self, current: Pass) -> None:
-        limit = self.base.sites.num_layers if current.stop_after is None else current.stop_after
-        expected = {place for place in self.hooks.places if current.start <= place[0] < limit}
+        stop = current.stop or Depth(self.base.sites.num_layers)
+        expected = {place for place in self.hooks.places if current.start <= find_below(place) < stop}
         missed = sorted(expected - current.reached)
         if missed:
             layer, name = missed[0]

@@ -56,6 +56,8 @@ class Family:
     """Whether a norm follows the last layer: then the last hidden state is not the last layer's output."""
     layers_give_weights: bool = False
     """Whether a layer gives a pair: its output, and the weights of its attention or None."""
+    looks_back: bool = False
+    """Whether something behind the lowest layer looks at what entered it."""
     position_roles: tuple[ProjectionRole, ...] = ()
     """The linear maps that embeddings of relative positions go through as well."""
     config_keys: tuple[str, ...] = ()

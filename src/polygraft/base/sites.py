@@ -130,6 +130,8 @@ FAMILIES: tuple[Family, ...] = (
             ),
         ),
         layers_give_weights=True,
+        # The convolution.
+        looks_back=True,
         position_roles=("query", "key"),
         config_keys=(
             "relative_attention",

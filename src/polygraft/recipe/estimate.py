@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from polygraft.attach.depth import count_layers_below
+from polygraft.attach.depth import Depth, find_depth
 from polygraft.attach.graft import Graft, shape_layers
 from polygraft.evaluate.run import BATCH_TOKENS
 from polygraft.recipe.caching import GIB
@@ -149,11 +149,15 @@ class _Training:
         return scoring.seconds.estimate(num_batches=1, num_tokens=self.work.num_scored)
 
     def _looks_up(self, each: Round) -> bool:
-        """Whether later epochs look up what the layers below the first trained value give."""
+        """Whether later epochs look up what stands below the first trained value."""
+        return bool(self._find_depth(each))
+
+    def _find_depth(self, each: Round) -> Depth:
+        """Find the depth of which what stands there is looked up; the bottom where nothing is."""
         if self.work.settings.epochs in (None, 1) or self.table.cache == "off":
-            return False
+            return Depth()
         graft = Graft(name="", parts=each.parts, layers=shape_layers(self.base, each.parts))
-        return count_layers_below(graft, num_layers=self.base.sites.num_layers) > 0
+        return find_depth(graft, sites=self.base.sites)
 
     def _count_computed(self) -> int:
         """Count the batches that are computed, each once under each of the plans by which it is met."""
@@ -198,13 +202,15 @@ class _Training:
 
     def _measure_cache(self, each: Round) -> tuple[int, int]:
         """Give the bytes of what is looked up, in memory and in files."""
-        if not self._looks_up(each):
+        depth = self._find_depth(each)
+        if not depth:
             return 0, 0
         size = 2 if self.table.cache == "half" else self.base.model.dtype.itemsize
         tokens = self._count_computed() * self.work.volume.batch_tokens
-        whole = round(tokens * self.base.sites.hidden * size)
+        # Inside a layer two tensors are kept, and below the lowest whole one only in memory.
+        whole = round(tokens * self.base.sites.hidden * size * (2 if depth.in_layer else 1))
         in_memory = min(whole, round(self.table.cache_gib * GIB))
-        return in_memory, whole - in_memory
+        return in_memory, whole - in_memory if depth.layers else 0
 
     def measure_passing(self) -> int:
         """Give the most bytes that checkpoints and caches take on disk at once."""

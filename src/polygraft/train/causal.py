@@ -9,7 +9,7 @@ from typing_extensions import override
 from polygraft.attach.piece_loss import Decoder, sum_piece_loss
 from polygraft.data.collate import collate
 from polygraft.data.next_piece import drop_single_tokens, shift_batch
-from polygraft.train.objective import Loss, Objective
+from polygraft.train.objective import BOTTOM, Loss, Objective
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from polygraft.attach.attach import Attachment
+    from polygraft.attach.depth import Depth
     from polygraft.data.encode import EncodedText
 
 
@@ -48,7 +49,7 @@ class CausalLm(Objective):
 
     @override
     def compute_loss(
-        self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int, depth: int = 0
+        self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int, depth: Depth = BOTTOM
     ) -> Loss:
         base = attachment.base
         base.check_guesses("causal")

@@ -9,12 +9,14 @@ import torch
 from torch.nn import functional
 from typing_extensions import override
 
+from polygraft.attach.depth import Depth
+from polygraft.attach.frozen import run_below, run_beyond
 from polygraft.data.batches import plan_batches
 from polygraft.data.chance import ORDER, make_generator
 from polygraft.data.collate import collate, pad_places
 from polygraft.data.encode import IGNORE, EncodedLabels, EncodedTags
 from polygraft.errors import DataError
-from polygraft.train.objective import Loss, Objective
+from polygraft.train.objective import BOTTOM, Loss, Objective
 
 if TYPE_CHECKING:
     import numpy as np
@@ -57,7 +59,7 @@ class Labelling(Objective):
 
     @override
     def compute_loss(
-        self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int, depth: int = 0
+        self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int, depth: Depth = BOTTOM
     ) -> Loss:
         device = attachment.base.device
         batch = collate(self.data, rows, pad_id=attachment.base.pad_id)
@@ -83,24 +85,30 @@ class Labelling(Objective):
             looked_up=self.cache is not None and self.cache.num_found > num_found,
         )
 
-    def _run(self, attachment: Attachment, batch: Batch, *, layer: int, depth: int, at: Tensor) -> Tensor:
+    def _run(self, attachment: Attachment, batch: Batch, *, layer: int, depth: Depth, at: Tensor) -> Tensor:
         """Compute the hidden states that the head reads, the lowest layers' at most once if there is a cache."""
         inputs = batch.input_ids, batch.attention_mask
-        if self.cache is None or depth == 0:
+        last = attachment.base.sites.num_layers if layer == -1 else layer
+        if depth.layers == last - 1:
+            # The last layer computes its feed-forward part for few places, with another rounding than for all.
+            depth = Depth(depth.layers)
+        if self.cache is None or not depth:
             return attachment.run(*inputs, layer=layer, at=at)
-        num_layers = attachment.base.sites.num_layers
         below = (attachment.identify_below(depth), _find_format(attachment.base.device))
-        if depth >= (num_layers if layer == -1 else layer):
+        if depth.layers >= last:
             # With nothing trained but the head, what it reads is kept: after the last layer a norm may follow.
             key = (*below, layer, _digest(*inputs, at))
-            return self.cache.fetch(key, lambda: attachment.run(*inputs, layer=layer, at=at))
+            return self.cache.fetch(key, lambda: (attachment.run(*inputs, layer=layer, at=at),))[0]
         if attachment.num_added:
             # What the layers give at a prompt's places is seen above, and is no part of what a pass gives.
             return attachment.run(*inputs, layer=layer, at=at)
-        hidden = self.cache.fetch(
-            (*below, depth, _digest(*inputs)), lambda: attachment.run(*inputs, layer=depth)
+        known = self.cache.fetch(
+            (*below, depth, _digest(*inputs)),
+            lambda: run_below(attachment, *inputs, depth=depth),
+            # A part of one layer is computed again about as quickly as it is read.
+            in_files=depth.layers > 0,
         )
-        return attachment.run_above(hidden, *inputs, start=depth, layer=layer, at=at)
+        return run_beyond(attachment, known, *inputs, depth=depth, layer=layer, at=at)
 
 
 def _choose_places(labels: Tensor) -> tuple[Tensor, Tensor]:

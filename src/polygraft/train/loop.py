@@ -18,7 +18,7 @@ import torch
 
 from polygraft.attach.attach import Attachment, attach
 from polygraft.attach.averages import work_out_averages
-from polygraft.attach.depth import count_layers_below
+from polygraft.attach.depth import Depth, find_depth
 from polygraft.attach.recompute import recompute_layers
 from polygraft.data.batches import padding_share
 from polygraft.errors import TrainError
@@ -117,7 +117,14 @@ class Training:
         self.device_peak = DevicePeak(self.base.device)
         self.best_tensors: dict[str, Tensor] = {}
         self.updates = plan_updates(self.objective, self.settings, num_processes=self.processes.launch.count)
-        self.depth = count_layers_below(self.graft, num_layers=self.base.sites.num_layers)
+        self.depth = self._find_depth()
+
+    def _find_depth(self) -> Depth:
+        """Find the depth below which nothing changes, and from which passes can begin."""
+        depth = find_depth(self.graft, sites=self.base.sites)
+        # A compiled layer is one piece. On a GPU half a layer is computed in less time than it takes to be moved there.
+        is_apart = self.compiled is None and self.base.device.type == "cpu"
+        return depth if is_apart else Depth(depth.layers)
 
     @property
     def total(self) -> int:

@@ -6,6 +6,7 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
+from polygraft.attach.depth import Depth
 from polygraft.data.batches import plan_batches
 
 if TYPE_CHECKING:
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
     from polygraft.attach.attach import Attachment
     from polygraft.train.prefix import PrefixCache
+
+BOTTOM = Depth()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,7 @@ class Objective(ABC):
 
     @abstractmethod
     def compute_loss(
-        self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int, depth: int = 0
+        self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int, depth: Depth = BOTTOM
     ) -> Loss:
         """Compute the loss of some rows; equal arguments give equal numbers.
 
@@ -60,8 +63,7 @@ class Objective(ABC):
             rows: Numbers of the rows, of one batch.
             seed: Where chance comes from, together with `step`.
             step: Number of the update.
-            depth: The number of lowest layers in and below which nothing is trained: what they give for rows that
-                never change may be looked up.
+            depth: Below it nothing is trained: what stands there for rows that never change may be looked up.
         """
 
     def plan_epoch(self, *, batch_tokens: int, seed: int, epoch: int) -> list[NDArray[np.int64]]:

@@ -1,13 +1,13 @@
 """What the frozen layers below a graft give for the same rows, computed once.
 
-The layers below the first trained value see the same rows in every epoch and never change, so that from the second
-epoch on their output can be looked up (Houlsby et al. 2019 and Pfeiffer et al. 2020 freeze them; Rücklé et al. 2021
-leave the lowest of them without an adapter).
+What stands below the first trained value sees the same rows in every epoch and never changes, so that from the second
+epoch on it can be looked up (Houlsby et al. 2019 and Pfeiffer et al. 2020 freeze these layers; Rücklé et al. 2021 leave
+the lowest of them without an adapter).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,13 +19,15 @@ from polygraft.train.spill import MappedFiles
 if TYPE_CHECKING:
     from torch import Tensor
 
+Block = tuple["Tensor", ...]
+"""What is kept and given together."""
 MEMORY = 2 * 1024**3
 """Bytes that are kept in memory, unless the user says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Block:
-    """A block as it is kept, and what it was."""
+class _Kept:
+    """A tensor as it is kept, and what it was."""
 
     kept: Tensor
     dtype: torch.dtype
@@ -38,7 +40,8 @@ class _Block:
 class PrefixCache:
     """Blocks of hidden states by key: in memory as long as there is room, then in memory-mapped files.
 
-    A block that finds no room is computed again whenever it is asked for, unless it was the one asked for last.
+    A block is one or more tensors. One that finds no room is computed again whenever it is asked for, unless it was the
+    one asked for last.
 
     Args:
         memory: Bytes to keep in memory.
@@ -54,8 +57,8 @@ class PrefixCache:
         self.num_computed = 0
         self.bytes_in_memory = 0
         self._files = MappedFiles(folder)
-        self._blocks: dict[Hashable, _Block] = {}
-        self._last: tuple[Hashable, Tensor] | None = None
+        self._blocks: dict[Hashable, tuple[_Kept, ...]] = {}
+        self._last: tuple[Hashable, Block] | None = None
 
     @property
     def bytes_in_files(self) -> int:
@@ -69,12 +72,13 @@ class PrefixCache:
             "cache_file_bytes": float(self.bytes_in_files),
         }
 
-    def fetch(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
+    def fetch(self, key: Hashable, compute: Callable[[], Block], *, in_files: bool = True) -> Block:
         """Give the block of a key, computed at most once while there is room.
 
         Args:
             key: Everything that the block depends on.
             compute: Makes the block; called without recording for gradients.
+            in_files: Whether it may lie in files where the memory is full.
 
         Returns:
             The block as it was computed, to the bit unless kept in float16.
@@ -84,34 +88,49 @@ class PrefixCache:
             return self._last[1]
         if key in self._blocks:
             self.num_found += 1
-            block = self._blocks[key].restore()
+            block = _restore(self._blocks[key])
         else:
             self.num_computed += 1
             with torch.no_grad():
-                block = self._keep(key, compute())
+                block = self._keep(key, compute(), in_files=in_files)
         self._last = (key, block)
         return block
 
-    def _keep(self, key: Hashable, block: Tensor) -> Tensor:
-        narrow = self._narrow(block)
-        size = narrow.numel() * narrow.element_size()
+    def _keep(self, key: Hashable, block: Block, *, in_files: bool) -> Block:
+        narrow = [self._narrow(tensor) for tensor in block]
+        size = sum(tensor.nbytes for tensor in narrow)
         if self.bytes_in_memory + size <= self.memory:
             self.bytes_in_memory += size
-            # A clone, since a block may be a view into something larger.
-            kept = narrow.clone() if narrow is block else narrow
+            # Clones, since a tensor may be a view into something larger.
+            kept = [own.clone() if own is tensor else own for own, tensor in zip(narrow, block, strict=True)]
         else:
-            stored = self._files.store(narrow)
-            if stored is None:
-                # Rounded all the same, so that room or none makes no other numbers.
-                return _Block(kept=narrow, dtype=block.dtype, device=block.device).restore()
-            kept = stored
-        self._blocks[key] = _Block(kept=kept, dtype=block.dtype, device=block.device)
+            kept = self._store(narrow) if in_files else None
+        made = tuple(
+            _Kept(kept=own, dtype=tensor.dtype, device=tensor.device)
+            # Without room rounded all the same, so that room or none makes no other numbers.
+            for own, tensor in zip(kept or narrow, block, strict=True)
+        )
+        if kept is not None:
+            self._blocks[key] = made
         # Rounded or not, the first epoch sees the same numbers as those after it.
-        return self._blocks[key].restore()
+        return _restore(made)
 
-    def _narrow(self, block: Tensor) -> Tensor:
-        block = block.cpu()
-        if not self.half or block.dtype != torch.float32:
-            return block
-        rounded = block.half()
-        return rounded if bool(torch.isfinite(rounded).all()) else block
+    def _store(self, tensors: Sequence[Tensor]) -> list[Tensor] | None:
+        stored: list[Tensor] = []
+        for tensor in tensors:
+            copy = self._files.store(tensor)
+            if copy is None:
+                return None
+            stored.append(copy)
+        return stored
+
+    def _narrow(self, tensor: Tensor) -> Tensor:
+        tensor = tensor.cpu()
+        if not self.half or tensor.dtype != torch.float32:
+            return tensor
+        rounded = tensor.half()
+        return rounded if bool(torch.isfinite(rounded).all()) else tensor
+
+
+def _restore(kept: Sequence[_Kept]) -> Block:
+    return tuple(each.restore() for each in kept)
