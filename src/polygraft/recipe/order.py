@@ -74,7 +74,7 @@ class Order:
     reading: Reading = field(default_factory=Reading)
     """How the data is read."""
     cache: CacheKind = "exact"
-    """How the output of the layers below a task's first bottleneck is kept for later epochs."""
+    """How what stands below a task's first bottleneck is kept for later epochs."""
     cache_gib: float = CACHE_GIB
     """Gigabytes (2**30 bytes) of it in memory; the rest lies in memory-mapped files in the store's folder."""
 

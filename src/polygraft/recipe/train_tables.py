@@ -220,10 +220,11 @@ class TaskSettings:
     accumulate: int = 1
     """Batches an update."""
     cache: Literal["exact", "half", "off"] = "exact"
-    """Whether the output of the layers below the task's first bottleneck is kept for later epochs: with the same
-    numbers to the bit, in float16, or not."""
+    """Whether what stands below the task's first bottleneck is kept for later epochs: with the same numbers to the bit,
+    in float16, or not."""
     cache_gib: float = 2.0
-    """Gigabytes (2**30 bytes) of it in memory; the rest lies in memory-mapped files in the run's folder."""
+    """Gigabytes (2**30 bytes) of it in memory; the rest lies in memory-mapped files in the run's folder, but for what
+    stands below a bottleneck in the lowest layer."""
     method: str = BOTTLENECK
     """What the graft is: a bottleneck, or a sparse change of the base's weights by a method such as `lt-sft`."""
     pruning: Mapping[str, Any] = field(default_factory=dict[str, Any])

@@ -105,7 +105,7 @@ class Labelling(Objective):
         known = self.cache.fetch(
             (*below, depth, _digest(*inputs)),
             lambda: run_below(attachment, *inputs, depth=depth),
-            # A part of one layer is computed again about as quickly as it is read.
+            # One layer saved is not worth files of two hidden states a token.
             in_files=depth.layers > 0,
         )
         return run_beyond(attachment, known, *inputs, depth=depth, layer=layer, at=at)
