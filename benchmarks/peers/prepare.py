@@ -232,7 +232,11 @@ def main() -> None:
     graft = make_graft(base, "graft", list_parts(work, facts["labels"]), seed=work.seed)
     tensors = {name: tensor.clone() for name, tensor in graft.tensors().items()}
     save_file(tensors, job.folder / "start.safetensors")
-    facts |= {"said": said, "num_values": graft.num_parameters}
+    own = sum(tensor.numel() for name, tensor in tensors.items() if "head" not in name)
+    num_layers = base.sites.num_layers - len(work.skip_layers)
+    # Two maps a layer, each with two matrices of D values a rank.
+    rank = max(1, round(own / (num_layers * 4 * base.sites.hidden)))
+    facts |= {"said": said, "num_values": graft.num_parameters, "lora_rank": rank}
     (job.folder / "facts.json").write_text(json.dumps(facts), encoding="utf-8")
 
 

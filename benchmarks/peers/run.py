@@ -4,7 +4,8 @@
     python benchmarks/peers/run.py [--only WORK ...] [--sides SIDE ...] [--rounds 5] [--steps N] [--quick]
 
 Every measurement is a process of its own, so that each has its own peak memory; each round runs every side once, the
-first of them another one each time, so that a machine whose speed drifts treats all alike. Both environments read the
+first of them another one each time, so that a machine whose speed drifts treats all alike; and each has a seed of its
+own, so that losses and F1 are compared over as many seeds. Both environments read the
 same bases, batches and first values of grafts from build/peers. The table goes to stdout, all numbers to a JSON file.
 Memory is read as Linux tells it.
 """
@@ -99,16 +100,16 @@ def score_labels(result: dict[str, Any], folder: Path) -> None:
 def measure(work: Work, options: argparse.Namespace, folder: Path) -> dict[str, list[dict[str, Any]]]:
     """Run every side of a work in turn, round for round."""
     sides = [side for side in work.sides if side in options.sides]
-    job: dict[str, Any] = {
-        "work": asdict(work),
-        "side": "",
-        "folder": str(folder),
-        "threads": options.threads,
-    }
-    tell(f"{work.name}: what every side starts from")
-    call(Path(sys.executable), "prepare.py", job)
     results: dict[str, list[dict[str, Any]]] = {side: [] for side in sides}
     for number in range(options.rounds):
+        job: dict[str, Any] = {
+            # Other first values, batches and hidden pieces in every round, the same ones for all sides.
+            "work": asdict(replace(work, seed=work.seed + number)),
+            "side": "",
+            "folder": str(folder),
+            "threads": options.threads,
+        }
+        call(Path(sys.executable), "prepare.py", job)
         turn = number % max(1, len(sides))
         for side in [*sides[turn:], *sides[:turn]]:
             script = SIDES[side][0]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from works import SIDES, Goal, Work
@@ -82,10 +83,33 @@ def format_goal(goal: Goal, results: Results) -> str | None:
     if not others:
         return None
     best = (max if LARGER_IS_BETTER[goal.metric] else min)(others, key=lambda side: others[side])
-    is_difference = goal.metric in ("loss", "f1")
-    value = own - others[best] if is_difference else own / others[best]
-    shown = f"{value:+.4f}" if is_difference else f"{value:.2f} times"
+    if goal.metric in ("loss", "f1"):
+        # Of runs with one seed; a difference of medians would be one of different seeds.
+        apart = _pair(goal, results, best, operator.sub)
+        value = statistics.mean(apart)
+        shown = f"{value:+.4f} in the mean{_format_rounds(apart, '+.4f')}"
+    else:
+        value = own / others[best]
+        ratios = _pair(goal, results, best, operator.truediv)
+        shown = f"{value:.2f} times{_format_rounds(ratios, '.2f')}"
     return f"{UNITS[goal.metric]} of {goal.side} against {best}: {shown}{judge(goal, value)}"
+
+
+def _pair(goal: Goal, results: Results, other: str, compare: Callable[[float, float], float]) -> list[float]:
+    """Compare two sides round by round, in which both had one seed and ran one soon after the other."""
+    pairs = zip(results[goal.side], results[other], strict=True)
+    return [
+        compare(float(own[goal.metric]), float(row[goal.metric]))
+        for own, row in pairs
+        if goal.metric in own and goal.metric in row
+    ]
+
+
+def _format_rounds(values: Sequence[float], form: str) -> str:
+    """Give the least and the largest value of a round."""
+    if len(values) < 2:
+        return ""
+    return f" ({min(values):{form}} to {max(values):{form}} in single rounds)"
 
 
 def judge(goal: Goal, value: float) -> str:

@@ -7,7 +7,7 @@ either), polygraft's own batches in a plain loop, or AdapterTrainer with dynamic
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +27,8 @@ LOADING: dict[str, Any] = {
 }
 WARMUP = 0.06
 """Share of the steps over which the learning rate rises, as polygraft's default has it."""
-DEFAULT_LENGTH = 128
+DEFAULT_ROWS = 8
+"""Sentences of a batch, where a user of the example script says nothing."""
 NAMES: tuple[tuple[str, str], ...] = (
     (r"bottleneck\.layers\.(\d+)\.ffn\.down\.", r"encoder.layer.\1.output.adapters.graft.adapter_down.0."),
     (r"bottleneck\.layers\.(\d+)\.ffn\.up\.", r"encoder.layer.\1.output.adapters.graft.adapter_up."),
@@ -118,9 +119,8 @@ def make_peft_model(job: Job, meter: Meter) -> nn.Module:
         model.classifier.bias.data.copy_(start["head.out.bias"])
     meter.note_base(model)
     layers = [layer for layer in range(model.config.num_hidden_layers) if layer not in work.skip_layers]
-    num_values = facts["num_values"] - sum(value.numel() for name, value in start.items() if "head" in name)
     config = LoraConfig(
-        r=max(1, round(num_values / (len(layers) * 4 * model.config.hidden_size))),
+        r=facts["lora_rank"],
         target_modules=["query", "value"],
         layers_to_transform=layers,
         lora_dropout=0.0,
@@ -187,24 +187,18 @@ class RowList(torch.utils.data.Dataset):
         return {"input_ids": self.rows.ids[span].tolist(), "labels": self.rows.labels[span].tolist()}
 
 
-def make_collator(*, length: int | None) -> Callable[[list[dict[str, list[int]]]], dict[str, Tensor]]:
-    """Make what pads rows to the longest of them, or to a fixed length."""
-
-    def collate(rows: list[dict[str, list[int]]]) -> dict[str, Tensor]:
-        width = length or max(len(row["input_ids"]) for row in rows)
-        ids = torch.full((len(rows), width), 1)
-        labels = torch.full((len(rows), width), IGNORE)
-        mask = torch.zeros((len(rows), width), dtype=torch.long)
-        for place, row in enumerate(rows):
-            size = len(row["input_ids"])
-            ids[place, :size], labels[place, :size] = (
-                torch.tensor(row["input_ids"]),
-                torch.tensor(row["labels"]),
-            )
-            mask[place, :size] = 1
-        return {"input_ids": ids, "attention_mask": mask, "labels": labels}
-
-    return collate
+def collate(rows: list[dict[str, list[int]]]) -> dict[str, Tensor]:
+    """Pad rows to the longest of them."""
+    width = max(len(row["input_ids"]) for row in rows)
+    ids = torch.full((len(rows), width), 1)
+    labels = torch.full((len(rows), width), IGNORE)
+    mask = torch.zeros((len(rows), width), dtype=torch.long)
+    for place, row in enumerate(rows):
+        size = len(row["input_ids"])
+        ids[place, :size] = torch.tensor(row["input_ids"])
+        labels[place, :size] = torch.tensor(row["labels"])
+        mask[place, :size] = 1
+    return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
 def train_with_trainer(model: nn.Module, job: Job, meter: Meter) -> None:
@@ -215,7 +209,8 @@ def train_with_trainer(model: nn.Module, job: Job, meter: Meter) -> None:
     work, is_default = job.work, job.side == "adapters-defaults"
     order = read_order(job.folder / "train.npz")
     rows = read_rows(job.folder / ("train.npz" if work.kind == "mlm" else "rows.npz"))
-    size = max(1, round(sum(len(batch) for batch in order) / len(order)))
+    mean = max(1, round(sum(len(batch) for batch in order) / len(order)))
+    size = DEFAULT_ROWS if is_default else mean
     steps_an_epoch = -(-rows.num_rows // size)
     total = work.steps or steps_an_epoch * (work.epochs or 1)
     arguments = TrainingArguments(
@@ -232,7 +227,6 @@ def train_with_trainer(model: nn.Module, job: Job, meter: Meter) -> None:
         disable_tqdm=True,
         remove_unused_columns=False,
     )
-    collate = make_collator(length=DEFAULT_LENGTH if is_default else None)
     sizes: list[int] = []
 
     def collate_and_count(batch: list[dict[str, list[int]]]) -> dict[str, Tensor]:

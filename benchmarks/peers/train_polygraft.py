@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from batches import Rows, read_batches, read_rows
 from measure import Job, Meter, divide, report, sum_cross_entropy
+from safetensors.torch import load_file
 from works import NUM_GRAFTS, Work
 
 from polygraft.attach.attach import Attachment, attach
@@ -24,6 +25,7 @@ from polygraft.data.masking import Masking, corpus_vocabulary
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
+from polygraft.parts.lora import Lora
 from polygraft.parts.part import Part
 from polygraft.train.labels import Labelling
 from polygraft.train.loop import Training
@@ -60,7 +62,7 @@ def plan_training(work: Work, *, seed: int | None = None) -> TrainSettings:
 def make_objective(
     work: Work, rows: Rows, base: Base, *, exact: bool, cache: PrefixCache | None = None
 ) -> Objective:
-    """Give what is minimised; what frozen layers give is kept in `cache`, or in one of its own."""
+    """Give what is minimised; what frozen layers give is kept in `cache`."""
     if work.kind in ("mlm", "floor"):
         text = EncodedText(ids=rows.ids, starts=rows.starts)
         vocabulary = None if exact else corpus_vocabulary(text, special_ids=base.special_ids)
@@ -73,7 +75,7 @@ def make_objective(
         word_of=np.full_like(rows.labels, -1),
         num_words=np.zeros(rows.num_rows, dtype=np.int64),
     )
-    return Labelling(tags, cache=PrefixCache() if cache is None else cache)
+    return Labelling(tags, cache=cache)
 
 
 def make_training(base: Base, graft: Graft, objective: Objective, settings: TrainSettings) -> Training:
@@ -120,13 +122,25 @@ def measure_steps(steps: Iterator[Step], meter: Meter) -> dict[str, Any]:
     return meter.stop()
 
 
+def copy_head(graft: Graft, path: Path) -> None:
+    """Give the head the first values of all sides, which its own would be but for other parts drawn before it."""
+    with torch.no_grad():
+        for name, value in load_file(path).items():
+            if name.startswith("head."):
+                graft.layers.get_parameter(name).copy_(value)
+
+
 def train_one(job: Job, base: Base, meter: Meter) -> dict[str, Any]:
     """Train one graft, with the held-out loss before and after."""
     work, labels = job.work, job.read_facts()["labels"]
-    graft = make_graft(base, NAME, list_parts(work, labels), seed=work.seed)
-    objective = make_objective(
-        work, read_rows(job.folder / "rows.npz"), base, exact=job.side.endswith("exact")
-    )
+    parts = list_parts(work, labels)
+    if job.side.endswith("lora"):
+        parts = [Lora(rank=job.read_facts()["lora_rank"], skip_layers=work.skip_layers), *parts[1:]]
+    graft = make_graft(base, NAME, parts, seed=work.seed)
+    copy_head(graft, job.folder / "start.safetensors")
+    rows, exact = read_rows(job.folder / "rows.npz"), job.side.endswith("exact")
+    cache = None if job.side.endswith("uncached") else PrefixCache()
+    objective = make_objective(work, rows, base, exact=exact, cache=cache)
 
     def score() -> dict[str, Any]:
         with attach(base, Named(NAME), grafts={NAME: graft}) as attachment:
@@ -152,6 +166,7 @@ def train_at_once(trainings: list[Training]) -> Iterator[Step]:
 
 SEVERAL: dict[str, Callable[[list[Training]], Iterator[Step]]] = {
     "polygraft-in-turn": train_in_turn,
+    "polygraft-uncached": train_in_turn,
     "polygraft-at-once": train_at_once,
 }
 
@@ -161,12 +176,17 @@ def train_several(job: Job, base: Base, meter: Meter) -> dict[str, Any]:
     work, labels = job.work, job.read_facts()["labels"]
     rows = read_rows(job.folder / "rows.npz")
     grafts = [make_graft(base, f"{NAME}{s}", list_parts(work, labels), seed=s) for s in range(NUM_GRAFTS)]
-    shared = PrefixCache() if job.side == "polygraft-at-once" else None
+    shared = PrefixCache()
+    caches: dict[str, Callable[[], PrefixCache | None]] = {
+        "polygraft-in-turn": PrefixCache,
+        "polygraft-uncached": lambda: None,
+        "polygraft-at-once": lambda: shared,
+    }
     trainings = [
         make_training(
             base,
             graft,
-            make_objective(work, rows, base, exact=False, cache=shared),
+            make_objective(work, rows, base, exact=False, cache=caches[job.side]()),
             plan_training(work, seed=seed),
         )
         for seed, graft in enumerate(grafts)
@@ -182,7 +202,7 @@ def train_several(job: Job, base: Base, meter: Meter) -> dict[str, Any]:
 def main() -> None:
     """Do the job of the command line."""
     job = Job.read()
-    base = load_base(str(job.base))
+    base = load_base(str(job.base), dtype="int8" if job.side.endswith("int8") else "float32")
     meter = Meter(warm=job.work.warm)
     meter.note_base(base.model)
     report((train_several if job.work.kind == "several" else train_one)(job, base, meter))

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from polygraft.base.int8 import multiplies_int8
 from polygraft.base.load import load_base
-from polygraft.base.packed import PackedLinear, multiplies_packed, pack_linear_layers
+from polygraft.base.packed import PackedLinear, gains_by_packing, multiplies_packed, pack_linear_layers
 
 CPU = torch.device("cpu")
 needs_units = pytest.mark.skipif(
@@ -127,6 +127,7 @@ def test_a_copy_has_a_weight_of_its_own():
 @pytest.mark.parametrize("name", BASES)
 def test_a_base_gives_the_hidden_states_and_gradients_of_the_plain_model(name: str):
     base, plain = make_base(name), make_model(name).base_model.eval()
+    pack_linear_layers(base.model)
     assert any(isinstance(layer, PackedLinear) for layer in base.model.modules())
     assert not any(type(layer) is nn.Linear for layer in base.model.modules())
     assert list(base.model.state_dict()) == list(plain.state_dict())
@@ -159,14 +160,31 @@ def test_layers_of_another_class_are_left_alone():
     assert [weight.data_ptr() for weight in model.parameters()] == weights
 
 
-@pytest.mark.parametrize(("units", "expected"), [({"avx512_f": True}, True), ({"avx2": True}, False)])
-def test_processors_without_units_multiply_as_they_always_did(
-    monkeypatch: pytest.MonkeyPatch, write_folder: WriteFolder, units: dict[str, bool], expected: bool
+@pytest.mark.parametrize(
+    ("processor", "can", "gains"),
+    [
+        ({"avx512_f": True, "cpu_name": "AMD EPYC"}, True, {torch.float32: True, torch.bfloat16: True}),
+        ({"avx512_f": True, "cpu_name": "Intel Xeon"}, True, {torch.float32: False, torch.bfloat16: True}),
+        ({"avx512_f": True}, True, {torch.float32: True}),
+        ({"avx2": True}, False, {torch.float32: False, torch.bfloat16: False}),
+    ],
+    ids=["AMD", "Intel", "unknown", "without units"],
+)
+def test_processors_that_gain_nothing_multiply_as_they_always_did(
+    monkeypatch: pytest.MonkeyPatch,
+    write_folder: WriteFolder,
+    processor: dict[str, object],
+    can: bool,
+    gains: dict[torch.dtype, bool],
 ):
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: units)
-    expected = expected and torch.backends.mkldnn.is_available()
-    assert multiplies_packed(CPU) == expected
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: processor)
+    is_there = torch.backends.mkldnn.is_available()
+    assert multiplies_packed(CPU) == (can and is_there)
     assert not multiplies_packed(torch.device("cuda"))
     assert not multiplies_int8(CPU)
-    base = load_base(str(write_folder()), device="cpu")
-    assert any(isinstance(layer, PackedLinear) for layer in base.model.modules()) == expected
+    folder = str(write_folder())
+    for dtype, expected in gains.items():
+        assert not gains_by_packing(torch.device("cuda"), dtype)
+        base = load_base(folder, device="cpu", dtype=str(dtype).removeprefix("torch."))
+        is_packed = any(isinstance(layer, PackedLinear) for layer in base.model.modules())
+        assert is_packed == gains_by_packing(CPU, dtype) == (expected and is_there)

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from tests.train.material import make_training, run
 
 from polygraft.train import memory
+from polygraft.train.loop import Interrupted
 from polygraft.train.memory import PeakMemory
+from polygraft.train.together import run_together
 
 MB = 1_000_000
 
@@ -116,3 +119,39 @@ def test_what_was_freed_is_given_back():
     memory.give_back_memory()
     assert (memory.read_status("VmRSS") or 0) - before < 20 * MB
     assert len(last) == 2_000
+
+
+@pytest.mark.skipif(not memory.keeps_freed_memory(), reason="This C library keeps what it likes.")
+def test_what_a_training_frees_stays_until_its_end():
+    def count_new_pages() -> int:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        # Not by NumPy, which asks the system for larger pages.
+        torch.ones(50 * MB, dtype=torch.uint8).sum()
+        return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+    steps = make_training("mlm", steps=3).run()
+    next(steps)
+    count_new_pages()
+    kept = count_new_pages()
+    before_end = memory.read_status("VmRSS") or 0
+    list(steps)
+    assert kept < 1_000
+    assert count_new_pages() > 10_000
+    assert (memory.read_status("VmRSS") or 0) < before_end - 40 * MB
+
+
+@pytest.mark.skipif(not memory.keeps_freed_memory(), reason="This C library keeps what it likes.")
+def test_it_is_kept_until_the_last_of_several_ends_or_is_stopped():
+    stop = [False]
+    trainings = [make_training("mlm", steps=3, should_stop=lambda: stop[0]) for _ in range(2)]
+    steps = run_together(trainings)
+    next(steps)
+    assert len(memory._holders) == 1
+    next(steps)
+    assert len(memory._holders) == 2
+    stop[0] = True
+    with pytest.raises(Interrupted):
+        list(steps)
+    assert memory._holders == []
+    run(make_training("mlm", steps=1))
+    assert memory._holders == []

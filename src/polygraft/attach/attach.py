@@ -13,7 +13,7 @@ from polygraft.attach.find import Finder
 from polygraft.attach.hooks import Hooks, pick
 from polygraft.attach.member import Member
 from polygraft.attach.parse import parse_way
-from polygraft.attach.plan import Plan, check_names, is_stack, list_ways
+from polygraft.attach.plan import Plan, check_names, list_ways
 from polygraft.attach.resolve import grow_tree
 from polygraft.attach.runner import Runner
 from polygraft.attach.several import run_each, score_each, score_pieces, score_rows
@@ -244,12 +244,12 @@ class Attachment:
     def identify_below(self, depth: Depth) -> tuple[object, ...]:
         """Give what identifies the function below a depth: the base, and the grafts there with their values."""
         below = [graft for graft in self.grafts if find_depth(graft, sites=self.base.sites) < depth]
-        # How they combine matters where they do not only stand on each other. A tensor counts its changes itself.
-        shape = None if self.plan is None or is_stack(self.plan) else str(self.plan)
         return (
             self.base,
-            shape,
+            # How they combine.
+            tuple(describe_shared(member.tree, set(below)) for member in self.members),
             self.merged,
+            # A tensor counts its changes itself.
             *((graft, sum(value._version for value in graft.layers.parameters())) for graft in below),
         )
 

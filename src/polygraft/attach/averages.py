@@ -23,7 +23,7 @@ def work_out_averages(
     Args:
         base: Their base.
         plans: The plans.
-        grafts: The grafts that they name, by name.
+        grafts: The grafts that they name, by name; averages among them are not made again.
         learned: The one whose values change, of which no average lasts.
 
     Raises:
@@ -33,7 +33,7 @@ def work_out_averages(
     made: dict[str, Graft] = {}
     for average in (average for plan in plans for average in _list_averages(plan)):
         is_frozen = all(grafts.get(str(named)) is not learned for named in list_names(average))
-        if str(average) not in made and is_frozen:
+        if str(average) not in {**made, **grafts} and is_frozen:
             tree = grow_tree(average, Finder(base, average, grafts, None, any_base=True))
             assert isinstance(tree, Leaf)
             made[str(average)] = tree.graft

@@ -32,6 +32,11 @@ class Depth:
     def __bool__(self) -> bool:
         return self.layers > 0 or self.in_layer
 
+    @property
+    def whole(self) -> Depth:
+        """The depth between the whole layers below it and the next one."""
+        return Depth(self.layers)
+
 
 def find_depth(graft: Graft, *, sites: Sites) -> Depth:
     """Find the depth below which a graft neither stands nor reaches.
@@ -50,6 +55,19 @@ def find_depth(graft: Graft, *, sites: Sites) -> Depth:
     top = Depth(sites.num_layers)
     depth = min((_find_lowest(layers, top=top) for layers in graft.layers.children()), default=top)
     return Depth() if depth.layers == 0 and sites.family.looks_back else depth
+
+
+def can_begin_inside(depth: Depth, *, last: int) -> bool:
+    """Whether a pass that begins at a depth inside a layer gives the numbers of a whole one to the bit.
+
+    The last layer of a pass computes its feed-forward part for the places that are read, which rounds otherwise than
+    for all.
+
+    Args:
+        depth: Where it would begin.
+        last: After how many layers it stops.
+    """
+    return depth.in_layer and depth.layers < last - 1
 
 
 def find_below(place: Place) -> Depth:

@@ -10,7 +10,7 @@ from polygraft.base.base import Base
 from polygraft.base.bundled import find_bundled_file, load_bundled
 from polygraft.base.fingerprint import fingerprint_head, fingerprint_tokenizer, fingerprint_weights
 from polygraft.base.int8 import INT8_UNITS, multiplies_int8, set_int8_forward
-from polygraft.base.packed import multiplies_packed, pack_linear_layers
+from polygraft.base.packed import gains_by_packing, pack_linear_layers
 from polygraft.base.pretrained import load_pretrained
 from polygraft.base.sites import find_sites
 from polygraft.base.transposed import turn_into_linear
@@ -112,7 +112,7 @@ def freeze_base(
     model.eval().requires_grad_(False)
     if is_int8:
         set_int8_forward(model)
-    elif multiplies_packed(model.device):
+    elif gains_by_packing(model.device, model.dtype):
         pack_linear_layers(model)
     if model.device.type == "cpu" and model.dtype == torch.bfloat16:
         # On short rows PyTorch's fused attention takes twice the time of a whole training step there.

@@ -29,6 +29,12 @@ def multiplies_packed(device: torch.device) -> bool:
     )
 
 
+def gains_by_packing(device: torch.device, dtype: torch.dtype) -> bool:
+    """Whether packed products are quicker there: not in float32 on Intel's processors, for which MKL is written."""
+    is_native = str(torch.cpu.get_capabilities().get("cpu_name", "")).startswith("Intel")
+    return multiplies_packed(device) and not (is_native and dtype == torch.float32)
+
+
 class PackedWeight:
     """A copy of a weight in oneDNN's own order; made when first asked for, and anew once the weight has changed.
 

@@ -6,9 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from polygraft.attach.depth import Depth, find_depth
+from polygraft.attach.depth import Depth, can_begin_inside
 from polygraft.attach.graft import Graft, shape_layers
 from polygraft.evaluate.run import BATCH_TOKENS
+from polygraft.parts.head import HeadLayers
 from polygraft.recipe.caching import GIB
 from polygraft.recipe.controls import NEAREST
 from polygraft.recipe.drafts import Round, measure_stored
@@ -16,6 +17,7 @@ from polygraft.recipe.packing import list_below
 from polygraft.recipe.score import list_conditions
 from polygraft.train.checkpoint import NUM_KEPT
 from polygraft.train.loop import NUM_EVALUATIONS
+from polygraft.train.prefix import find_kept_depth
 
 if TYPE_CHECKING:
     from polygraft.recipe.rehearse import Pace
@@ -149,15 +151,19 @@ class _Training:
         return scoring.seconds.estimate(num_batches=1, num_tokens=self.work.num_scored)
 
     def _looks_up(self, each: Round) -> bool:
-        """Whether later epochs look up what stands below the first trained value."""
-        return bool(self._find_depth(each))
+        """Whether later epochs look up whole layers; less than one makes no difference that a rehearsal could see."""
+        return self._find_depth(each).layers > 0
 
     def _find_depth(self, each: Round) -> Depth:
         """Find the depth of which what stands there is looked up; the bottom where nothing is."""
         if self.work.settings.epochs in (None, 1) or self.table.cache == "off":
             return Depth()
         graft = Graft(name="", parts=each.parts, layers=shape_layers(self.base, each.parts))
-        return find_depth(graft, sites=self.base.sites)
+        depth = find_kept_depth(self.base, graft, is_compiled=self.work.settings.compile)
+        read = [layers.options.layer for layers in graft.list_layers(HeadLayers)]
+        last = min((layer for layer in read if layer >= 0), default=self.base.sites.num_layers)
+        is_pair = self.table.cache == "exact" and can_begin_inside(depth, last=last)
+        return depth if is_pair else depth.whole
 
     def _count_computed(self) -> int:
         """Count the batches that are computed, each once under each of the plans by which it is met."""
@@ -207,10 +213,13 @@ class _Training:
             return 0, 0
         size = 2 if self.table.cache == "half" else self.base.model.dtype.itemsize
         tokens = self._count_computed() * self.work.volume.batch_tokens
-        # Inside a layer two tensors are kept, and below the lowest whole one only in memory.
-        whole = round(tokens * self.base.sites.hidden * size * (2 if depth.in_layer else 1))
-        in_memory = min(whole, round(self.table.cache_gib * GIB))
-        return in_memory, whole - in_memory if depth.layers else 0
+        whole, room = round(tokens * self.base.sites.hidden * size), round(self.table.cache_gib * GIB)
+        if not depth.in_layer:
+            in_memory = min(whole, room)
+            return in_memory, whole - in_memory
+        # Inside a layer two tensors are kept as long as there is room in memory, and then one below the layer.
+        in_memory = min(2 * whole, room)
+        return in_memory, round(whole - in_memory / 2) if depth.layers else 0
 
     def measure_passing(self) -> int:
         """Give the most bytes that checkpoints and caches take on disk at once."""

@@ -11,7 +11,7 @@ from polygraft.errors import OptionError, TrainError
 from polygraft.recipe.corpus import ignore
 from polygraft.recipe.in_progress import CHECKPOINTS, hold_folder
 from polygraft.recipe.order import check_names, hash_order
-from polygraft.recipe.single import Started, find_done, finish, load_below, never, start
+from polygraft.recipe.single import NO_GRAFTS, Started, find_done, finish, load_below, never, start
 from polygraft.recipe.single_data import prepare
 from polygraft.train.loop import Interrupted
 from polygraft.train.together import run_together
@@ -102,19 +102,21 @@ def train_grafts(
         work = prepare(base, waiting[0], below, folder=store.folder / CHECKPOINTS, notify=notify)
         for sentence in work.sentences:
             notify(sentence)
-        started = [
-            start(
+        started: list[Started] = []
+        for order in waiting:
+            each = start(
                 base,
                 order,
                 work,
                 below=below,
+                # One graft for all, so that they find what stands on it.
+                averages=started[0].training.averages if started else NO_GRAFTS,
                 digest=digests[order.name],
                 store=store,
                 should_stop=should_stop,
                 notify=notify,
             )
-            for order in waiting
-        ]
+            started.append(each)
         yield from _run(started, store)
 
 

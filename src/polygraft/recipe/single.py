@@ -22,6 +22,8 @@ from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.loop import Training
 from polygraft.types import TEXT_OBJECTIVES
 
+NO_GRAFTS: Mapping[str, Graft] = {}
+
 if TYPE_CHECKING:
     from polygraft.base.base import Base
     from polygraft.store.store import Store
@@ -115,12 +117,13 @@ def start(
     work: Work,
     *,
     below: Mapping[str, Graft],
+    averages: Mapping[str, Graft] = NO_GRAFTS,
     digest: str,
     store: Store,
     should_stop: Callable[[], bool],
     notify: Callable[[str], None],
 ) -> Started:
-    """Make the graft of an order, and its training."""
+    """Make the graft of an order, and its training; `averages` are those of one beside it."""
     fused = [below[named.name] for plan in order.fuse for named in list_names(parse_plan(plan))]
     parts = list_parts(order, skip_layers=work.skip_layers, head=work.head, fused=fused)
     graft = make_graft(base, order.name, parts, seed=order.settings.seed)
@@ -128,7 +131,7 @@ def start(
         base=base,
         graft=graft,
         plans=[plan_training(order)],
-        grafts={**below, order.name: graft},
+        grafts={**below, **averages, order.name: graft},
         objective=work.objective,
         settings=order.settings,
         evaluate=work.evaluate,

@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 from typing_extensions import override
 
-from polygraft.attach.depth import Depth
+from polygraft.attach.depth import Depth, can_begin_inside
 from polygraft.attach.frozen import run_below, run_beyond
 from polygraft.data.batches import plan_batches
 from polygraft.data.chance import ORDER, make_generator
@@ -88,27 +88,42 @@ class Labelling(Objective):
     def _run(self, attachment: Attachment, batch: Batch, *, layer: int, depth: Depth, at: Tensor) -> Tensor:
         """Compute the hidden states that the head reads, the lowest layers' at most once if there is a cache."""
         inputs = batch.input_ids, batch.attention_mask
-        last = attachment.base.sites.num_layers if layer == -1 else layer
-        if depth.layers == last - 1:
-            # The last layer computes its feed-forward part for few places, with another rounding than for all.
-            depth = Depth(depth.layers)
         if self.cache is None or not depth:
             return attachment.run(*inputs, layer=layer, at=at)
-        below = (attachment.identify_below(depth), _find_format(attachment.base.device))
+        last = attachment.base.sites.num_layers if layer == -1 else layer
         if depth.layers >= last:
             # With nothing trained but the head, what it reads is kept: after the last layer a norm may follow.
-            key = (*below, layer, _digest(*inputs, at))
-            return self.cache.fetch(key, lambda: (attachment.run(*inputs, layer=layer, at=at),))[0]
+            key = (*_identify(attachment, depth), layer, _digest(*inputs, at))
+            return self.cache.fetch(key, lambda: attachment.run(*inputs, layer=layer, at=at))
         if attachment.num_added:
             # What the layers give at a prompt's places is seen above, and is no part of what a pass gives.
             return attachment.run(*inputs, layer=layer, at=at)
-        known = self.cache.fetch(
-            (*below, depth, _digest(*inputs)),
-            lambda: run_below(attachment, *inputs, depth=depth),
-            # One layer saved is not worth files of two hidden states a token.
-            in_files=depth.layers > 0,
-        )
+        known = self._fetch(attachment, batch, depth=depth) if can_begin_inside(depth, last=last) else None
+        if known is None and depth.layers == 0:
+            return attachment.run(*inputs, layer=layer, at=at)
+        if known is None:
+            depth = depth.whole
+            key = (*_identify(attachment, depth), _digest(*inputs))
+            known = (self.cache.fetch(key, lambda: run_below(attachment, *inputs, depth=depth)[0]),)
         return run_beyond(attachment, known, *inputs, depth=depth, layer=layer, at=at)
+
+    def _fetch(self, attachment: Attachment, batch: Batch, *, depth: Depth) -> tuple[Tensor, Tensor] | None:
+        """Look up or compute what stands inside a layer; None where there is no room for it."""
+        assert self.cache is not None
+        inputs = batch.input_ids, batch.attention_mask
+        num_values = 2 * batch.input_ids.numel() * attachment.base.sites.hidden
+        key = (*_identify(attachment, depth), _digest(*inputs))
+
+        def compute() -> tuple[Tensor, Tensor]:
+            inp, h = run_below(attachment, *inputs, depth=depth)
+            return inp, h
+
+        return self.cache.fetch_pair(key, compute, num_bytes=num_values * torch.float32.itemsize)
+
+
+def _identify(attachment: Attachment, depth: Depth) -> tuple[object, ...]:
+    """Give all but the rows that what stands at a depth depends on."""
+    return (attachment.identify_below(depth), _find_format(attachment.base.device), depth)
 
 
 def _choose_places(labels: Tensor) -> tuple[Tensor, Tensor]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -18,14 +18,14 @@ import torch
 
 from polygraft.attach.attach import Attachment, attach
 from polygraft.attach.averages import work_out_averages
-from polygraft.attach.depth import Depth, find_depth
 from polygraft.attach.recompute import recompute_layers
 from polygraft.data.batches import padding_share
 from polygraft.errors import TrainError
 from polygraft.parts.head import Head
 from polygraft.train.device import DevicePeak, finish_work
-from polygraft.train.memory import PeakMemory, give_back_memory
+from polygraft.train.memory import PeakMemory, give_back_memory, keep_freed_memory
 from polygraft.train.precision import Precision
+from polygraft.train.prefix import find_kept_depth
 from polygraft.train.processes import join_processes
 from polygraft.train.progress import Progress
 from polygraft.train.resume import pack_tensors, unpack_tensors
@@ -63,7 +63,7 @@ class Training:
         graft: What is trained: all its values.
         plans: What is in force while it is trained. With several, each step takes one by chance, so that the graft
             learns to stand on each of them.
-        grafts: The grafts that the plans name, by name.
+        grafts: The grafts that the plans name, by name; another training's `averages` may be among them.
         objective: What is minimised.
         settings: How.
         evaluate: Scores an attachment of the first plan on held-out data; larger is better, and what is not a number
@@ -94,8 +94,8 @@ class Training:
         """Freeze all but the graft, and plan the epochs."""
         for graft in self.grafts.values():
             graft.layers.requires_grad_(graft is self.graft)
-        averages = work_out_averages(self.base, self.plans, self.grafts, learned=self.graft)
-        self.at_hand: dict[str, Graft] = {**self.grafts, **averages}
+        self.averages = work_out_averages(self.base, self.plans, self.grafts, learned=self.graft)
+        self.at_hand: dict[str, Graft] = {**self.grafts, **self.averages}
         self.parameters = dict(self.graft.layers.named_parameters())
         factors = {Head.kind: self.settings.head_lr_factor, **self.lr_factors}
         by_part: dict[str, list[Tensor]] = {"": [], **{kind: [] for kind in factors}}
@@ -117,14 +117,7 @@ class Training:
         self.device_peak = DevicePeak(self.base.device)
         self.best_tensors: dict[str, Tensor] = {}
         self.updates = plan_updates(self.objective, self.settings, num_processes=self.processes.launch.count)
-        self.depth = self._find_depth()
-
-    def _find_depth(self) -> Depth:
-        """Find the depth below which nothing changes, and from which passes can begin."""
-        depth = find_depth(self.graft, sites=self.base.sites)
-        # A compiled layer is one piece. On a GPU half a layer is computed in less time than it takes to be moved there.
-        is_apart = self.compiled is None and self.base.device.type == "cpu"
-        return depth if is_apart else Depth(depth.layers)
+        self.depth = find_kept_depth(self.base, self.graft, is_compiled=self.settings.compile)
 
     @property
     def total(self) -> int:
@@ -136,7 +129,7 @@ class Training:
         """Batches of an update, over all processes."""
         return self.settings.accumulate * self.processes.launch.count
 
-    def run(self) -> Iterator[Step]:
+    def run(self) -> Generator[Step]:
         """Train, step by step; afterwards the graft holds its best values, the later of equally good ones.
 
         Raises:
@@ -149,6 +142,15 @@ class Training:
         self.memory.begin()
         self.device_peak.begin()
         self._meet()
+        with keep_freed_memory():
+            yield from self._go_on()
+        if self.best_tensors:
+            self.graft.layers.load_state_dict(self.best_tensors)
+        self.graft.layers.requires_grad_(False)
+        if self.progress.best == 0 and self.objective.scores_can_be_zero:
+            self.notify(self._say_nothing_right())
+
+    def _go_on(self) -> Generator[Step]:
         for number in range(self.progress.step, self.total):
             if self._is_done():
                 break
@@ -160,11 +162,6 @@ class Training:
                 raise Interrupted(self._say_stopped(step.number))
             if step.number % self.settings.checkpoint_every == 0:
                 self.save()
-        if self.best_tensors:
-            self.graft.layers.load_state_dict(self.best_tensors)
-        self.graft.layers.requires_grad_(False)
-        if self.progress.best == 0 and self.objective.scores_can_be_zero:
-            self.notify(self._say_nothing_right())
 
     def measure_cost(self) -> dict[str, float]:
         """Give what the training took so far.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import ctypes
 import resource
 import sys
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 
 STATUS = Path("/proc/self/status")
@@ -14,6 +16,12 @@ FREE = Path("/proc/meminfo")
 RESET = Path("/proc/self/clear_refs")
 """Where Linux takes the order to begin the largest anew."""
 RESET_PEAK = "5"
+TRIM_THRESHOLD, MMAP_THRESHOLD = -1, -3
+"""What glibc's `mallopt` calls the bytes of free memory at which it gives some back, and those of a piece that it takes
+from the system by itself, and gives back as soon as it is freed."""
+USUAL = {MMAP_THRESHOLD: 32 * 1024**2, TRIM_THRESHOLD: 64 * 1024**2}
+"""What glibc sets both to by itself in a process that has freed large pieces."""
+KEPT = {MMAP_THRESHOLD: 1024**3, TRIM_THRESHOLD: 2**31 - 1}
 
 
 class PeakMemory:
@@ -89,10 +97,46 @@ def begin_peak() -> None:
 
 def give_back_memory() -> None:
     """Let the system have what was freed: the C library keeps it for later, and it would count as in use till then."""
-    if sys.platform != "linux":
-        return
+    # With another C library than glibc, what is measured then is a little less.
+    _call_glibc("malloc_trim", 0)
+
+
+@contextmanager
+def keep_freed_memory() -> Generator[None]:
+    """Let the process keep what it frees inside the block, and give it back afterwards.
+
+    A step of training takes and frees the same large tensors as the one before. What the C library gives back to the
+    system in between, the system fills with zeros, page by page, the next time. With another C library than glibc
+    nothing changes. Blocks may overlap, in one thread.
+    """
+    _holders.append(None)
+    _set_thresholds(KEPT)
     try:
-        ctypes.CDLL(None).malloc_trim(0)
-    except (AttributeError, OSError):
-        # Another C library than glibc; what is measured then is a little less.
-        return
+        yield
+    finally:
+        _holders.pop()
+        if not _holders:
+            _set_thresholds(USUAL)
+            give_back_memory()
+
+
+_holders: list[None] = []
+"""The blocks that are open; what the C library does is one thing for the whole process."""
+
+
+def keeps_freed_memory() -> bool:
+    """Whether the C library is one that can be told to keep what is freed."""
+    return sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt")
+
+
+def _set_thresholds(values: dict[int, int]) -> None:
+    for name, value in values.items():
+        _call_glibc("mallopt", name, value)
+
+
+def _call_glibc(name: str, *arguments: int) -> None:
+    """Call a function of the C library's for memory; nothing happens where it has none of that name."""
+    if sys.platform == "linux":
+        function = getattr(ctypes.CDLL(None), name, None)
+        if function is not None:
+            function(*arguments)

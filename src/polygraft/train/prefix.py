@@ -7,27 +7,29 @@ the lowest of them without an adapter).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import torch
 
+from polygraft.attach.depth import Depth, find_depth
 from polygraft.train.spill import MappedFiles
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-Block = tuple["Tensor", ...]
-"""What is kept and given together."""
+    from polygraft.attach.graft import Graft
+    from polygraft.base.base import Base
+
 MEMORY = 2 * 1024**3
 """Bytes that are kept in memory, unless the user says otherwise."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Kept:
-    """A tensor as it is kept, and what it was."""
+class _Block:
+    """A block as it is kept, and what it was."""
 
     kept: Tensor
     dtype: torch.dtype
@@ -37,11 +39,23 @@ class _Kept:
         return self.kept.to(device=self.device, dtype=self.dtype)
 
 
+def find_kept_depth(base: Base, graft: Graft, *, is_compiled: bool) -> Depth:
+    """Find the depth of which what stands there can be kept while a graft is trained.
+
+    Args:
+        base: The base.
+        graft: What is trained.
+        is_compiled: Whether the base's layers are compiled, each in one piece.
+    """
+    depth = find_depth(graft, sites=base.sites)
+    # On a GPU a part of a layer is computed again rather than two blocks be moved there.
+    return depth if base.device.type == "cpu" and not is_compiled else depth.whole
+
+
 class PrefixCache:
     """Blocks of hidden states by key: in memory as long as there is room, then in memory-mapped files.
 
-    A block is one or more tensors. One that finds no room is computed again whenever it is asked for, unless it was the
-    one asked for last.
+    A block that finds no room is computed again whenever it is asked for, unless it was the one asked for last.
 
     Args:
         memory: Bytes to keep in memory.
@@ -57,8 +71,9 @@ class PrefixCache:
         self.num_computed = 0
         self.bytes_in_memory = 0
         self._files = MappedFiles(folder)
-        self._blocks: dict[Hashable, tuple[_Kept, ...]] = {}
-        self._last: tuple[Hashable, Block] | None = None
+        self._blocks: dict[Hashable, _Block] = {}
+        self._pairs: dict[Hashable, tuple[_Block, _Block]] = {}
+        self._last: tuple[Hashable, Tensor] | None = None
 
     @property
     def bytes_in_files(self) -> int:
@@ -72,13 +87,12 @@ class PrefixCache:
             "cache_file_bytes": float(self.bytes_in_files),
         }
 
-    def fetch(self, key: Hashable, compute: Callable[[], Block], *, in_files: bool = True) -> Block:
+    def fetch(self, key: Hashable, compute: Callable[[], Tensor]) -> Tensor:
         """Give the block of a key, computed at most once while there is room.
 
         Args:
             key: Everything that the block depends on.
             compute: Makes the block; called without recording for gradients.
-            in_files: Whether it may lie in files where the memory is full.
 
         Returns:
             The block as it was computed, to the bit unless kept in float16.
@@ -88,49 +102,61 @@ class PrefixCache:
             return self._last[1]
         if key in self._blocks:
             self.num_found += 1
-            block = _restore(self._blocks[key])
+            block = self._blocks[key].restore()
         else:
             self.num_computed += 1
             with torch.no_grad():
-                block = self._keep(key, compute(), in_files=in_files)
+                block = self._keep(key, compute())
         self._last = (key, block)
         return block
 
-    def _keep(self, key: Hashable, block: Block, *, in_files: bool) -> Block:
-        narrow = [self._narrow(tensor) for tensor in block]
-        size = sum(tensor.nbytes for tensor in narrow)
+    def fetch_pair(
+        self, key: Hashable, compute: Callable[[], tuple[Tensor, Tensor]], *, num_bytes: int
+    ) -> tuple[Tensor, Tensor] | None:
+        """Give the two blocks of a key, computed once; None where the memory has no room or blocks are rounded.
+
+        They lie in no file, and are not rounded: two blocks save little more than one of a lower depth does.
+
+        Args:
+            key: Everything that they depend on.
+            compute: Makes them; called without recording for gradients.
+            num_bytes: What both take at most.
+        """
+        if key in self._pairs:
+            self.num_found += 1
+        elif self.half or self.bytes_in_memory + num_bytes > self.memory:
+            return None
+        else:
+            self.num_computed += 1
+            with torch.no_grad():
+                made = compute()
+            self._pairs[key] = tuple(  # pyright: ignore[reportArgumentType] (there are two)
+                _Block(kept=block.cpu().clone(), dtype=block.dtype, device=block.device) for block in made
+            )
+            self.bytes_in_memory += sum(block.nbytes for block in made)
+        first, second = self._pairs[key]
+        return first.restore(), second.restore()
+
+    def _keep(self, key: Hashable, block: Tensor) -> Tensor:
+        narrow = self._narrow(block)
+        size = narrow.numel() * narrow.element_size()
         if self.bytes_in_memory + size <= self.memory:
             self.bytes_in_memory += size
-            # Clones, since a tensor may be a view into something larger.
-            kept = [own.clone() if own is tensor else own for own, tensor in zip(narrow, block, strict=True)]
+            # A clone, since a block may be a view into something larger.
+            kept = narrow.clone() if narrow is block else narrow
         else:
-            kept = self._store(narrow) if in_files else None
-        made = tuple(
-            _Kept(kept=own, dtype=tensor.dtype, device=tensor.device)
-            # Without room rounded all the same, so that room or none makes no other numbers.
-            for own, tensor in zip(kept or narrow, block, strict=True)
-        )
-        if kept is not None:
-            self._blocks[key] = made
+            stored = self._files.store(narrow)
+            if stored is None:
+                # Rounded all the same, so that room or none makes no other numbers.
+                return _Block(kept=narrow, dtype=block.dtype, device=block.device).restore()
+            kept = stored
+        self._blocks[key] = _Block(kept=kept, dtype=block.dtype, device=block.device)
         # Rounded or not, the first epoch sees the same numbers as those after it.
-        return _restore(made)
+        return self._blocks[key].restore()
 
-    def _store(self, tensors: Sequence[Tensor]) -> list[Tensor] | None:
-        stored: list[Tensor] = []
-        for tensor in tensors:
-            copy = self._files.store(tensor)
-            if copy is None:
-                return None
-            stored.append(copy)
-        return stored
-
-    def _narrow(self, tensor: Tensor) -> Tensor:
-        tensor = tensor.cpu()
-        if not self.half or tensor.dtype != torch.float32:
-            return tensor
-        rounded = tensor.half()
-        return rounded if bool(torch.isfinite(rounded).all()) else tensor
-
-
-def _restore(kept: Sequence[_Kept]) -> Block:
-    return tuple(each.restore() for each in kept)
+    def _narrow(self, block: Tensor) -> Tensor:
+        block = block.cpu()
+        if not self.half or block.dtype != torch.float32:
+            return block
+        rounded = block.half()
+        return rounded if bool(torch.isfinite(rounded).all()) else block

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 from polygraft.errors import TrainError
@@ -40,6 +41,22 @@ def run_together(
     """
     running = {number: training.run() for number, training in enumerate(trainings)}
     failed: list[TrainError] = []
+    with ExitStack() as stack:
+        # What a training holds while it runs is let go of, also by those that are stopped with another.
+        for each in running.values():
+            stack.callback(each.close)
+        yield from _take_turns(trainings, running, failed, finished=finished)
+    if failed:
+        raise failed[0] if len(failed) == 1 else TrainError(" ".join(str(error) for error in failed))
+
+
+def _take_turns(
+    trainings: Sequence[Training],
+    running: dict[int, Generator[Step]],
+    failed: list[TrainError],
+    *,
+    finished: Callable[[int], None],
+) -> Iterator[tuple[int, Step]]:
     while running:
         for number in list(running):
             try:
@@ -58,8 +75,6 @@ def run_together(
                 _leave_out(trainings[number], error, are_more=bool(running))
             else:
                 yield number, step
-    if failed:
-        raise failed[0] if len(failed) == 1 else TrainError(" ".join(str(error) for error in failed))
 
 
 def _leave_out(training: Training, error: TrainError, *, are_more: bool) -> None:
