@@ -40,7 +40,7 @@ def train_alone(objective: str, folder: Path) -> None:
         objective,
         steps=40,
         checkpoints=Checkpoints(folder / "checkpoints", key="k"),
-        checkpoint_every=2,
+        checkpoint_every=1,
         evaluate=lambda attachment: float(next(iter(attachment.grafts[0].tensors().values())).sum()),
         evaluate_every=3,
     )
@@ -56,7 +56,7 @@ def make_shared(base: Base, folder: Path, **changes: Any) -> Callable[[int], Tra
     )
 
     def make(seed: int) -> Training:
-        parts = [Bottleneck(reduction=2, skip_layers=(0, 1)), Head(objective="tokens", labels=LABELS)]
+        parts = [Bottleneck(reduction=2, skip_layers=(0,)), Head(objective="tokens", labels=LABELS)]
         return make_training(
             base=base,
             graft=make_graft(base, "new", parts, seed=seed),
@@ -124,15 +124,19 @@ def start(train: Callable[[Path], None], folder: Path) -> int:
 
 
 def run_until_done(
-    train: Callable[[Path], None], folder: Path, *, chance: random.Random, longest: float
+    train: Callable[[Path], None], folder: Path, *, chance: random.Random, longest: float, most: int
 ) -> int:
-    """Start the training again and again, killing it, until one start ends by itself; count the kills."""
+    """Start the training again and again, killing it, until one start ends by itself; count the kills.
+
+    After `most` kills it is left alone.
+    """
     folder.mkdir()
     kills = 0
     while True:
         child = start(train, folder)
-        time.sleep(chance.uniform(0, longest))
-        os.kill(child, signal.SIGKILL)
+        if kills < most:
+            time.sleep(chance.uniform(0, longest))
+            os.kill(child, signal.SIGKILL)
         status = os.waitpid(child, 0)[1]
         if os.WIFEXITED(status):
             assert os.WEXITSTATUS(status) == 0
@@ -141,17 +145,18 @@ def run_until_done(
 
 
 def kill_often(train: Callable[[Path], None], folder: Path, *, least: int) -> list[int]:
-    """Train once in `whole`, and with so many kills in all in `run-0`, `run-1` ...; count the kills of each."""
+    """Train once in `whole`, and in `run-0`, `run-1` ... with ever more kills, the last with so many; count them."""
     chance = random.Random(11)
     (folder / "whole").mkdir()
     started = time.monotonic()
     assert os.waitpid(start(train, folder / "whole"), 0)[1] == 0
     seconds = time.monotonic() - started
     kills: list[int] = []
-    while sum(kills) < least:
-        kills.append(
-            run_until_done(train, folder / f"run-{len(kills)}", chance=chance, longest=0.9 * seconds)
-        )
+    longest = 0.9 * seconds
+    while max(kills, default=0) < least:
+        place = folder / f"run-{len(kills)}"
+        kills.append(run_until_done(train, place, chance=chance, longest=longest, most=4 * least))
+        longest /= 2
     return kills
 
 

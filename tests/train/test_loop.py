@@ -93,6 +93,9 @@ PATHS: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     "mlm, two batches an update": ("mlm", {"accumulate": 2, "batch_tokens": 48}),
     "tokens": ("tokens", {}),
     "tokens, two batches an update": ("tokens", {"accumulate": 2, "batch_tokens": 48}),
+    "tokens, cached": ("tokens", {"skipped": (), "cache": True}),
+    "tokens, one layer skipped": ("tokens", {"skipped": (0,)}),
+    "tokens, one layer cached": ("tokens", {"skipped": (0,), "cache": True}),
     "tokens, two layers skipped": ("tokens", {"skipped": (0, 1)}),
     "tokens, two layers cached": ("tokens", {"skipped": (0, 1), "cache": True}),
 }

@@ -26,7 +26,7 @@ from polygraft.train.together import run_together
 
 
 def make(base: Base, objective: Labelling, seed: int, **changes: Any) -> Training:
-    parts = [Bottleneck(reduction=2, skip_layers=(0, 1)), Head(objective="tokens", labels=LABELS)]
+    parts = [Bottleneck(reduction=2, skip_layers=(0,)), Head(objective="tokens", labels=LABELS)]
     graft = make_graft(base, "new", parts, seed=seed)
     options = {"steps": None, "epochs": 2, "seed": seed, **changes}
     return make_training("tokens", base=base, graft=graft, objective=objective, **options)
