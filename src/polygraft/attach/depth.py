@@ -22,7 +22,7 @@ Place = tuple[int, str]
 
 @dataclass(frozen=True, order=True)
 class Depth:
-    """A height in a base: what is below it, no value above it changes. Of two depths the smaller one is the lower."""
+    """How far up in a base something stands; of two depths the smaller one is the lower."""
 
     layers: int = 0
     """Whole layers below it, from the lowest."""
