@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import resource
 import sys
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -126,7 +126,7 @@ _holders: list[None] = []
 
 def keeps_freed_memory() -> bool:
     """Whether the C library is one that can be told to keep what is freed."""
-    return sys.platform == "linux" and hasattr(ctypes.CDLL(None), "mallopt")
+    return _find_function("mallopt") is not None
 
 
 def _set_thresholds(values: dict[int, int]) -> None:
@@ -136,7 +136,15 @@ def _set_thresholds(values: dict[int, int]) -> None:
 
 def _call_glibc(name: str, *arguments: int) -> None:
     """Call a function of the C library's for memory; nothing happens where it has none of that name."""
-    if sys.platform == "linux":
-        function = getattr(ctypes.CDLL(None), name, None)
-        if function is not None:
-            function(*arguments)
+    function = _find_function(name)
+    if function is not None:
+        function(*arguments)
+
+
+def _find_function(name: str) -> Callable[..., object] | None:
+    if sys.platform != "linux":
+        return None
+    try:
+        return ctypes.CDLL(None)[name]
+    except (AttributeError, OSError):
+        return None
