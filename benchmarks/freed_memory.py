@@ -25,6 +25,7 @@ from polygraft.attach.plan import Named
 from polygraft.base.load import load_base
 from polygraft.data.encode import EncodedText
 from polygraft.data.masking import Masking, corpus_vocabulary
+from polygraft.parts.head import Head
 from polygraft.parts.presets import language_graft
 from polygraft.train import loop
 from polygraft.train.loop import Training
@@ -49,7 +50,7 @@ def measure(side: str, *, pieces: int, dtype: str) -> dict[str, float]:
         # As it was, and as it is with another C library than glibc.
         loop.keep_freed_memory = nullcontext
     base, text = load_base("bundled", dtype=dtype), make_text(pieces)
-    graft = make_graft(base, "qu", language_graft())
+    graft = make_graft(base, "qu", [*language_graft(), Head(objective="mlm")])
     training = Training(
         base=base,
         graft=graft,
