@@ -17,6 +17,8 @@ from torch.nn import functional
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from polygraft.attach.tree import Tree, list_stacked
+from polygraft.base.attention import NAME as SHORT
+from polygraft.base.attention import SDPA
 from polygraft.errors import GraftError
 from polygraft.parts.reach import AttentionLayers
 
@@ -29,8 +31,6 @@ if TYPE_CHECKING:
 
 EAGER = "eager"
 """What transformers calls attention that is written out; each of its files has its own."""
-SDPA = "sdpa"
-"""What it calls PyTorch's own."""
 
 
 class PrefixHooks:
@@ -64,7 +64,7 @@ class PrefixHooks:
         self.layer_of = {_find_attention(base, layer): layer for layer in layers}
         config: Any = base.model.config
         own: str = config._attn_implementation
-        if own not in {EAGER, SDPA}:
+        if own not in {EAGER, SDPA, SHORT}:
             raise GraftError(
                 f"The base '{base.name}' computes its attention by '{own}', whose masks cannot be made longer for a "
                 f"prefix. Expected '{SDPA}' or '{EAGER}'. Load the base with one of these."

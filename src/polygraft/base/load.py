@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from polygraft.base.attention import use_short_attention
 from polygraft.base.base import Base
 from polygraft.base.bundled import find_bundled_file, load_bundled
 from polygraft.base.fingerprint import fingerprint_head, fingerprint_tokenizer, fingerprint_weights
@@ -117,6 +118,8 @@ def freeze_base(
     if model.device.type == "cpu" and model.dtype == torch.bfloat16:
         # On short rows PyTorch's fused attention takes twice the time of a whole training step there.
         model.set_attn_implementation("eager")
+    elif not sites.is_causal:
+        use_short_attention(model)
     if head is not None:
         if is_tied:
             # Moving or rounding each by itself would keep the largest matrix twice.
