@@ -19,7 +19,7 @@ from typing import Any
 
 from safetensors.torch import save
 from tests.tiny import make_base
-from tests.train.material import LABELS, encode_sentences, make_training
+from tests.train.material import LABELS, encode_sentences, make_masked_lm, make_training
 
 from polygraft.attach.attach import Attachment
 from polygraft.attach.graft import make_graft
@@ -36,8 +36,13 @@ FINAL = "final.safetensors"
 
 
 def train_alone(objective: str, folder: Path) -> None:
+    base = make_base("bert")
+    # Which other piece is scored beside the text's, chance and the base say anew each time.
+    given = {"objective": make_masked_lm(base, negatives=1)} if objective == "mlm" else {}
     training = make_training(
         objective,
+        base=base,
+        **given,
         steps=40,
         checkpoints=Checkpoints(folder / "checkpoints", key="k"),
         checkpoint_every=1,

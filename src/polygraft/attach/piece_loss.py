@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,10 +9,12 @@ import torch
 from torch import Tensor
 
 from polygraft.attach.cross_entropy import sum_cross_entropy
-from polygraft.data.chance import NEGATIVES, make_generator
+from polygraft.attach.negatives import Negatives
 from polygraft.errors import DataError
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from polygraft.attach.attach import Attachment
     from polygraft.data.guess_batch import GuessBatch
 
@@ -21,37 +22,45 @@ if TYPE_CHECKING:
 class Decoder:
     """The rows of the decoder that a run scores: a corpus' vocabulary, with some of the other pieces or not, or all.
 
-    The other pieces are drawn anew for every batch, and each of them stands for as many as were not drawn, so that
-    the sum over all pieces under the softmax is right on average (importance sampling: Bengio & Senécal 2008; Jean
-    et al. 2015, section 3).
+    The other pieces are drawn anew for every batch, as `Negatives` says, so that the sum over all pieces under the
+    softmax is right on average.
 
     Args:
         attachment: The plan whose head that scores pieces is asked.
         vocabulary: Sorted ids of the pieces that are scored [V'], or None for all (exact).
         num_negatives: How many of the other pieces are scored beside them [K], all if there are fewer; 0 with None.
+        chances: How likely each piece is held to be by the base's own head [V], which says where others are worth
+            drawing; without meaning for another head.
     """
 
-    def __init__(self, attachment: Attachment, vocabulary: Tensor | None, *, num_negatives: int = 0) -> None:
+    def __init__(
+        self,
+        attachment: Attachment,
+        vocabulary: Tensor | None,
+        *,
+        num_negatives: int = 0,
+        chances: NDArray[np.float64] | None = None,
+    ) -> None:
         self.head, _ = attachment.find_piece_head()
         self._all_rows = attachment.find_decoder_weight().detach()
         self.weight = attachment.find_decoder_weight()
         self.vocabulary: Tensor | None = None
-        self._log_share = 0.0
+        self._negatives: Negatives | None = None
         if vocabulary is None:
             return
         device, num_pieces = attachment.base.device, len(self._all_rows)
         self.vocabulary = vocabulary.to(device)
+        self.weight = self._all_rows[self.vocabulary]
         is_other = np.ones(num_pieces, dtype=np.bool_)
         is_other[vocabulary.cpu().numpy()] = False
-        self._others = np.flatnonzero(is_other)
-        self._num_drawn = min(num_negatives, len(self._others))
-        self._drawn = torch.empty(0, dtype=torch.int64, device=device)
-        self.weight = self._all_rows[self.vocabulary]
-        if self._num_drawn:
-            self._log_share = math.log(len(self._others) / self._num_drawn)
-            self.weight = torch.cat(
-                [self.weight, self.weight.new_empty(self._num_drawn, self.weight.shape[1])]
+        others = np.flatnonzero(is_other)
+        if num_negatives and len(others):
+            known = chances if self.head is attachment.base.head else None
+            self._negatives = Negatives(
+                others, count=num_negatives, chances=None if known is None else known[others]
             )
+            room = self.weight.new_empty(self._negatives.count, self.weight.shape[1])
+            self.weight = torch.cat([self.weight, room])
             self.draw(seed=0, step=0)
 
     def draw(self, *, seed: int, step: int) -> None:
@@ -61,11 +70,12 @@ class Decoder:
             seed: Where chance comes from, together with `step`; not negative.
             step: Number of the update; not negative.
         """
-        if self.vocabulary is None or not self._num_drawn:
+        if self.vocabulary is None or self._negatives is None:
             return
-        rng = make_generator(NEGATIVES, seed=seed, place=step)
-        numbers = rng.choice(len(self._others), size=self._num_drawn, replace=False, shuffle=False)
-        self._drawn = torch.from_numpy(self._others[numbers]).to(self.vocabulary.device)
+        ids, log_shares = self._negatives.draw(seed=seed, step=step)
+        device = self.vocabulary.device
+        self._drawn = torch.from_numpy(ids).to(device)
+        self._log_shares = torch.from_numpy(log_shares).to(device, torch.float32)
         # The rows of the vocabulary stay where they are.
         self.weight[len(self.vocabulary) :] = self._all_rows[self._drawn]
 
@@ -92,14 +102,12 @@ class Decoder:
         bias = self.head.bias
         if self.vocabulary is None:
             return bias
-        if not self._num_drawn:
+        if self._negatives is None:
             return None if bias is None else bias[self.vocabulary]
         if bias is None:
-            shares = self.weight.new_zeros(len(self.weight), dtype=torch.float32)
-            shares[len(self.vocabulary) :] = self._log_share
-            return shares
+            return torch.cat([self._log_shares.new_zeros(len(self.vocabulary)), self._log_shares])
         bias = bias.float()
-        return torch.cat([bias[self.vocabulary], bias[self._drawn] + self._log_share])
+        return torch.cat([bias[self.vocabulary], bias[self._drawn] + self._log_shares])
 
 
 def sum_piece_loss(attachment: Attachment, batch: GuessBatch, decoder: Decoder) -> Tensor:
@@ -108,13 +116,13 @@ def sum_piece_loss(attachment: Attachment, batch: GuessBatch, decoder: Decoder) 
     Only the places that are guessed from go through the head, and no matrix of all tokens and pieces exists. The sum
     over the decoder's rows is exact, over the full vocabulary too.
     """
-    x = _prepare(attachment, batch)
+    x = prepare_guesses(attachment, batch)
     return sum_cross_entropy(x, decoder.weight, decoder.find_bias(), decoder.number_targets(batch.targets))
 
 
 def sum_piece_loss_of_rows(attachment: Attachment, batch: GuessBatch, decoder: Decoder) -> Tensor:
     """Sum the same for each row of a batch alone, in nats [B]; 0 where nothing is guessed."""
-    x, bias = _prepare(attachment, batch), decoder.find_bias()
+    x, bias = prepare_guesses(attachment, batch), decoder.find_bias()
     targets = decoder.number_targets(batch.targets)
     counts = count_guessed(batch).tolist()
     parts = zip(x.split(counts), targets.split(counts), strict=True)
@@ -127,7 +135,7 @@ def count_guessed(batch: GuessBatch) -> Tensor:
     return torch.bincount(batch.positions // length, minlength=num_rows)
 
 
-def _prepare(attachment: Attachment, batch: GuessBatch) -> Tensor:
+def prepare_guesses(attachment: Attachment, batch: GuessBatch) -> Tensor:
     """Give the decoder's input at the places that are guessed from [N, E]."""
     _, layer = attachment.find_piece_head()
     selected = attachment.run(batch.input_ids, batch.attention_mask, layer=layer, at=batch.positions)

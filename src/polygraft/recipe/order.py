@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from polygraft.attach.graft import Graft
     from polygraft.base.base import Base
 
-FORM = 4
+FORM = 5
 """Raised when the same order would give other numbers than before."""
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from polygraft.store.store import Store
     from polygraft.train.step import Step
 
-FORM = 1
+FORM = 2
 """Raised when the same order would give other numbers than before."""
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from polygraft.recipe.corpus import Corpus
     from polygraft.recipe.events import StepKind
 
-FORM = 3
+FORM = 4
 """Raised when a step of the same digest would give other numbers than before."""
 TASK_FORM = 3
 """The same for tasks and their scores alone: language grafts stay valid when it is raised."""

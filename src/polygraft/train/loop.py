@@ -143,6 +143,7 @@ class Training:
         self.device_peak.begin()
         self._meet()
         with keep_freed_memory():
+            self.objective.get_ready(self.base)
             yield from self._go_on()
         if self.best_tensors:
             self.graft.layers.load_state_dict(self.best_tensors)

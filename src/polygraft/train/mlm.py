@@ -6,22 +6,19 @@ from typing import TYPE_CHECKING, ClassVar
 
 from typing_extensions import override
 
-from polygraft.attach.piece_loss import Decoder, sum_piece_loss
-from polygraft.data.collate import collate
 from polygraft.data.masking import Masking, mask_batch
-from polygraft.train.objective import BOTTOM, Loss, Objective
+from polygraft.train.guessing import Guessing
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
-    from polygraft.attach.attach import Attachment
-    from polygraft.attach.depth import Depth
+    from polygraft.base.base import Base
+    from polygraft.data.collate import Batch
     from polygraft.data.encode import EncodedText
+    from polygraft.data.guess_batch import GuessBatch
 
 
-class MaskedLm(Objective):
+class MaskedLm(Guessing):
     """Guess hidden pieces of a text (Devlin et al. 2019).
 
     Args:
@@ -41,24 +38,13 @@ class MaskedLm(Objective):
         masking: Masking,
         num_negatives: int = 0,
     ) -> None:
-        self.text = text
-        self.vocabulary = vocabulary
+        super().__init__(text, vocabulary=vocabulary, num_negatives=num_negatives)
         self.masking = masking
-        self.num_negatives = num_negatives
-        self._decoder: Decoder | None = None
 
     @override
-    def lengths(self) -> NDArray[np.int64]:
-        return self.text.lengths
-
-    @override
-    def compute_loss(
-        self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int, depth: Depth = BOTTOM
-    ) -> Loss:
-        base = attachment.base
+    def ask(self, base: Base, batch: Batch, *, seed: int, step: int) -> GuessBatch:
         base.check_guesses("mlm")
-        batch = collate(self.text, rows, pad_id=base.pad_id)
-        masked = mask_batch(
+        return mask_batch(
             batch,
             masking=self.masking,
             seed=seed,
@@ -66,10 +52,4 @@ class MaskedLm(Objective):
             mask_id=base.mask_id,
             special_ids=base.special_ids,
             vocabulary=self.vocabulary,
-        ).to(base.device)
-        head, _ = attachment.find_piece_head()
-        if self._decoder is None or self._decoder.head is not head:
-            self._decoder = Decoder(attachment, self.vocabulary, num_negatives=self.num_negatives)
-        self._decoder.draw(seed=seed, step=step)
-        total = sum_piece_loss(attachment, masked, self._decoder)
-        return Loss(total=total, num_targets=len(masked.targets), num_tokens=batch.num_tokens)
+        )

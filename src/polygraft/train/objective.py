@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from polygraft.attach.attach import Attachment
+    from polygraft.base.base import Base
     from polygraft.train.prefix import PrefixCache
 
 BOTTOM = Depth()
@@ -51,6 +52,9 @@ class Objective(ABC):
     @abstractmethod
     def lengths(self) -> NDArray[np.int64]:
         """Give the number of tokens of each row of the training data."""
+
+    def get_ready(self, base: Base) -> None:  # noqa: B027 (most have nothing to do)
+        """Do what has to be done once before the first loss, with no plan in force on the base."""
 
     @abstractmethod
     def compute_loss(

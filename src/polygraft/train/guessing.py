@@ -1,0 +1,90 @@
+"""What objectives have in common in which pieces of a plain text are guessed."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from typing_extensions import override
+
+from polygraft.attach.chances import find_chances
+from polygraft.attach.piece_loss import Decoder, sum_piece_loss
+from polygraft.data.collate import collate
+from polygraft.train.objective import BOTTOM, Loss, Objective
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from torch import Tensor
+
+    from polygraft.attach.attach import Attachment
+    from polygraft.attach.depth import Depth
+    from polygraft.base.base import Base
+    from polygraft.data.collate import Batch
+    from polygraft.data.encode import EncodedText
+    from polygraft.data.guess_batch import GuessBatch
+
+PROBE_TOKENS = 1536
+"""Tokens of the batch on which a base is asked what it would guess."""
+
+
+class Guessing(Objective):
+    """Guess pieces of a text.
+
+    Args:
+        text: The encoded text.
+        vocabulary: Sorted ids of the pieces that are scored, or None for all of them (exact).
+        num_negatives: How many of the other pieces are scored too, others in every batch, as `Decoder` says.
+    """
+
+    def __init__(self, text: EncodedText, *, vocabulary: Tensor | None, num_negatives: int = 0) -> None:
+        self.text = text
+        self.vocabulary = vocabulary
+        self.num_negatives = num_negatives
+        self._chances: NDArray[np.float64] | None = None
+        self._decoder: Decoder | None = None
+
+    @abstractmethod
+    def ask(self, base: Base, batch: Batch, *, seed: int, step: int) -> GuessBatch:
+        """Say what is guessed in a batch; equal arguments, equal guesses.
+
+        Raises:
+            BaseModelError: The base guesses other pieces.
+        """
+
+    @override
+    def lengths(self) -> NDArray[np.int64]:
+        return self.text.lengths
+
+    @override
+    def get_ready(self, base: Base) -> None:
+        """Ask the base what it would guess, where that says which other pieces are worth scoring.
+
+        It is a function of the base and the text alone, so that a training that goes on draws what it would have drawn.
+        """
+        if (
+            self._chances is not None
+            or self.vocabulary is None
+            or not self.num_negatives
+            or base.head is None
+        ):
+            return
+        rows = self.plan_epoch(batch_tokens=PROBE_TOKENS, seed=0, epoch=0)[0]
+        batch = collate(self.text, rows, pad_id=base.pad_id)
+        self._chances = find_chances(base, self.ask(base, batch, seed=0, step=0).to(base.device))
+
+    @override
+    def compute_loss(
+        self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int, depth: Depth = BOTTOM
+    ) -> Loss:
+        base = attachment.base
+        batch = collate(self.text, rows, pad_id=base.pad_id)
+        asked = self.ask(base, batch, seed=seed, step=step).to(base.device)
+        head, _ = attachment.find_piece_head()
+        if self._decoder is None or self._decoder.head is not head:
+            self._decoder = Decoder(
+                attachment, self.vocabulary, num_negatives=self.num_negatives, chances=self._chances
+            )
+        self._decoder.draw(seed=seed, step=step)
+        total = sum_piece_loss(attachment, asked, self._decoder)
+        return Loss(total=total, num_targets=len(asked.targets), num_tokens=batch.num_tokens)
