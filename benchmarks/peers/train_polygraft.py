@@ -11,6 +11,7 @@ import torch
 from batches import Rows, read_batches, read_rows
 from measure import Job, Meter, divide, report, sum_cross_entropy
 from safetensors.torch import load_file
+from typing_extensions import override
 from works import NUM_GRAFTS, Work
 
 from polygraft.attach.attach import Attachment, attach
@@ -19,9 +20,10 @@ from polygraft.attach.piece_loss import Decoder, sum_piece_loss
 from polygraft.attach.plan import Named
 from polygraft.base.base import Base
 from polygraft.base.load import load_base
+from polygraft.data.collate import Batch
 from polygraft.data.encode import EncodedTags, EncodedText
 from polygraft.data.guess_batch import GuessBatch
-from polygraft.data.masking import Masking, corpus_vocabulary
+from polygraft.data.masking import Masking, corpus_vocabulary, mask_batch
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
@@ -59,6 +61,21 @@ def plan_training(work: Work, *, seed: int | None = None) -> TrainSettings:
     )
 
 
+class SameMasks(MaskedLm):
+    """Hides what is hidden for all sides, whatever is scored: what replaces a hidden piece comes from its batch."""
+
+    @override
+    def ask(self, base: Base, batch: Batch, *, seed: int, step: int) -> GuessBatch:
+        return mask_batch(
+            batch,
+            masking=self.masking,
+            seed=seed,
+            step=step,
+            mask_id=base.mask_id,
+            special_ids=base.special_ids,
+        )
+
+
 def make_objective(
     work: Work, rows: Rows, base: Base, *, exact: bool, cache: PrefixCache | None = None
 ) -> Objective:
@@ -66,7 +83,7 @@ def make_objective(
     if work.kind in ("mlm", "floor"):
         text = EncodedText(ids=rows.ids, starts=rows.starts)
         vocabulary = None if exact else corpus_vocabulary(text, special_ids=base.special_ids)
-        return MaskedLm(text, vocabulary=vocabulary, masking=Masking(), num_negatives=NUM_NEGATIVES)
+        return SameMasks(text, vocabulary=vocabulary, masking=Masking(), num_negatives=NUM_NEGATIVES)
     tags = EncodedTags(
         ids=rows.ids,
         starts=rows.starts,

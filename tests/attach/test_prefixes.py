@@ -15,6 +15,7 @@ from polygraft.attach.attach import attach
 from polygraft.attach.compile import CompiledLayers
 from polygraft.attach.graft import Graft
 from polygraft.attach.recompute import recompute_layers
+from polygraft.base.attention import NAME, use_short_attention
 from polygraft.base.base import Base
 from polygraft.errors import GraftError, PlanError
 from polygraft.parts.bottleneck import Bottleneck
@@ -34,9 +35,11 @@ def make_computing(family: str, attention: str) -> Base:
         assert base.sites.layers[0].get_submodule("attention.self").is_causal
     else:
         base = make_base(family)
+    use_short_attention(base.model)
     base.model.set_attn_implementation(attention)
-    # Doubles, so that what is left of a difference is no rounding. These normalise in singles all the same.
-    if family not in SINGLES:
+    # Doubles, so that what is left of a difference is no rounding. These normalise in singles all the same, and
+    # attention over short rows is in singles.
+    if family not in SINGLES and attention != NAME:
         base.model.double()
     return base
 
@@ -64,7 +67,7 @@ def run_alone(base: Base, plan: str | None, grafts: list[Graft], batch: TinyBatc
 
 
 @pytest.mark.parametrize("lengths", [PADDED, FULL])
-@pytest.mark.parametrize("attention", ["sdpa", "eager"])
+@pytest.mark.parametrize("attention", ["sdpa", "eager", NAME])
 @pytest.mark.parametrize("family", [*FAMILIES, "causal"])
 @torch.no_grad()
 def test_a_row_of_a_routed_batch_is_the_row_alone(family: str, attention: str, lengths: tuple[int, ...]):
@@ -96,11 +99,12 @@ def test_a_row_of_a_routed_batch_is_the_row_alone(family: str, attention: str, l
 def test_both_ways_of_computing_attention_give_the_same(family: str):
     batch = make_batch()
     outputs: list[Tensor] = []
-    for attention in ("sdpa", "eager"):
+    for attention in ("sdpa", "eager", NAME):
         base = make_computing(family, attention)
         with attach(base, "long", grafts=make_grafts(base)) as attachment:
             outputs.append(attachment.run(*batch)[batch.attention_mask == 1])
     assert (outputs[0] - outputs[1]).abs().max() < 1e-5
+    assert (outputs[0] - outputs[2]).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize("attention", ["sdpa", "eager"])

@@ -95,8 +95,9 @@ def test_what_needs_no_gradient_gets_none():
         "long rows",
         "causal",
         "causal, said so",
-        "fewer keys",
+        "fewer heads of keys",
         "another format",
+        "values in another",
         "dropout",
         "a bias of positions",
     ],
@@ -111,7 +112,9 @@ def test_other_cases_are_left_to_the_usual_function(case: str, monkeypatch: pyte
     monkeypatch.setattr(module, "sdpa_attention_forward", note)
     length = MAX_LENGTH + 1 if case == "long rows" else 6
     q, k, v, _ = make_inputs(keys=length)
-    if case == "fewer keys":
+    if case == "values in another":
+        v = v.bfloat16()
+    if case == "fewer heads of keys":
         k, v = k[:, :1], v[:, :1]
     if case == "another format":
         q, k, v = q.bfloat16(), k.bfloat16(), v.bfloat16()
@@ -126,8 +129,14 @@ def test_other_cases_are_left_to_the_usual_function(case: str, monkeypatch: pyte
 
 
 @pytest.mark.parametrize("name", ["bert", "xlm-roberta", "electra", "distilbert", "modernbert", "eurobert"])
-def test_a_base_takes_it_and_gives_what_it_would_give_without(name: str):
-    base, plain, batch = make_base(name), make_model(name).base_model.eval(), make_batch()
+def test_a_base_takes_it_and_gives_what_it_would_give_without(name: str, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(module, "sdpa_attention_forward", None)
+    changes = {"num_key_value_heads": 2} if name == "eurobert" else {}
+    base, plain, batch = (
+        make_base(name, **changes),
+        make_model(name, **changes).base_model.eval(),
+        make_batch(),
+    )
     assert base.model.config._attn_implementation == NAME
     assert plain.config._attn_implementation == "sdpa"
     with torch.no_grad():
@@ -140,3 +149,14 @@ def test_where_it_gains_nothing_a_base_keeps_its_own(name: str, dtype: torch.dty
     model: Any = make_model(name).base_model
     base = freeze_base(name=name, model=model, tokenizer=make_base(name).tokenizer, dtype=dtype)
     assert base.model.config._attn_implementation == "sdpa"
+
+
+def test_products_that_are_rounded_on_the_way_are_left_to_the_usual_function():
+    # The keys are turned in float32 there, the values are not.
+    base, batch = make_base("eurobert", num_key_value_heads=2), make_batch()
+    words = base.sites.word_embeddings(batch.input_ids).detach().requires_grad_()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        hidden = base.model(inputs_embeds=words, attention_mask=batch.attention_mask)[0]
+    hidden.float().square().sum().backward()
+    assert words.grad is not None
+    assert words.grad.abs().max() > 0

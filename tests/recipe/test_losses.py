@@ -26,6 +26,7 @@ from polygraft.recipe.corpus import Corpus
 from polygraft.recipe.events import StepSkipped
 from polygraft.recipe.fit import fit_language
 from polygraft.recipe.losses import load_losses, measure_losses
+from polygraft.recipe.objectives import make_recipe_objective
 from polygraft.recipe.schema import Recipe
 from polygraft.recipe.steps import list_jobs
 from polygraft.recipe.workshop import Workshop
@@ -65,6 +66,9 @@ def test_losses_are_those_of_a_measurement_by_hand(base: str, pieces: str):
             corpus_vocabulary(text, special_ids=loaded.special_ids) for text in (texts.train, texts.held_out)
         ]
         is_full = pieces == "vocabulary=full"
+        objective = make_recipe_objective(recipe, loaded, texts.train, mask_rate=0.15)
+        objective.get_ready(loaded)
+        assert (objective.chances is None) == (is_full or base == "bare")
         with attach(loaded, plan, grafts=grafts) as attachment:
             wanted = measure_masked_lm(
                 attachment,
@@ -73,6 +77,7 @@ def test_losses_are_those_of_a_measurement_by_hand(base: str, pieces: str):
                 masking=Masking(),
                 seed=4,
                 num_negatives=0 if is_full else 3,
+                chances=objective.chances,
             )
         assert row.loss == pytest.approx(wanted.loss, abs=1e-6)
         assert row.num_targets == wanted.num_targets > 0
@@ -84,10 +89,11 @@ def test_losses_are_those_of_a_measurement_by_hand(base: str, pieces: str):
 
 
 @pytest.mark.parametrize("strength", [1, 0.5])
+@pytest.mark.parametrize("base", ["base", "bare"])
 @pytest.mark.usefixtures("here")
-def test_a_languages_own_loss_is_the_held_out_loss_of_its_manifest(strength: float):
+def test_a_languages_own_loss_is_the_held_out_loss_of_its_manifest(base: str, strength: float):
     table = (f"train.language.strength={strength}", "train.language.source_share=0.3")
-    losses = measure(load(MEASURED, "base=bare", *table))
+    losses = measure(load(MEASURED, f"base={base}", "train.language.negatives=3", *table))
     for language in ("en", "qu"):
         own = losses.find(language, language)
         assert own is not None
@@ -137,9 +143,15 @@ def test_a_causal_base_is_measured_by_the_next_piece():
         corpus_vocabulary(text, special_ids=base.special_ids)
         for text in (corpus.read_language("en").train, held_out)
     ]
+    objective = make_recipe_objective(recipe, base, corpus.read_language("en").train, mask_rate=0.15)
+    objective.get_ready(base)
     with attach(base, None) as attachment:
         wanted = measure_causal_lm(
-            attachment, held_out, vocabulary=torch.cat(some).unique(), num_negatives=NUM_NEGATIVES
+            attachment,
+            held_out,
+            vocabulary=torch.cat(some).unique(),
+            num_negatives=NUM_NEGATIVES,
+            chances=objective.chances,
         )
     found = losses.find("en", "")
     assert found is not None

@@ -10,7 +10,7 @@ from typing import Any
 
 from safetensors.torch import save_file
 from tests.tiny import make_base
-from tests.train.material import make_training
+from tests.train.material import make_masked_lm, make_training
 
 from polygraft.errors import TrainError
 from polygraft.settings import load_launch
@@ -19,6 +19,7 @@ from polygraft.train.loop import Interrupted, Training
 
 PATHS: Mapping[str, Mapping[str, Any]] = {
     "mlm": {},
+    "negatives": {},
     "tokens": {"evaluate_every": 2, "patience": 3},
     "uneven": {"steps": None, "epochs": 2, "batch_tokens": 48},
     "bfloat16": {"precision": "bfloat16", "recompute": True},
@@ -29,8 +30,9 @@ SCORES = [0.1, 0.5, 0.4, 0.3, 0.2]
 
 def make(path: str, **changes: Any) -> Training:
     """A training of one of the paths; that of `tokens` has its best score after step 4."""
-    name = "mlm" if path == "mlm" else "tokens"
-    training = make_training(name, base=make_base("bert"), **{**PATHS[path], **changes})
+    name, base = "mlm" if path in {"mlm", "negatives"} else "tokens", make_base("bert")
+    given = {"objective": make_masked_lm(base, negatives=1)} if path == "negatives" else {}
+    training = make_training(name, base=base, **{**PATHS[path], **given, **changes})
     if path == "tokens":
         scores = iter(SCORES)
         training.evaluate = lambda attachment: next(scores)

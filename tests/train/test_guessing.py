@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 from tests.tiny import make_base
-from tests.train.material import encode_lines, make_training, run
+from tests.train.material import encode_lines, make_masked_lm, make_training, run
 from tests.train.test_mlm import make_graft
 
 from polygraft.attach.attach import attach
 from polygraft.base.base import Base
 from polygraft.data.encode import EncodedText
 from polygraft.data.masking import Masking, corpus_vocabulary
+from polygraft.train import guessing
 from polygraft.train.causal import CausalLm
 from polygraft.train.guessing import Guessing
 from polygraft.train.mlm import MaskedLm
@@ -74,10 +75,33 @@ def test_a_training_asks_before_its_first_step():
     base = make_base("bert")
     objective = make_objective(base)
     run(make_training("mlm", base=base, objective=objective, steps=1))
-    assert objective._chances is not None
+    assert objective.chances is not None
     again = make_objective(base)
     again.get_ready(base)
-    assert np.array_equal(objective._chances, again._chances)
+    assert np.array_equal(objective.chances, again.chances)
+
+
+def test_what_was_scored_before_the_base_was_asked_counts_for_nothing():
+    base = make_base("bert")
+    late, early = make_objective(base), make_objective(base)
+    with torch.no_grad(), attach(base, "qu", grafts=[make_graft(base, head=False)]) as attachment:
+        late.compute_loss(attachment, ROWS, seed=0, step=0)
+    assert list_losses(base, late, head=False, is_ready=True) == list_losses(
+        base, early, head=False, is_ready=True
+    )
+
+
+def test_the_base_is_asked_on_rows_of_all_lengths(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(guessing, "PROBE_TOKENS", 100)
+    base = make_base("bert")
+    objective = make_masked_lm(base)
+    rows = objective._choose_rows()
+    lengths = objective.lengths()[rows]
+    assert len(rows) * lengths.max() <= 100
+    assert len(rows) == len(set(rows.tolist())) > 4
+    assert lengths.max() > lengths.min() + 2
+    monkeypatch.setattr(guessing, "PROBE_TOKENS", 1)
+    assert len(objective._choose_rows()) == 1
 
 
 def test_a_causal_base_is_asked_for_the_next_piece():
@@ -87,8 +111,8 @@ def test_a_causal_base_is_asked_for_the_next_piece():
         text, vocabulary=corpus_vocabulary(text, special_ids=base.special_ids), num_negatives=4
     )
     objective.get_ready(base)
-    assert objective._chances is not None
-    assert objective._chances.sum() == pytest.approx(1, abs=1e-5)
+    assert objective.chances is not None
+    assert objective.chances.sum() == pytest.approx(1, abs=1e-5)
 
 
 @pytest.mark.parametrize("case", ["all pieces", "no others", "no head"])
@@ -100,4 +124,4 @@ def test_nothing_is_asked_where_it_says_nothing(case: str):
     if case == "no head":
         base = dataclasses.replace(base, head=None)
     objective.get_ready(base)
-    assert objective._chances is None
+    assert objective.chances is None

@@ -10,7 +10,6 @@ from torch import Tensor
 from torch.nn import functional
 
 from polygraft.attach.attach import attach
-from polygraft.attach.cross_entropy import CELLS_PER_CHUNK
 from polygraft.attach.piece_loss import prepare_guesses
 
 if TYPE_CHECKING:
@@ -21,6 +20,8 @@ if TYPE_CHECKING:
     from polygraft.base.base import Base
     from polygraft.data.guess_batch import GuessBatch
 
+CELLS_PER_CHUNK = 4_000_000
+"""Scores that exist at once, a few times over: 16 MB in float32."""
 MAX_PLACES = 256
 """The most places that are looked at."""
 

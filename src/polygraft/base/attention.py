@@ -37,6 +37,8 @@ def use_short_attention(model: PreTrainedModel) -> None:
     config: Any = model.config
     is_there = model.device.type == "cpu" and model.dtype == torch.float32
     if is_there and config._attn_implementation == SDPA:
+        AttentionInterface.register(NAME, attend)
+        AttentionMaskInterface.register(NAME, sdpa_mask)
         model.set_attn_implementation(NAME)
 
 
@@ -56,7 +58,7 @@ def attend(
     Returns:
         The heads' outputs [B, Tq, H, d]; and None, where others give the weights.
     """
-    if not _is_short(attention, query, key, mask, named):
+    if not _is_short(attention, query, key, value, mask, named):
         return sdpa_attention_forward(attention, query, key, value, mask, **named)
     scaling: float | None = named.get("scaling")
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
@@ -65,26 +67,31 @@ def attend(
         # Padding behind the window of a row's last token; what comes out there is 0, as by PyTorch's own.
         blind = ~mask.any(dim=-1, keepdim=True)
         blind = blind if bool(blind.any()) else None
-        mask = torch.zeros(mask.shape).masked_fill_(~mask, torch.finfo(torch.float32).min)
+        mask = query.new_zeros(mask.shape).masked_fill_(~mask, torch.finfo(torch.float32).min)
     out: Tensor = _ShortAttention.apply(query, key, value, mask, blind, scale)
     return out, None
 
 
 def _is_short(
-    attention: nn.Module, query: Tensor, key: Tensor, mask: Tensor | None, named: dict[str, Any]
+    attention: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    named: dict[str, Any],
 ) -> bool:
+    # First: the compiler, which has its own, is not to look at lengths.
+    if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
+        return False
     named_causal: bool | None = named.get("is_causal")
     is_causal = attention.is_causal if named_causal is None else named_causal
     return (
         max(query.shape[2], key.shape[2]) <= MAX_LENGTH
-        and query.dtype == torch.float32
-        and query.device.type == "cpu"
+        and all(x.dtype == torch.float32 and x.device.type == "cpu" for x in (query, key, value))
         and query.shape[1] == key.shape[1]
         and not (mask is None and is_causal)
         and not named.get("dropout")
         and named.get("position_bias") is None
-        # What is compiled takes what the compiler knows.
-        and not torch.compiler.is_compiling()
     )
 
 
@@ -139,7 +146,3 @@ class _ShortAttention(torch.autograd.Function):
                 of_key = torch.baddbmm(query.new_empty(()), across, query, beta=0, alpha=ctx.scale)
         found = (of_query, of_key, of_value)
         return *(None if x is None else x.unflatten(0, (-1, ctx.heads)) for x in found), None, None, None
-
-
-AttentionInterface.register(NAME, attend)
-AttentionMaskInterface.register(NAME, sdpa_mask)

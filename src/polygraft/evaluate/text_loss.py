@@ -46,6 +46,7 @@ def measure_masked_lm(
     masking: Masking,
     seed: int = 0,
     num_negatives: int = 0,
+    chances: NDArray[np.float64] | None = None,
 ) -> TextLoss:
     """Measure the masked-LM loss on held-out text, in nats a masked piece; the masks are fixed by the seed.
 
@@ -56,12 +57,13 @@ def measure_masked_lm(
         masking: How many pieces are hidden, and how.
         seed: Which pieces are hidden.
         num_negatives: How many of the other pieces are scored too, as `Decoder` says; the same ones in all batches.
+        chances: How likely the base holds each piece, as `Decoder` says.
 
     Raises:
         BaseModelError: The base is causal.
     """
     attachment.base.check_guesses("mlm")
-    decoder = Decoder(attachment, vocabulary, num_negatives=num_negatives)
+    decoder = Decoder(attachment, vocabulary, num_negatives=num_negatives, chances=chances)
     hide = _make_hide(attachment.base, vocabulary, masking=masking, seed=seed)
     return _measure(attachment, text, decoder, hide, seed=seed)
 
@@ -73,6 +75,7 @@ def measure_causal_lm(
     vocabulary: Tensor | None,
     seed: int = 0,
     num_negatives: int = 0,
+    chances: NDArray[np.float64] | None = None,
 ) -> TextLoss:
     """Measure the loss of guessing the next piece on held-out text, in nats a piece; the first of a row is not guessed.
 
@@ -82,13 +85,14 @@ def measure_causal_lm(
         vocabulary: Sorted ids of the pieces that are scored, or None for all.
         seed: Which other pieces are drawn.
         num_negatives: How many of the other pieces are scored too, as `Decoder` says; the same ones in all batches.
+        chances: How likely the base holds each piece, as `Decoder` says.
 
     Raises:
         BaseModelError: The base is not causal.
         DataError: No row has two tokens.
     """
     attachment.base.check_guesses("causal")
-    decoder = Decoder(attachment, vocabulary, num_negatives=num_negatives)
+    decoder = Decoder(attachment, vocabulary, num_negatives=num_negatives, chances=chances)
     return _measure(
         attachment, drop_single_tokens(text), decoder, lambda batch, _: shift_batch(batch), seed=seed
     )
@@ -102,6 +106,7 @@ def measure_rows(
     masking: Masking,
     seed: int = 0,
     num_negatives: int = 0,
+    chances: NDArray[np.float64] | None = None,
 ) -> NDArray[np.float64]:
     """Measure the loss of each row of held-out text: its nats, and how many of its pieces were to be guessed [R, 2].
 
@@ -115,12 +120,13 @@ def measure_rows(
         masking: How many pieces are hidden, and how; without meaning on a causal base.
         seed: Which pieces are hidden, and which other ones are drawn.
         num_negatives: How many of the other pieces are scored too; the same ones in all batches.
+        chances: How likely the base holds each piece, as `Decoder` says.
 
     Raises:
         DataError: The base is causal and no row has two tokens.
     """
     base = attachment.base
-    decoder = Decoder(attachment, vocabulary, num_negatives=num_negatives)
+    decoder = Decoder(attachment, vocabulary, num_negatives=num_negatives, chances=chances)
     decoder.draw(seed=seed, step=0)
     ask = _make_hide(base, vocabulary, masking=masking, seed=seed)
     if base.guesses == "causal":

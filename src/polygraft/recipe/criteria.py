@@ -131,4 +131,5 @@ def _list_losses(bench: Bench, attachment: Attachment, *, num_batches: int) -> I
 
 
 def _attach(bench: Bench, graft: Graft) -> Attachment:
+    bench.objective.get_ready(bench.base)
     return attach(bench.base, bench.plans[0], grafts={**bench.below, bench.name: graft})

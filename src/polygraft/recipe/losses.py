@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     from polygraft.recipe.schema import Recipe
     from polygraft.recipe.steps import Job
     from polygraft.recipe.workshop import Workshop
+    from polygraft.train.causal import CausalLm
+    from polygraft.train.mlm import MaskedLm
 
 Rows = NDArray[np.float64]
 
@@ -61,6 +63,7 @@ def measure_losses(workshop: Workshop, job: Job) -> Iterator[LanguageLoss | Text
             f"The step '{job.name}' has no text to measure on: each of {', '.join(recipe.languages)} has one line. "
             "Expected two or more of one language at least. Give longer texts, or leave text_losses out."
         )
+    objectives = {name: _make_objective(workshop, name) for name in texts}
     rows: dict[str, dict[str, Rows]] = {name: {} for name in texts}
     for of, plan in plans.items():
         grafts = {} if plan is None else {each.name: workshop.get(each.name) for each in list_names(plan)}
@@ -72,7 +75,7 @@ def measure_losses(workshop: Workshop, job: Job) -> Iterator[LanguageLoss | Text
                         f"The measuring of text losses was stopped after {num_done} of {len(plans) * len(texts)}, "
                         "which are not kept. All grafts are. Give the same command again to measure anew."
                     )
-                rows[language][of] = _measure_text(workshop, attachment, language)
+                rows[language][of] = _measure_text(workshop, attachment, language, objectives[language])
     written = {of: "" if plan is None else str(plan) for of, plan in plans.items()}
     losses: list[LanguageLoss] = []
     for language, by_graft in rows.items():
@@ -101,20 +104,29 @@ def list_loss_plans(recipe: Recipe, base: Base) -> dict[str, Plan | None]:
     return {BASE: Named(head), **over}
 
 
-def _measure_text(workshop: Workshop, attachment: Attachment, language: str) -> Rows:
-    """Measure one text, as `make_held_out_loss` does while its own graft is trained."""
-    recipe, corpus = workshop.recipe, workshop.corpus
-    held_out = corpus.read_language(language).held_out
-    assert held_out is not None
-    text = corpus.read_with_source(language, find_source(recipe))
+def _make_objective(workshop: Workshop, language: str) -> MaskedLm | CausalLm:
+    """Make what a language's own graft learns by, ready."""
+    recipe = workshop.recipe
+    text = workshop.corpus.read_with_source(language, find_source(recipe))
     objective = make_recipe_objective(recipe, workshop.base, text, mask_rate=recipe.train.language.mask_rate)
+    objective.get_ready(workshop.base)
+    return objective
+
+
+def _measure_text(
+    workshop: Workshop, attachment: Attachment, language: str, objective: MaskedLm | CausalLm
+) -> Rows:
+    """Measure one text, as `make_held_out_loss` does while its own graft is trained."""
+    held_out = workshop.corpus.read_language(language).held_out
+    assert held_out is not None
     return measure_rows(
         attachment,
         held_out,
         vocabulary=list_scored(workshop.base, objective, held_out),
         masking=Masking(),
-        seed=recipe.text_seed,
+        seed=workshop.recipe.text_seed,
         num_negatives=objective.num_negatives,
+        chances=objective.chances,
     )
 
 

@@ -106,19 +106,21 @@ def make_held_out_loss(
     """Make what measures the loss on text kept apart, with its sign turned: larger is better.
 
     Args:
-        base: The base, for its special pieces.
+        base: The base, with no plan in force.
         objective: What is learned; unless it scores all pieces, those of the text kept apart are scored beside its own,
             and as many others as it scores, the same ones each time.
         held_out: The text kept apart.
         seed: Chooses the pieces that are hidden, the same ones each time; where the next piece is guessed, none is.
     """
     vocabulary = list_scored(base, objective, held_out)
+    objective.get_ready(base)
 
     def evaluate(attachment: Attachment) -> float:
         shared: dict[str, Any] = {
             "vocabulary": vocabulary,
             "seed": seed,
             "num_negatives": objective.num_negatives,
+            "chances": objective.chances,
         }
         if isinstance(objective, CausalLm):
             return -measure_causal_lm(attachment, held_out, **shared).loss

@@ -5,15 +5,16 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
+import numpy as np
 from typing_extensions import override
 
 from polygraft.attach.chances import find_chances
 from polygraft.attach.piece_loss import Decoder, sum_piece_loss
+from polygraft.data.chance import ORDER, make_generator
 from polygraft.data.collate import collate
 from polygraft.train.objective import BOTTOM, Loss, Objective
 
 if TYPE_CHECKING:
-    import numpy as np
     from numpy.typing import NDArray
     from torch import Tensor
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from polygraft.data.guess_batch import GuessBatch
 
 PROBE_TOKENS = 1536
-"""Tokens of the batch on which a base is asked what it would guess."""
+"""Tokens, with padding, of the batch on which a base is asked what it would guess."""
 
 
 class Guessing(Objective):
@@ -41,7 +42,8 @@ class Guessing(Objective):
         self.text = text
         self.vocabulary = vocabulary
         self.num_negatives = num_negatives
-        self._chances: NDArray[np.float64] | None = None
+        self.chances: NDArray[np.float64] | None = None
+        """How likely the bare base holds each piece [V], once it was asked; None where it says nothing."""
         self._decoder: Decoder | None = None
 
     @abstractmethod
@@ -62,16 +64,21 @@ class Guessing(Objective):
 
         It is a function of the base and the text alone, so that a training that goes on draws what it would have drawn.
         """
-        if (
-            self._chances is not None
-            or self.vocabulary is None
-            or not self.num_negatives
-            or base.head is None
-        ):
+        if self.chances is not None or self.vocabulary is None or not self.num_negatives or base.head is None:
             return
-        rows = self.plan_epoch(batch_tokens=PROBE_TOKENS, seed=0, epoch=0)[0]
-        batch = collate(self.text, rows, pad_id=base.pad_id)
-        self._chances = find_chances(base, self.ask(base, batch, seed=0, step=0).to(base.device))
+        batch = collate(self.text, self._choose_rows(), pad_id=base.pad_id)
+        self.chances = find_chances(base, self.ask(base, batch, seed=0, step=0).to(base.device))
+        # One that was made before draws evenly.
+        self._decoder = None
+
+    def _choose_rows(self) -> NDArray[np.int64]:
+        """Take rows by chance, of all lengths, as many as go into the batch."""
+        lengths = self.lengths()
+        rows = make_generator(ORDER, seed=0, place=0).choice(
+            len(lengths), size=min(len(lengths), PROBE_TOKENS), replace=False, shuffle=False
+        )
+        sizes = np.arange(1, len(rows) + 1) * np.maximum.accumulate(lengths[rows])
+        return rows[: max(1, int((sizes <= PROBE_TOKENS).sum()))]
 
     @override
     def compute_loss(
@@ -83,7 +90,7 @@ class Guessing(Objective):
         head, _ = attachment.find_piece_head()
         if self._decoder is None or self._decoder.head is not head:
             self._decoder = Decoder(
-                attachment, self.vocabulary, num_negatives=self.num_negatives, chances=self._chances
+                attachment, self.vocabulary, num_negatives=self.num_negatives, chances=self.chances
             )
         self._decoder.draw(seed=seed, step=step)
         total = sum_piece_loss(attachment, asked, self._decoder)

@@ -142,14 +142,21 @@ class Training:
         self.memory.begin()
         self.device_peak.begin()
         self._meet()
+        self._get_ready()
         with keep_freed_memory():
-            self.objective.get_ready(self.base)
             yield from self._go_on()
         if self.best_tensors:
             self.graft.layers.load_state_dict(self.best_tensors)
         self.graft.layers.requires_grad_(False)
         if self.progress.best == 0 and self.objective.scores_can_be_zero:
             self.notify(self._say_nothing_right())
+
+    def _get_ready(self) -> None:
+        """Let the objective do what it does once; the time counts as that of training."""
+        if self.progress.step < self.total:
+            started = time.perf_counter()
+            self.objective.get_ready(self.base)
+            self.progress.seconds += time.perf_counter() - started
 
     def _go_on(self) -> Generator[Step]:
         for number in range(self.progress.step, self.total):
