@@ -100,6 +100,8 @@ def test_the_base_is_asked_on_rows_of_all_lengths(monkeypatch: pytest.MonkeyPatc
     assert len(rows) * lengths.max() <= 100
     assert len(rows) == len(set(rows.tolist())) > 4
     assert lengths.max() > lengths.min() + 2
+    assert rows.tolist() != sorted(rows)
+    assert rows.max() > 15
     monkeypatch.setattr(guessing, "PROBE_TOKENS", 1)
     assert len(objective._choose_rows()) == 1
 

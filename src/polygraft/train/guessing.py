@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from polygraft.data.encode import EncodedText
     from polygraft.data.guess_batch import GuessBatch
 
-PROBE_TOKENS = 1536
+PROBE_TOKENS = 4096
 """Tokens, with padding, of the batch on which a base is asked what it would guess."""
 
 
@@ -74,9 +74,9 @@ class Guessing(Objective):
     def _choose_rows(self) -> NDArray[np.int64]:
         """Take rows by chance, of all lengths, as many as go into the batch."""
         lengths = self.lengths()
-        rows = make_generator(ORDER, seed=0, place=0).choice(
-            len(lengths), size=min(len(lengths), PROBE_TOKENS), replace=False, shuffle=False
-        )
+        chance = make_generator(ORDER, seed=0, place=0)
+        # Shuffled: unshuffled, the first of them are from the beginning of the text.
+        rows = chance.choice(len(lengths), size=min(len(lengths), PROBE_TOKENS), replace=False, shuffle=True)
         sizes = np.arange(1, len(rows) + 1) * np.maximum.accumulate(lengths[rows])
         return rows[: max(1, int((sizes <= PROBE_TOKENS).sum()))]
 

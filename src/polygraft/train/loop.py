@@ -152,7 +152,7 @@ class Training:
             self.notify(self._say_nothing_right())
 
     def _get_ready(self) -> None:
-        """Let the objective do what it does once; the time counts as that of training."""
+        """Let the objective do what it does once, if it has not; the time counts as that of training."""
         if self.progress.step < self.total:
             started = time.perf_counter()
             self.objective.get_ready(self.base)
