@@ -23,7 +23,7 @@ from polygraft.base.load import load_base
 from polygraft.data.collate import Batch
 from polygraft.data.encode import EncodedTags, EncodedText
 from polygraft.data.guess_batch import GuessBatch
-from polygraft.data.masking import Masking, corpus_vocabulary, mask_batch
+from polygraft.data.masking import Masking, corpus_vocabulary
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.parts.invertible import Invertible
@@ -66,14 +66,8 @@ class SameMasks(MaskedLm):
 
     @override
     def ask(self, base: Base, batch: Batch, *, seed: int, step: int) -> GuessBatch:
-        return mask_batch(
-            batch,
-            masking=self.masking,
-            seed=seed,
-            step=step,
-            mask_id=base.mask_id,
-            special_ids=base.special_ids,
-        )
+        as_peers = MaskedLm(self.text, vocabulary=None, masking=self.masking)
+        return as_peers.ask(base, batch, seed=seed, step=step)
 
 
 def make_objective(

@@ -18,7 +18,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from polygraft.attach.tree import Tree, list_stacked
 from polygraft.base.attention import NAME as SHORT
-from polygraft.base.attention import SDPA
+from polygraft.base.attention import SDPA, looks_back_only
 from polygraft.errors import GraftError
 from polygraft.parts.reach import AttentionLayers
 
@@ -98,10 +98,9 @@ class PrefixHooks:
         if prefixes is None:
             return compute(attention, q, k, v, mask, **named)
         keys, values, lengths = prefixes
-        named_causal: bool | None = named.get("is_causal")
-        is_causal = attention.is_causal if named_causal is None else named_causal
+        is_causal = looks_back_only(attention, named)
         if mask is None and (is_causal or len(set(lengths)) > 1):
-            mask = _make_mask(q, k, is_causal=bool(is_causal), is_added=self.compute is None)
+            mask = _make_mask(q, k, is_causal=is_causal, is_added=self.compute is None)
         if mask is not None:
             mask = _extend(mask, lengths=lengths, most=keys.shape[2])
         k, v = torch.cat([keys, k], dim=2), torch.cat([values, v], dim=2)

@@ -72,6 +72,12 @@ def attend(
     return out, None
 
 
+def looks_back_only(attention: nn.Module, named: dict[str, Any]) -> bool:
+    """Tell whether a layer's tokens see those before them alone, by what transformers says or by the layer."""
+    is_causal: bool | None = named.get("is_causal")
+    return bool(attention.is_causal if is_causal is None else is_causal)
+
+
 def _is_short(
     attention: nn.Module,
     query: Tensor,
@@ -83,13 +89,11 @@ def _is_short(
     # First: the compiler, which has its own, is not to look at lengths.
     if torch.compiler.is_compiling() or torch.is_autocast_enabled("cpu"):
         return False
-    named_causal: bool | None = named.get("is_causal")
-    is_causal = attention.is_causal if named_causal is None else named_causal
     return (
         max(query.shape[2], key.shape[2]) <= MAX_LENGTH
         and all(x.dtype == torch.float32 and x.device.type == "cpu" for x in (query, key, value))
         and query.shape[1] == key.shape[1]
-        and not (mask is None and is_causal)
+        and not (mask is None and looks_back_only(attention, named))
         and not named.get("dropout")
         and named.get("position_bias") is None
     )
