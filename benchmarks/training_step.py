@@ -28,7 +28,13 @@ from polygraft.train.loop import Training
 from polygraft.train.mlm import MaskedLm
 from polygraft.train.settings import TrainSettings
 
-VARIANTS = (("float32", "sdpa"), ("float32", "eager"), ("bfloat16", "sdpa"), ("bfloat16", "eager"))
+VARIANTS = (
+    ("float32", "polygraft"),
+    ("float32", "sdpa"),
+    ("float32", "eager"),
+    ("bfloat16", "sdpa"),
+    ("bfloat16", "eager"),
+)
 STEPS = 4
 
 

@@ -181,8 +181,12 @@ def take(text: EncodedText, rows: slice) -> EncodedText:
 
 
 def prepare_text(work: Work, folder: Path, base: Base, data: Path) -> dict[str, Any]:
-    """Write packed text, its masked batches, and masked rows that are held out."""
-    text = pack_text(base, read_text(data / "text" / f"{LANGUAGE}.txt"), length=work.length)
+    """Write text in rows, its masked batches, and masked rows that are held out."""
+    lines = read_text(data / "text" / f"{LANGUAGE}.txt")
+    if work.is_joined:
+        text = pack_text(base, lines, length=work.length)
+    else:
+        text = encode_text(lines, base.tokenizer, max_length=work.length)
     num_held_out = min(work.num_held_out, text.num_rows // 4)
     held_out = take(text, slice(0, num_held_out))
     train = take(text, slice(num_held_out, min(text.num_rows, num_held_out + work.num_rows)))

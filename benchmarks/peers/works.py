@@ -84,7 +84,9 @@ class Work:
     """Steps before the clock starts; 0 where filling a cache is part of the work."""
     batch_tokens: int = 1536
     length: int = 64
-    """Tokens of every packed row of text, and the most of a tagged sentence."""
+    """Tokens of every joined row of text, and the most of a sentence."""
+    is_joined: bool = True
+    """Whether lines of text stand one after the other in rows of one length, or each in a row of its own."""
     lr: float = 1e-3
     head_lr_factor: float = 1.0
     num_rows: int = 100_000
@@ -165,6 +167,24 @@ WORKS: tuple[Work, ...] = (
         steps=8,
         warm=2,
         num_held_out=24,
+    ),
+    Work(
+        name="mlm-sentences",
+        title="language graft, masked-LM, bundled base, all layers, a line a row, up to 128 tokens",
+        kind="mlm",
+        sides=("polygraft", "polygraft-exact", "polygraft-int8", *BEST),
+        goals=(
+            Goal(metric="rate", side="polygraft", against=BEST),
+            Goal(metric="memory", side="polygraft", against=BEST),
+            Goal(metric="loss", side="polygraft", against=("adapters",), at_most=SAME_LOSS),
+            Goal(metric="rate", side="polygraft-exact", against=BEST),
+            Goal(metric="loss", side="polygraft-exact", against=("adapters",), at_most=SAME_LOSS),
+            Goal(metric="rate", side="polygraft-int8", against=("polygraft",)),
+        ),
+        steps=24,
+        warm=2,
+        length=128,
+        is_joined=False,
     ),
     Work(
         name="ner-all",
