@@ -2,8 +2,8 @@
 
     python benchmarks/step_profile.py [--work language] [--dtype float32] [--base bundled] [--steps 6]
 
-`language` is a language graft (reduction 2, invertible; random rows of 64 pieces), `task` a NER graft (reduction 16, all
-layers; random rows of 10 to 60), `upper` the same above the lowest half of the layers, in its first epoch, and
+`language` is a language graft (reduction 2, invertible; random rows of 64 pieces), `task` a NER graft (reduction 16,
+all layers; random rows of 10 to 60), `upper` the same above the lowest half of the layers, in its first epoch, and
 `upper-later` in its later ones, which look up what stands below. The steps before are not counted.
 """
 
@@ -163,8 +163,8 @@ def main() -> None:
     shares["the rest"] += whole - shares.total()
     print(
         f"{options.work}, {options.dtype}, {torch.get_num_threads()} threads, torch {torch.__version__}: "
-        f"{statistics.median(seconds):.3f} s a step of {num_tokens / options.steps:.0f} tokens, the profiler's own time "
-        "included"
+        f"{statistics.median(seconds):.3f} s a step of {num_tokens / options.steps:.0f} tokens, with "
+        "the profiler's own time"
     )
     for kind, spent in shares.most_common():
         print(f"{spent / whole:6.1%}  {kind}")
