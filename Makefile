@@ -61,10 +61,11 @@ check: .venv/installed-dev ## Format, lint, types, imports, dependencies, pages,
 docs: .venv/installed-dev ## Build the pages into site/.
 	$(BIN)/mkdocs build --strict
 
-bench: .venv/installed ## Run every script in benchmarks/, in the order of their names.
-	@for script in $(sort $(wildcard benchmarks/*.py)); do \
-	  echo "$$script"; $(BIN)/python $$script || exit 1; \
-	done
+bench: .venv/installed ## Run every script in benchmarks/ in the order of their names; one that fails stops no other.
+	@failed=; for script in $(sort $(wildcard benchmarks/*.py)); do \
+	  echo "$$script"; $(BIN)/python $$script || failed="$$failed $$script"; \
+	done; \
+	[ -z "$$failed" ] || { echo "These ended with an error:$$failed. Their messages stand above." >&2; exit 1; }
 
 # The peers' transformers is too old for polygraft's, so they have an environment of their own. It is not part of `make check`.
 .venv-peers/installed: benchmarks/peers/requirements.txt

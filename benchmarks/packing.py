@@ -4,12 +4,12 @@ Three trainings by masked language modelling on the bundled base see the same nu
 
 sorted   a sentence a row, batches of like lengths, as polygraft trains;
 packed   several sentences a row of 128, each seeing only itself: a mask [B, 1, T, T] and positions that begin anew;
-joined   sentences one after the other, a separator between them, cut every 128 tokens; each sees its neighbours.
+joined   sentences one after the other, a separator between them, cut into rows of 128: `rows = "joined"`.
 
 They take turns, so that a machine whose speed drifts treats them alike. The loss is measured on sentences kept apart,
 a sentence a row, as grafts are used.
 
-    python benchmarks/packing.py [TEXT] [--steps 40] [--rounds 4] [--dtype fastest] [--seed 0]
+    python benchmarks/packing.py [TEXT] [--steps 40] [--rounds 4] [--dtype fastest] [--threads N] [--seed 0]
 
 Without a text it takes Quechua from the folder that POLYGRAFT_DATA names.
 """
@@ -32,6 +32,7 @@ from torch import Tensor
 from typing_extensions import override
 
 from polygraft.attach.attach import Attachment, attach
+from polygraft.attach.depth import Depth
 from polygraft.attach.graft import make_graft
 from polygraft.attach.piece_loss import Decoder, sum_piece_loss
 from polygraft.attach.plan import Named
@@ -41,14 +42,16 @@ from polygraft.data.batches import plan_batches
 from polygraft.data.collate import collate
 from polygraft.data.encode import EncodedText
 from polygraft.data.guess_batch import GuessBatch
+from polygraft.data.joined import join_lines
 from polygraft.data.masking import Masking, corpus_vocabulary, mask_batch
+from polygraft.data.pieces import count_up
 from polygraft.data.text import read_text
 from polygraft.evaluate.text_loss import measure_masked_lm
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.recipe.corpus import encode_texts, split_lines
 from polygraft.train.loop import Training
-from polygraft.train.objective import Loss, Objective
+from polygraft.train.objective import BOTTOM, Loss, Objective
 from polygraft.train.settings import TrainSettings
 
 TEXT = Path(os.environ.get("POLYGRAFT_DATA", "../shared/data")) / "text" / "qu.txt"
@@ -84,7 +87,9 @@ class Feeding(Objective):
         return self.text.lengths
 
     @override
-    def compute_loss(self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int) -> Loss:
+    def compute_loss(
+        self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int, depth: Depth = BOTTOM
+    ) -> Loss:
         base = attachment.base
         batch = collate(self.text, rows, pad_id=base.pad_id)
         self.num_pieces += int((~np.isin(batch.input_ids.numpy(), self.special)).sum())
@@ -130,10 +135,11 @@ def pad_numbers(
     text: EncodedText, sentence_of: NDArray[np.int32], rows: NDArray[np.int64], *, width: int
 ) -> Tensor:
     """The number of the sentence at each cell of a batch [B, T], -1 at padding."""
+    lengths = text.lengths[rows]
     padded = np.full((len(rows), width), -1, dtype=np.int64)
-    for place, row in enumerate(rows):
-        start, end = text.starts[row], text.starts[row + 1]
-        padded[place, : end - start] = sentence_of[start:end]
+    padded[np.arange(width) < lengths[:, None]] = sentence_of[
+        np.repeat(text.starts[rows], lengths) + count_up(lengths)
+    ]
     return torch.from_numpy(padded)
 
 
@@ -174,21 +180,9 @@ def pack(text: EncodedText, *, seed: int) -> tuple[EncodedText, NDArray[np.int32
     return packed, np.repeat(np.arange(len(flat), dtype=np.int32), lengths)
 
 
-def join(text: EncodedText, *, seed: int) -> EncodedText:
-    """Put shuffled sentences one after the other, without their first tokens, and cut the stream every 128 tokens."""
-    order = np.random.default_rng(seed).permutation(text.num_rows).tolist()
-    first = text.ids[:1]
-    stream = np.concatenate([text.ids[text.starts[row] + 1 : text.starts[row + 1]] for row in order])
-    inner = LENGTH - 1
-    num_rows = len(stream) // inner
-    rows = stream[: num_rows * inner].reshape(num_rows, inner)
-    ids = np.concatenate([np.repeat(first, num_rows)[:, None], rows], axis=1).reshape(-1)
-    return EncodedText(ids=ids, starts=np.arange(num_rows + 1, dtype=np.int64) * LENGTH)
-
-
-def check_apart(base: Base, text: EncodedText, packed: EncodedText, sentence_of: NDArray[np.int32]) -> float:
-    """The largest difference between sentences of a packed row and the same sentences alone, as a share."""
-    rows = np.array([0])
+def check_apart(base: Base, packed: EncodedText, sentence_of: NDArray[np.int32]) -> float:
+    """The largest difference between the sentences of the row that has the most and the same ones alone, as a share."""
+    rows = np.argmax(sentence_of[packed.starts[1:] - 1] - sentence_of[packed.starts[:-1]], keepdims=True)
     batch = collate(packed, rows, pad_id=base.pad_id)
     numbers = pad_numbers(packed, sentence_of, rows, width=batch.input_ids.shape[1])
     mask, positions = keep_apart(numbers, dtype=base.model.dtype)
@@ -197,7 +191,7 @@ def check_apart(base: Base, text: EncodedText, packed: EncodedText, sentence_of:
         whole = base.model(
             input_ids=batch.input_ids, attention_mask=mask, position_ids=positions
         ).last_hidden_state[0]
-        edges = [0, *(np.flatnonzero(np.diff(sentence_of[: packed.starts[1]])) + 1), int(packed.starts[1])]
+        edges = [0, *(numbers[0].diff().nonzero().flatten() + 1).tolist(), numbers.shape[1]]
         for start, end in pairwise(edges):
             alone = base.model(input_ids=batch.input_ids[:, start:end]).last_hidden_state[0]
             worst = max(worst, float((whole[start:end] - alone).norm() / alone.norm()))
@@ -240,11 +234,13 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=40)
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--dtype", default="fastest")
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
     if not options.text.is_file():
         print(f"skipped: there is no file {options.text}; name a text, or its folder by POLYGRAFT_DATA")
         return
+    torch.set_num_threads(options.threads)
     base = load_base("bundled", dtype=options.dtype)
     train, held_out = encode_texts(
         *split_lines(read_text(options.text), num_held_out=300),
@@ -256,13 +252,11 @@ def main() -> None:
     both = [corpus_vocabulary(text, special_ids=base.special_ids) for text in (train, held_out)]
     vocabulary = torch.cat(both).unique()
     packed, sentence_of = pack(train, seed=options.seed)
-    print(
-        f"a packed sentence differs from itself alone by {check_apart(base, train, packed, sentence_of):.1e}"
-    )
+    print(f"a packed sentence differs from itself alone by {check_apart(base, packed, sentence_of):.1e}")
     feedings = {
         "sorted": Feeding(base, train, None, vocabulary),
         "packed": Feeding(base, packed, sentence_of, vocabulary),
-        "joined": Feeding(base, join(train, seed=options.seed), None, vocabulary),
+        "joined": Feeding(base, join_lines(train, base.tokenizer, max_length=LENGTH), None, vocabulary),
     }
     num_pieces = options.steps * BATCH_TOKENS
     trainings = {

@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import statistics
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Iterator
 from itertools import islice
 
@@ -71,8 +71,8 @@ def classify(event: FunctionEventAvg, frozen: set[tuple[int, int]]) -> str:
         event: What the profiler counted for an operation on inputs of certain shapes.
         frozen: Shapes of the base's weights, either way round.
     """
-    name = event.key.rpartition("::")[2]
-    shapes = [tuple(shape) for shape in event.input_shapes if shape]
+    name = (event.key or "").rpartition("::")[2]
+    shapes = [tuple(shape) for shape in event.input_shapes or () if shape]
     if name in OF_ATTENTION:
         return "attention"
     if name in PRODUCTS:
@@ -156,17 +156,17 @@ def main() -> None:
             seconds.append(time.perf_counter() - started)
     shapes = {(len(each), each[0].numel()) for each in base.model.parameters() if each.ndim == 2}
     frozen = shapes | {(columns, rows) for rows, columns in shapes}
-    shares: Counter[str] = Counter()
+    shares: defaultdict[str, float] = defaultdict(float)
     for event in profiler.key_averages(group_by_input_shape=True):
         shares[classify(event, frozen)] += event.self_cpu_time_total / 1e6
     whole = sum(seconds)
-    shares["the rest"] += whole - shares.total()
+    shares["the rest"] += whole - sum(shares.values())
     print(
         f"{options.work}, {options.dtype}, {torch.get_num_threads()} threads, torch {torch.__version__}: "
         f"{statistics.median(seconds):.3f} s a step of {num_tokens / options.steps:.0f} tokens, with "
         "the profiler's own time"
     )
-    for kind, spent in shares.most_common():
+    for kind, spent in sorted(shares.items(), key=lambda item: -item[1]):
         print(f"{spent / whole:6.1%}  {kind}")
 
 

@@ -47,7 +47,11 @@ def test_a_variable_that_is_not_set_is_none(monkeypatch: pytest.MonkeyPatch):
 
 def test_a_launcher_says_which_process_this_is():
     variables = {"RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1"}
-    assert load_launch(variables) == Launch(index=5, count=8, local_index=1)
+    assert load_launch({**variables, "LOCAL_WORLD_SIZE": "4"}) == Launch(
+        index=5, count=8, local_index=1, local_count=4
+    )
+    # As far as a process knows that is told nothing of other machines, all are on this one.
+    assert load_launch(variables).local_count == 8
     assert load_launch({**variables, "WORLD_SIZE": "1"}) == load_launch({}) == Launch()
     assert load_launch({}).is_first
     assert not load_launch(variables).is_first

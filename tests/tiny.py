@@ -124,6 +124,15 @@ BASES: Mapping[str, tuple[str, Mapping[str, Any]]] = {
     ),
 }
 """A base's name in the tests: its `model_type` and its configuration."""
+_RATES: Mapping[str, tuple[str, ...]] = {
+    "distilbert": ("dropout", "attention_dropout"),
+    "modernbert": ("embedding_dropout", "mlp_dropout", "attention_dropout"),
+    "gpt2": ("embd_pdrop", "resid_pdrop", "attn_pdrop"),
+    **dict.fromkeys(
+        ("bert", "roberta", "electra", "deberta-v2"), ("hidden_dropout_prob", "attention_probs_dropout_prob")
+    ),
+}
+"""What the configurations of a family call their rates of dropout, the last that of attention."""
 DECODERS = [name for name, (model_type, _) in BASES.items() if find_family(model_type).is_decoder]
 TIED = [name for name in BASES if name not in {"eurobert", "llama", "mistral"}]
 """Those whose head scores pieces by the word embeddings."""
@@ -177,6 +186,12 @@ def make_base(name: str = "bert", *, seed: int = 0, with_head: bool = True, **ch
     whole = make_model(name, seed=seed, **changes)
     head = find_head(whole, find_family(BASES[name][0]).heads) if with_head else None
     return freeze_base(name=f"tiny-{name}", model=whole.base_model, tokenizer=make_tokenizer(), head=head)
+
+
+def list_rates(name: str, *, hidden: float = 0.2, attention: float = 0.3) -> dict[str, float]:
+    """The rates of dropout of a tiny base, as `make_base` and `make_model` take them."""
+    *others, own = _RATES.get(find_family(BASES[name][0]).name, ("attention_dropout",))
+    return {**dict.fromkeys(others, hidden), own: attention}
 
 
 def make_batch(*, lengths: Sequence[int] = (9, 5, 2), seed: int = 0) -> TinyBatch:

@@ -70,6 +70,8 @@ class Launch:
     """How many there are: WORLD_SIZE."""
     local_index: int = 0
     """Counted from 0, on this machine: LOCAL_RANK."""
+    local_count: int = 1
+    """How many there are on this machine: LOCAL_WORLD_SIZE; all of them where a launcher does not say it."""
 
     @property
     def is_first(self) -> bool:
@@ -94,7 +96,10 @@ def load_launch(variables: Mapping[str, str] | None = None) -> Launch:
     if count == 1:
         return Launch()
     return Launch(
-        index=int(found.get("RANK") or 0), count=count, local_index=int(found.get("LOCAL_RANK") or 0)
+        index=int(found.get("RANK") or 0),
+        count=count,
+        local_index=int(found.get("LOCAL_RANK") or 0),
+        local_count=int(found.get("LOCAL_WORLD_SIZE") or count),
     )
 
 

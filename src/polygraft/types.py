@@ -11,6 +11,8 @@ TEXT_OBJECTIVES: Mapping[str, str] = {"mlm": "masked-LM", "causal": "causal-LM"}
 next piece."""
 UNKNOWN_LANGUAGE = "und"
 """What ISO 639 calls a language that nobody named; results hold it, and tables leave it out."""
+TextRows = Literal["sentences", "joined"]
+"""How a plain text becomes rows to learn from: a line a row, or lines one after the other, cut into full rows."""
 WeightRole = Literal["linear", "bias", "norm", "embedding", "other"]
 ProjectionRole = Literal["query", "key", "value", "output", "up", "gate", "down"]
 """What a linear layer of a transformer's layer computes: four of the attention, and those of the feed-forward, where

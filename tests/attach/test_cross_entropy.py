@@ -85,3 +85,70 @@ def test_under_autocast_products_are_those_of_a_rounded_weight(dtype: torch.dtyp
         found.append((total.detach(), own.grad))
     assert all(torch.equal(*pair) for pair in zip(*found, strict=True))
     assert not torch.equal(found[0][0], sum_cross_entropy(x, weight, None, targets))
+
+
+NUM_PIECES = 100_000
+LOSS_SCALE = 2.0**12
+
+
+def measure_errors(bias: Tensor, *, is_trained: bool) -> tuple[float, float]:
+    """How far the gradients by float16 inputs and by the weight of the other pieces are from float64, in shares."""
+    generator = torch.Generator().manual_seed(2)
+    # Their products are told exactly by float16, so that the slopes are all that is rounded.
+    x = torch.randint(-4, 5, (8, 16), generator=generator) / 16
+    weight = torch.randint(0, 17, (NUM_PIECES, 16), generator=generator) / 8
+    targets = torch.full((8,), 7)
+    scores = x.double() @ weight.double().T + bias.double()
+    slope = scores.softmax(1)
+    slope[:, 7] -= 1
+    own_x = x.half().requires_grad_()
+    own_weight = weight.half().requires_grad_(is_trained)
+    # As in training, so that what comes out is not below the range.
+    (LOSS_SCALE * sum_cross_entropy(own_x, own_weight, bias, targets)).backward()
+    assert own_x.grad is not None
+    errors = [(own_x.grad.double() / LOSS_SCALE, slope @ weight.double())]
+    if own_weight.grad is not None:
+        errors.append((own_weight.grad.double() / LOSS_SCALE, slope.T @ x.double()))
+        errors[1][0][7] = errors[1][1][7] = 0
+    shares = [float((found - right).norm() / right.norm()) for found, right in errors]
+    return shares[0], shares[-1]
+
+
+def make_bias(target: float) -> Tensor:
+    bias = torch.zeros(NUM_PIECES)
+    bias[7] = target
+    return bias
+
+
+def test_in_float16_pieces_that_are_unlikely_each_count_together(monkeypatch: pytest.MonkeyPatch):
+    # The right piece has a probability of about 0.9998, and no other one is above what float16 tells.
+    assert measure_errors(make_bias(20.0), is_trained=False)[0] < 0.01
+    # With slopes as they are the others count for nothing.
+    monkeypatch.setattr(cross_entropy, "_find_scale", lambda *_, **__: torch.ones(()))
+    assert measure_errors(make_bias(20.0), is_trained=False)[0] > 0.3
+
+
+def test_in_float16_the_weight_of_an_unlikely_piece_has_its_gradient(monkeypatch: pytest.MonkeyPatch):
+    assert measure_errors(make_bias(16.0), is_trained=True)[1] < 0.001
+    monkeypatch.setattr(cross_entropy, "_find_scale", lambda *_, **__: torch.ones(()))
+    assert measure_errors(make_bias(16.0), is_trained=True)[1] > 0.1
+
+
+@pytest.mark.parametrize("wanted", [(0,), (1,), (0, 1)])
+def test_in_float16_no_sum_leaves_the_range(wanted: tuple[int, ...]):
+    # All that a row's slopes are multiplied by is as large as can be, and so is what a piece's are.
+    weight = torch.full((1_000, 2), 30_000.0)
+    weight[:, 1] = 0
+    weight[3, 0] = -30_000
+    x = torch.tensor([[2.0**-12, 2_000.0]]).repeat(30, 1)
+    slope = (x.double() @ weight.double().T).softmax(1)
+    slope[:, 3] -= 1
+    inputs = [x.half(), weight.half()]
+    for place in wanted:
+        inputs[place].requires_grad_()
+    sum_cross_entropy(inputs[0], inputs[1], None, torch.full((30,), 3)).backward()
+    expected = [slope @ weight.double(), slope.T @ x.double()]
+    for place in wanted:
+        grad = inputs[place].grad
+        assert grad is not None
+        torch.testing.assert_close(grad.double(), expected[place], rtol=2e-3, atol=2e-3)

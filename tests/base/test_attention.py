@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import weakref
+from concurrent.futures import ThreadPoolExecutor
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,7 +13,7 @@ from tests.tiny import make_base, make_batch, make_model
 from torch import Tensor
 
 from polygraft.base import attention as module
-from polygraft.base.attention import MAX_LENGTH, NAME, attend
+from polygraft.base.attention import MAX_LENGTH, NAME, attend, make_added
 from polygraft.base.load import freeze_base
 
 BOTH_WAYS: Any = SimpleNamespace(is_causal=False)
@@ -160,3 +162,62 @@ def test_products_that_are_rounded_on_the_way_are_left_to_the_usual_function():
     hidden.float().square().sum().backward()
     assert words.grad is not None
     assert words.grad.abs().max() > 0
+
+
+@pytest.fixture
+def made(monkeypatch: pytest.MonkeyPatch) -> list[weakref.ref[Tensor]]:
+    """What is made of masks."""
+    found: list[weakref.ref[Tensor]] = []
+
+    def make(mask: Tensor) -> tuple[Tensor, Tensor | None]:
+        added, blind = make_added(mask)
+        found.append(weakref.ref(added))
+        return added, blind
+
+    monkeypatch.setattr(module, "make_added", make)
+    return found
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode, torch.enable_grad])
+@pytest.mark.parametrize(("name", "num_masks"), [("bert", 1), ("modernbert", 2)])
+def test_the_layers_of_a_pass_share_what_is_made_of_a_mask(
+    name: str, num_masks: int, mode: Any, made: list[weakref.ref[Tensor]]
+):
+    base, batch = make_base(name), make_batch()
+    assert base.sites.num_layers > num_masks
+    for count in (1, 2):
+        with mode():
+            base.model(batch.input_ids, batch.attention_mask)
+        assert len(made) == count * num_masks
+        # Nothing of it outlives the pass.
+        assert [added() for added in made] == [None] * len(made)
+
+
+def test_a_mask_that_has_changed_is_another(made: list[weakref.ref[Tensor]]):
+    q, k, v, _ = make_inputs()
+    mask = make_mask("bool")
+    assert mask is not None
+    for count in (1, 2):
+        for _ in range(2):
+            out, _ = attend(BOTH_WAYS, q, k, v, mask)
+            expected = compute(q, k, v, mask, scale=SIZE**-0.5)
+            torch.testing.assert_close(out.double(), expected, rtol=1e-5, atol=1e-6)
+        assert len(made) == count
+        mask[0, :, :, 2] = False
+
+
+def test_passes_at_the_same_time_have_each_their_own_mask():
+    q, k, v, _ = (x.detach() for x in make_inputs())
+    masks = [
+        torch.ones(ROWS, 1, 6, 6, dtype=torch.bool).index_fill(3, torch.tensor(i), False) for i in range(6)
+    ]
+    expected = [compute(q, k, v, mask, scale=SIZE**-0.5) for mask in masks]
+
+    def attend_often(number: int) -> float:
+        outs = [attend(BOTH_WAYS, q, k, v, masks[number].clone())[0] for _ in range(50)]
+        outs += [attend(BOTH_WAYS, q, k, v, masks[(number + each) % 6])[0] for each in range(6)]
+        right = [expected[number]] * 50 + [expected[(number + each) % 6] for each in range(6)]
+        return max(float((out - want).abs().max()) for out, want in zip(outs, right, strict=True))
+
+    with ThreadPoolExecutor(6) as pool:
+        assert max(pool.map(attend_often, range(6))) < 1e-5

@@ -19,7 +19,7 @@ from polygraft.cli.explain import describe_unexpected
 LOADED = "--base --device --dtype --any-base --store"
 TRAINED = (
     "--name --train --dev --under --steps --epochs --lr --batch-tokens --warmup --patience --seed --reduction "
-    "--part --option --skip-layer --accumulate --checkpoint-every --precision --recompute --compile "
+    "--part --option --skip-layer --accumulate --checkpoint-every --precision --recompute --compile --dropout "
     f"--log-json --tracker --json {LOADED}"
 )
 LABELLED = f"{TRAINED} --fuse --head-lr-factor --head-layer --seeds --cache --cache-gib"
@@ -36,15 +36,15 @@ COMMANDS = {
     "run": "RECIPE --set --dry-run --only --seed --log-json --tracker --json",
     "plan": "RECIPE --set --only --seed --json",
     "train": "",
-    "train mlm": f"{TRAINED} --from-layer --invertible --negatives --vocabulary --head-layer {TEXT}",
-    "train causal": f"{TRAINED} --from-layer --invertible --negatives --vocabulary --head-layer {TEXT}",
+    "train mlm": f"{TRAINED} --from-layer --invertible --negatives --vocabulary --rows --head-layer {TEXT}",
+    "train causal": f"{TRAINED} --from-layer --invertible --negatives --vocabulary --rows --head-layer {TEXT}",
     "train tokens": f"{LABELLED} --format --token-column --tag-column --label-names",
     "train sequence": f"{LABELLED} {TEXT} --label-column --label-names",
     "prune": (
         "METHOD --objective --weights --values --weight-decay --sparsity --scope --levels --schedule --sparsities "
         "--criterion --score-batches --rewind --retrain --density --l1 --choice --units --compact --init --threshold "
         "--score-lr-factor --penalty "
-        f"{PRUNED} --head-lr-factor --head-layer --negatives --vocabulary {READ}"
+        f"{PRUNED} --head-lr-factor --head-layer --negatives --vocabulary --rows {READ}"
     ),
     "evaluate": f"FILE --plan --objective --language --task --merge --json {READ} {LOADED}",
     "predict": f"[FILE] --plan --text --routed --merge --json {TEXT} {LOADED}",

@@ -89,6 +89,11 @@ from polygraft.errors import BaseModelError
             "The plan 'new' below the new graft 'new' names 'new', which is there already. Each graft stands in a "
             "plan once. Choose another name.",
         ),
+        (
+            ("prune", "imp", "--train", "tagged.conll", "--sparsity", "0.5", "--rows", "joined"),
+            "The rows are 'joined' and the objective is tokens. Expected mlm or causal beside them: labelled data has "
+            "a row for each sentence or text. Leave the rows out, or learn from plain text.",
+        ),
     ],
 )
 def test_what_needs_no_base_is_refused_before_one_is_loaded(

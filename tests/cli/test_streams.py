@@ -71,3 +71,64 @@ def test_only_writing_is_escaped():
     error = UnicodeDecodeError("utf-8", b"\xff", 0, 1, "invalid")
     with pytest.raises(UnicodeDecodeError):
         escape(error)
+
+
+TRAIN = "polygraft train tokens --name new --train tagged.conll --steps 3 --json"
+
+
+def read_log(reader: Path) -> list[str]:
+    """What a log tells, sentences with their words."""
+    events = [json.loads(line) for line in (reader / "log.jsonl").read_text().splitlines()]
+    return [event.get("sentence", event["event"]) for event in events]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("where", "reason"),
+    [
+        pytest.param("2>/dev/full", "No space left on device", marks=needs_full),
+        ("3>&1 >result 2>&3 | true", "Broken pipe"),
+    ],
+)
+def test_a_training_goes_on_where_nothing_can_be_shown(reader: Path, where: str, reason: str):
+    done = give(f"{{ {TRAIN} --log-json log.jsonl; echo $? >code; }} {where}")
+    assert (reader / "code").read_text() == "0\n"
+    assert done.stderr == ""
+    told = read_log(reader)
+    assert told[0] == "TrainStarted"
+    assert told[-1] == "TrainFinished"
+    assert told.count("TrainStep") == 3
+    [sentence] = [each for each in told if each.startswith("Standard")]
+    assert sentence == (
+        f"Standard error cannot be written: {reason}. Expected a file with room, or a reader that stays to the end. "
+        "Training goes on without showing how it goes; read it in this log."
+    )
+
+
+@pytest.mark.slow
+def test_a_training_goes_on_where_nobody_reads_its_log(reader: Path):
+    os.mkfifo(reader / "pipe")
+    done = give(f"head -2 pipe >read & {TRAIN} --steps 200 --log-json pipe")
+    assert done.returncode == 0
+    assert json.loads(done.stdout)["version"] == 1
+    events = [json.loads(line)["event"] for line in (reader / "read").read_text().splitlines()]
+    assert events == ["TrainStarted", "TrainStep"]
+    sentence = (
+        "The log pipe cannot be written any more: Broken pipe. Expected a file with room, or a reader that stays to "
+        "the end. Training goes on without it; give the next command another file with --log-json."
+    )
+    assert done.stderr.splitlines().count(sentence) == 2
+
+
+def test_a_result_that_nobody_reads_is_no_error(reader: Path):
+    done = give("{ sleep 0.2; polygraft grafts list --json; echo $? >&2; } | true")
+    assert (done.returncode, done.stderr) == (0, "0\n")
+    done = give("{ sleep 0.2; polygraft --version; echo $? >&2; } | true")
+    assert (done.returncode, done.stderr) == (0, "0\n")
+
+
+@needs_full
+def test_an_error_that_cannot_be_told_has_its_exit_code(reader: Path):
+    assert give("polygraft grafts show none 2>/dev/full").returncode == 1
+    assert give("polygraft grafts list --store nowhere 2>/dev/full").returncode == 0
+    assert give("polygraft --no-such-option 2>/dev/full").returncode == 2

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import pytest
 from tests.cli.conftest import Command
 
-from polygraft.cli.train import DEFAULT_CACHE_GIB
+from polygraft.cli.train import train_sequence, train_tokens
 from polygraft.recipe.train_tables import TaskSettings
 from polygraft.store.store import Store
 
@@ -74,6 +75,16 @@ def test_all_pieces_are_scored_if_asked_for(polygraft: Command):
     # The base has fewer pieces than that, so that both score all of them.
     losses = [[point["loss"] for point in manifest.curve] for manifest in (first, second)]
     assert losses[0] == pytest.approx(losses[1], rel=0.05)
+
+
+def test_lines_are_joined_if_asked_for(polygraft: Command):
+    words = ("train", "mlm", "--name", "en", "--train", "text.txt", "--steps", "2")
+    polygraft(*words)
+    polygraft(*words, "--rows", "joined")
+    first, second = (Store("store").manifest("en", version=version) for version in (1, 2))
+    assert [found.hyperparameters["rows"] for found in (first, second)] == ["sentences", "joined"]
+    # Three lines of three words, each in a row between two special pieces, or all in one row with two between them.
+    assert [found.cost["tokens"] for found in (first, second)] == [2 * 3 * 5, 2 * (9 + 2 + 2)]
 
 
 @pytest.mark.parametrize(("objective", "file"), [("tokens", "tagged.conll"), ("sequence", "labelled.tsv")])
@@ -275,8 +286,25 @@ def test_batches_are_summed_and_the_cache_is_as_it_was_asked_for(polygraft: Comm
     assert "looked_up" not in off.cost
 
 
+def test_the_base_drops_values_where_asked_to_and_nothing_is_looked_up(polygraft: Command):
+    words = (*TOKENS, "--epochs", "2", "--name", "new")
+    told = [
+        polygraft(*words, *more).stderr for more in ((), ("--dropout",), ("--dropout", "--cache", "half"))
+    ]
+    plain, dropping, asked = (Store("store").manifest("new", version=version) for version in (1, 2, 3))
+    found = [manifest.hyperparameters["dropout"] for manifest in (plain, dropping, asked)]
+    assert (found, len({manifest.sha256 for manifest in (plain, dropping)})) == ([False, True, True], 2)
+    assert asked.sha256 == dropping.sha256
+    assert [manifest.cost.get("looked_up") for manifest in (plain, dropping, asked)] == [0.5, None, 0]
+    sentence = "Nothing is kept for later epochs while 'new' is trained: with dropout frozen layers give"
+    assert [sentence in each for each in told] == [False, False, True]
+
+
 def test_the_cache_is_as_large_as_in_recipes():
-    assert (DEFAULT_CACHE_GIB, TaskSettings().cache) == (TaskSettings().cache_gib, "exact")
+    for command in (train_tokens, train_sequence):
+        options = inspect.signature(command).parameters
+        found = (options["cache_gib"].default, options["cache"].default)
+        assert found == (TaskSettings().cache_gib, TaskSettings().cache)
 
 
 def test_a_fusion_of_frozen_grafts_is_trained_and_used(polygraft: Command):

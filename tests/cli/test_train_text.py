@@ -37,6 +37,14 @@ def test_the_next_piece_is_learned_stored_and_scored(polygraft: Command):
     assert 1 < found["perplexity"] < 1e4
 
 
+def test_the_next_piece_is_learned_from_joined_lines(polygraft: Command):
+    done = polygraft(*CAUSAL, "--store", "new", "--rows", "joined")
+    assert done.exit_code == 0, done.stderr
+    manifest = Store("new").manifest("qu")
+    assert manifest.hyperparameters["rows"] == "joined"
+    assert manifest.cost["tokens"] == 3 * (9 + 2 + 2)
+
+
 def test_masked_lm_on_a_causal_base_is_refused_with_the_command_to_give(polygraft: Command):
     done = polygraft("train", "mlm", *CAUSAL[2:])
     assert done.exit_code == 1
@@ -76,9 +84,10 @@ def test_tasks_are_learned_above_a_causal_language_graft(polygraft: Command, obj
 
 def test_weights_are_changed_by_guessing_the_next_piece(polygraft: Command):
     words = ("prune", "lt-sft", "--base", "gpt2", "--store", "new", "--name", "qu", "--objective", "causal")
-    done = polygraft(*words, "--train", "text.txt", "--steps", "2", "--density", "0.05")
+    done = polygraft(*words, "--train", "text.txt", "--steps", "2", "--density", "0.05", "--rows", "joined")
     assert done.exit_code == 0, done.stderr
-    assert Store("new").manifest("qu").objective == "causal"
+    manifest = Store("new").manifest("qu")
+    assert (manifest.objective, manifest.hyperparameters["rows"]) == ("causal", "joined")
 
 
 def test_a_causal_base_tells_its_head(polygraft: Command):

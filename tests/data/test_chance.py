@@ -1,8 +1,9 @@
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
-from polygraft.data.chance import MASKS, ORDER, make_generator
+from polygraft.data.chance import MASKS, ORDER, make_generator, make_listed_generator
 from polygraft.errors import OptionError
 
 
@@ -27,3 +28,12 @@ def test_negative_numbers_are_refused(use: int, name: str):
     )
     with pytest.raises(OptionError, match=r"^The seed is -1\."):
         make_generator(use, seed=-1, place=0)
+
+
+@pytest.mark.parametrize("numbers", [(0, 2), (3, 7, 1), (2**62, 0, 1)])
+def test_the_numbers_of_a_list_are_those_of_its_seed_sequence(numbers: tuple[int, ...]):
+    plain = np.random.Generator(np.random.Philox(np.random.SeedSequence(list(numbers))))
+    assert (
+        make_listed_generator(*numbers).integers(1000, size=9).tolist()
+        == plain.integers(1000, size=9).tolist()
+    )

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from tests.data.tokenizer import BOS, EOS, UNK, ids, piece_tokenizer
+from tests.tiny import make_tokenizer
 
 from polygraft.data.encode import (
     IGNORE,
@@ -68,6 +69,21 @@ def test_lines_of_unknown_tokens_are_left_out():
     encoded = encode_text(["999", "wasi", "\x7f", "<mask> <pad>"], piece_tokenizer())
     assert [row[1:-1] for row in rows_of(encoded) if len(row) == 3] == [ids("▁wasi")]
     assert all(set(row) - {BOS, EOS, UNK} for row in rows_of(encoded))
+
+
+def test_rows_that_go_on_with_a_line_are_known():
+    encoded = encode_text(["Lima", " ".join(["wasi"] * 11), "Cusco"], piece_tokenizer(), max_length=7)
+    assert encoded.goes_on is not None
+    assert encoded.goes_on.tolist() == [False, False, True, True, False]
+    assert encode_text(["Lima", "wasi"], piece_tokenizer()).goes_on is None
+
+
+def test_the_first_row_of_a_line_that_is_left_goes_on_with_none():
+    words = ["zz zz zz ana ana ana", "ana ana ana zz zz zz lima lima lima"]
+    encoded = encode_text(words, make_tokenizer(), max_length=5)
+    assert encoded.num_rows == 3
+    assert encoded.goes_on is not None
+    assert encoded.goes_on.tolist() == [False, False, True]
 
 
 def test_text_without_any_known_token_is_refused():

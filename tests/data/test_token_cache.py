@@ -28,6 +28,10 @@ def make_text(size: int = 3) -> CachedText:
     )
 
 
+CUT = CachedText(
+    encoded=dataclasses.replace(make_text().encoded, goes_on=np.array([False, True])), num_lines=1
+)
+"""A text of one line in two rows."""
 TEXTS = {"train": make_text(), "held_out": make_text(5)}
 
 
@@ -36,8 +40,11 @@ def fail(sentence: str) -> None:
 
 
 def check_equal(found: CachedText, wanted: CachedText) -> None:
-    for name in ("ids", "starts"):
+    for name in ("ids", "starts", "goes_on"):
         values, expected = vars(found.encoded)[name], vars(wanted.encoded)[name]
+        if expected is None:
+            assert values is None
+            continue
         assert values.tolist() == expected.tolist()
         assert values.dtype == expected.dtype
     rest = (found.num_lines, found.encoded.num_cut_rows, found.encoded.num_cut_tokens)
@@ -67,6 +74,14 @@ def test_a_text_without_lines_kept_apart_is_kept(tmp_path: Path):
     cache = TokenCache(tmp_path)
     cache.keep(KEY, {"train": make_text()}, notify=fail)
     assert list(cache.find(KEY, notify=fail) or {}) == ["train"]
+
+
+def test_which_rows_go_on_with_a_line_is_kept(tmp_path: Path):
+    cache = TokenCache(tmp_path)
+    cache.keep(KEY, {"train": CUT, "held_out": make_text(5)}, notify=fail)
+    found = cache.find(KEY, notify=fail) or {}
+    check_equal(found["train"], CUT)
+    check_equal(found["held_out"], make_text(5))
 
 
 def test_every_field_of_the_key_makes_another_entry(tmp_path: Path):
@@ -109,6 +124,13 @@ def overlap_rows(entry: Path) -> None:
     )
 
 
+def cut_first_row(entry: Path) -> None:
+    data = np.array([True, False]).tobytes()
+    (entry / "train.goes_on").write_bytes(data)
+    facts = {"num_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+    change_facts(entry, lambda whole: whole["train"].update(goes_on=facts))
+
+
 DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "cut": (cut_short, "train.ids has 20 bytes where 24 were written"),
     "bit": (change_a_bit, "the sha256 of held_out.ids is not what it was"),
@@ -127,6 +149,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "it is not what was written",
     ),
     "rows": (overlap_rows, "the rows of train do not follow each other"),
+    "lines": (cut_first_row, "the lines of train are not those of its rows"),
 }
 
 

@@ -16,6 +16,7 @@ from tests.tiny import make_tokenizer
 from polygraft.data.conll import read_conll
 from polygraft.data.encode import EncodedText, encode_labelled
 from polygraft.data.example import LabelledText
+from polygraft.data.joined import join_lines
 from polygraft.errors import DataError
 from polygraft.recipe.corpus import (
     Corpus,
@@ -153,6 +154,32 @@ def test_a_text_is_turned_into_tokens_only_once(cache: Path, monkeypatch: pytest
     assert read_both(again) == read_both(first)
     assert load_texts(Path("data/moved.txt"), other, max_length=10).num_lines == 30
     assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.usefixtures("here")
+def test_joined_lines_are_learned_from_while_sentences_are_kept_and_measured(cache: Path):
+    source, tokenizer = Path("data/en.txt"), make_tokenizer()
+    plain = load_texts(source, tokenizer, max_length=10, num_held_out=2)
+    joined = load_texts(source, tokenizer, max_length=10, num_held_out=2, rows="joined")
+    assert plain.train.goes_on is not None
+    assert read(joined.train) == read(join_lines(plain.train, tokenizer, max_length=10)) != read(plain.train)
+    assert read_both(joined)[1:] == read_both(plain)[1:]
+    learned = source.read_text().split("\n")[1:29]
+    assert joined.num_pieces == plain.num_pieces == sum(len(line.split()) for line in learned)
+    assert len(list(cache.iterdir())) == 1
+
+
+@pytest.mark.usefixtures("here")
+def test_a_recipe_learns_from_joined_lines():
+    plain, joined = load(), load("train.language.rows=joined")
+    corpus = Corpus(recipe=plain, tokenizer=make_tokenizer(), longest=10)
+    sentences, rows = corpus.read_language("qu"), corpus.share(joined).read_language("qu")
+    assert read(rows.train) == read(join_lines(sentences.train, make_tokenizer(), max_length=10))
+    assert read_both(rows)[1:] == read_both(sentences)[1:]
+    assert corpus.read_language("qu") is sentences
+    mixed = corpus.share(joined).read_mixed()
+    # Of two texts, two rows are not full.
+    assert np.sort(mixed.lengths)[2:].tolist() == [10] * (mixed.num_rows - 2)
 
 
 @pytest.mark.usefixtures("here", "cache")

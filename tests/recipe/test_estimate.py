@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +18,9 @@ from polygraft.recipe.estimate import Estimate, estimate_step
 from polygraft.recipe.paces import Paces
 from polygraft.recipe.rehearse import Cost, Pace, Rates
 from polygraft.recipe.schema import Recipe
-from polygraft.recipe.steps import list_jobs
+from polygraft.recipe.steps import Job, list_jobs
 from polygraft.recipe.volume import Samples
-from polygraft.recipe.work import Planner
+from polygraft.recipe.work import Planner, Work
 from polygraft.recipe.workshop import Workshop
 from polygraft.store.store import Store
 
@@ -31,8 +32,11 @@ SCORES = Pace(seconds=Cost(batch=7.0, token=1.0), memory=Cost(batch=50.0, token=
 class KnownPaces(Paces):
     """Paces that are known beforehand instead of rehearsed."""
 
-    def __init__(self, base: Base, *, is_possible: bool = True) -> None:
+    def __init__(
+        self, base: Base, *, is_possible: bool = True, update: Pace = UPDATE, scores: Pace = SCORES
+    ) -> None:
         super().__init__(base=base)
+        self.update, self.scores = update, scores
         self.is_possible = is_possible
         self._rates = Rates(saved_byte=0.0, chosen=0.0, copied=0.0)
 
@@ -40,14 +44,13 @@ class KnownPaces(Paces):
         if not self.is_possible:
             return None
         if key[0] in ("scores", "losses"):
-            return SCORES
+            return self.scores
         if key[0] == "labels" and key[2]:
             return FOUND
-        return dataclasses.replace(UPDATE, num_values=self.count_values(parts))
+        return dataclasses.replace(self.update, num_values=self.count_values(parts))
 
 
-def estimate(recipe: Recipe, base: Base, **facts: Any) -> dict[str, Estimate]:
-    found: dict[str, Estimate] = {}
+def list_planned(recipe: Recipe, base: Base, **facts: Any) -> Iterator[tuple[Planner, Job]]:
     corpus = Corpus(recipe=recipe, tokenizer=base.tokenizer)
     for variant in list_variants(recipe):
         workshop = Workshop(
@@ -58,9 +61,12 @@ def estimate(recipe: Recipe, base: Base, **facts: Any) -> dict[str, Estimate]:
             should_stop=lambda: False,
         )
         planner = Planner(workshop=workshop, samples=Samples(base=base), paces=KnownPaces(base, **facts))
-        jobs = list_jobs(variant, base, workshop.corpus)
-        found |= {job.name: estimate_step(planner, job) for job in jobs}
-    return found
+        for job in list_jobs(variant, base, workshop.corpus):
+            yield planner, job
+
+
+def estimate(recipe: Recipe, base: Base, **facts: Any) -> dict[str, Estimate]:
+    return {job.name: estimate_step(planner, job) for planner, job in list_planned(recipe, base, **facts)}
 
 
 def count_text_tokens(recipe: Recipe, base: Base) -> tuple[float, float, float]:
@@ -116,15 +122,17 @@ def test_longer_trainings_write_checkpoints_of_values_best_values_and_two_more_e
 def test_later_epochs_look_up_what_stands_below_the_first_bottleneck():
     base, batches = make_base("bert"), "train.task.batch_tokens=64"
     settings = ("train.task.skip_layers=[0,1]", "train.task.epochs=8", batches)
-    kept, computed = (
-        estimate(load(*settings, f"train.task.cache='{cache}'"), base)["task.ner-alone"]
-        for cache in ("exact", "off")
+    kept, computed, dropping = (
+        estimate(load(*settings, setting), base)["task.ner-alone"]
+        for setting in ("train.task.cache=exact", "train.task.cache=off", "train.task.dropout=true")
     )
     assert kept.seconds is not None
     assert computed.seconds is not None
     # Seven of eight epochs: 90 seconds less a batch, and 2.5 less a token.
     assert 0.2 < kept.seconds / computed.seconds < 0.5
     assert kept.above_bytes > computed.above_bytes
+    assert dropping.seconds == pytest.approx(computed.seconds, rel=1e-3)
+    assert dropping.above_bytes == computed.above_bytes
 
 
 @pytest.mark.usefixtures("here")
@@ -219,3 +227,43 @@ def test_a_control_takes_as_much_as_another_condition_and_a_mean_as_one_graft():
     wanted = sum(rows * (count + 2) for rows, count in lengths.values()) * sentence + 16 * 7
     assert two.seconds == pytest.approx(wanted, rel=0.05)
     assert two.above_bytes == plain.above_bytes
+
+
+def plan(recipe: Recipe, base: Base, name: str, **facts: Any) -> tuple[Work, Estimate]:
+    """What a step will do, and what is expected of it."""
+    [(planner, job)] = [each for each in list_planned(recipe, base, **facts) if each[1].name == name]
+    return planner.plan(job), estimate_step(planner, job)
+
+
+@pytest.mark.usefixtures("here")
+def test_memory_is_that_of_the_largest_batch():
+    recipe, base = load("train.task.batch_tokens=64", "train.task.cache='off'"), make_base("bert")
+    update = dataclasses.replace(UPDATE, memory=Cost(batch=1e6, token=1e3))
+    work, found = plan(recipe, base, "task.ner-alone", update=update)
+    [each] = work.draft.rounds
+    assert work.volume.batch_tokens < work.volume.largest_tokens <= 64
+    # The values and the best ones, and what was measured of an update.
+    above = work.data_bytes + 2 * 4 * each.num_values + 1e6 + 1e3 * work.volume.largest_tokens
+    assert found.above_bytes == round(above)
+
+
+@pytest.mark.usefixtures("here")
+def test_gradients_and_what_the_optimiser_remembers_are_there_while_held_out_data_is_scored():
+    recipe, base = load("train.task.batch_tokens=64", "train.task.cache='off'"), make_base("bert")
+    scores = dataclasses.replace(SCORES, memory=Cost(batch=1e9, token=0.0))
+    work, found = plan(recipe, base, "task.ner-alone", scores=scores)
+    [each] = work.draft.rounds
+    above = work.data_bytes + 2 * 4 * each.num_values + 3 * 4 * each.num_values + 1e9
+    assert found.above_bytes == round(above)
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(("every", "count"), [(100, 1), (5, 1), (4, 2), (2, 3), (1, 3)])
+def test_a_checkpoint_of_the_last_update_is_counted_once(every: int, count: int):
+    settings = ('methods=["full"]', f"train.checkpoint_every={every}", "train.task.batch_tokens=64")
+    base = make_base("bert")
+    work, found = plan(load(*settings), base, "full.task.ner")
+    [each] = work.draft.rounds
+    assert work.volume.num_updates == 5
+    # The values, the best ones, and two of the optimiser; at most three are there at once.
+    assert found.passing_bytes == count * 4 * 4 * each.num_values

@@ -50,6 +50,19 @@ def test_some_pieces_that_no_text_has_can_be_scored_beside_its_own(here: Path):
     assert Store(Path("store")).manifest("en").hyperparameters["negatives"] == 2
 
 
+def test_the_masked_lm_head_and_the_languages_learn_from_joined_lines(here: Path):
+    recipe = load(*BARE, "train.language.rows=joined")
+    run_all(recipe, only=["mlm", "language.qu"])
+    corpus = Corpus(recipe=recipe, tokenizer=load_base("bare", device="cpu").tokenizer, longest=40)
+    texts = {"mlm": corpus.read_mixed(), "qu": corpus.read_language("qu").train}
+    for name, text in texts.items():
+        manifest = Store(Path("store")).manifest(name)
+        assert manifest.hyperparameters["rows"] == "joined"
+        assert set(text.lengths[:-1].tolist()) <= {40, text.lengths.min()}
+        # All rows go into one batch.
+        assert manifest.cost["tokens"] == 3 * text.num_tokens
+
+
 def test_a_language_graft_is_stored_at_its_strength(here: Path):
     run_all(load(*BARE, "train.language.strength=0.5"), only=["mlm", "language"])
     manifest, tensors = Store(Path("store")).get("qu")

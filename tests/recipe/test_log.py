@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
+import io
 import json
 from datetime import datetime
 from pathlib import Path
@@ -98,3 +100,37 @@ def test_a_step_on_a_gpu_tells_its_memory():
     assert "peak_device_memory_bytes" not in describe_step(step)
     on_gpu = dataclasses.replace(step, peak_device_memory_bytes=7)
     assert describe_step(on_gpu) == {**describe_step(step), "peak_device_memory_bytes": 7}
+
+
+class Full(io.StringIO):
+    """A file on a disk that has room for some lines."""
+
+    name = "full.jsonl"
+
+    def __init__(self, room: int) -> None:
+        super().__init__()
+        self.room = room
+
+    def flush(self) -> None:
+        if self.getvalue().count("\n") > self.room:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+
+def test_a_log_that_cannot_be_written_any_more_says_which_and_takes_no_more():
+    file = Full(room=2)
+    log = EventLog(file)
+    log.write("first", {})
+    log.write("second", {})
+    with pytest.raises(OSError, match="No space left on device") as caught:
+        log.write("third", {})
+    assert (caught.value.filename, caught.value.strerror) == ("full.jsonl", "No space left on device")
+    assert file.closed
+    log.write("fourth", {})
+    assert log.file is None
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="the system has no /dev/full")
+def test_a_log_on_a_full_disk_can_be_closed():
+    with open_log(Path("/dev/full")) as log, pytest.raises(OSError, match="No space left") as caught:
+        log.write("first", {})
+    assert caught.value.filename == "/dev/full"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -120,6 +121,30 @@ def test_keys_of_training_as_a_whole_reach_every_step(here: Path):
         planned = train.plan_training(table, seed=1)
         assert (planned.precision, planned.recompute, planned.compile) == ("bfloat16", True, True)
         assert planned.checkpoint_every == 7
+
+
+def test_dropout_is_asked_for_in_each_table(here: Path):
+    plain, dropping = (
+        load().train,
+        load(*(f"train.{name}.dropout=true" for name in ("mlm", "language", "task"))).train,
+    )
+    for train in (plain, dropping):
+        for table in (train.mlm, train.language, train.task):
+            assert train.plan_training(table, seed=1).dropout == (train is dropping)
+
+
+@pytest.mark.parametrize("name", ["mlm", "language", "task"])
+def test_dropout_is_refused_where_the_base_has_none(here: Path, name: str):
+    path = here / "base" / "config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps({**config, "hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}))
+    with pytest.raises(OptionError) as caught:
+        list(run_recipe(load(f"train.{name}.dropout=true"), dry_run=True))
+    assert str(caught.value) == (
+        "A graft was to be trained with dropout, and the base 'base' has none: its configuration gives no rate above "
+        "0. Expected a base such as BERT, whose configuration has hidden_dropout_prob = 0.1. Leave `dropout` out, or "
+        f"take another base. ([train.{name}])"
+    )
 
 
 def test_every_training_can_take_several_batches_an_update(here: Path):

@@ -62,7 +62,7 @@ def test_variables_are_filled_in(here: Path):
             "steps = 3\nfrom_layer = 2",
             "stepps = 3",
             "The recipe has train.mlm.stepps, which means nothing. Keys of [train.mlm] are steps, batch_tokens, "
-            "accumulate, lr, from_layer, layer, reduction, mask_rate. Did you mean 'steps'? Correct the name.",
+            "accumulate, lr, from_layer, layer, reduction, mask_rate, dropout. Did you mean 'steps'? Correct the name.",
         ),
         (
             "[language.en]",
@@ -131,6 +131,11 @@ def test_variables_are_filled_in(here: Path):
             'negatives = 5\nvocabulary = "full"',
             "The recipe has train.language.negatives = 5. Expected 0 beside vocabulary = 'full', which scores all "
             "pieces. Correct the value.",
+        ),
+        (
+            "steps = 3\nheld_out = 2",
+            'rows = "packed"',
+            "The recipe has train.language.rows = 'packed'. Expected one of 'sentences', 'joined'. Correct the value.",
         ),
         (
             'text = "qu.txt"',
@@ -228,8 +233,8 @@ def test_a_recipe_without_a_language_is_refused(here: Path):
             "The recipe has train.task.epoch, which means nothing. Keys of [train.task] are epochs, steps, "
             "batch_tokens, lr, head_lr_factor, part, options, reduction, skip_layers, placement, activation, "
             "semantics, ready_for, "
-            "under_strength, source_weight, warmup, weight_decay, patience, accumulate, cache, cache_gib, method, "
-            "pruning. "
+            "under_strength, source_weight, warmup, weight_decay, dropout, patience, accumulate, cache, cache_gib, "
+            "method, pruning. "
             "Did you mean 'epochs'? Correct the name. (recipe.toml)",
         ),
         (

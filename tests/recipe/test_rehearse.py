@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from tests.recipe.material import load
 from tests.tiny import make_base
 
+from polygraft.base.base import Base
+from polygraft.data.encode import EncodedText
+from polygraft.data.masking import Masking
 from polygraft.parts.bottleneck import Bottleneck
 from polygraft.parts.head import Head
 from polygraft.recipe import paces as paces_file
@@ -23,6 +29,7 @@ from polygraft.recipe.rehearse import (
     rehearse_scores,
 )
 from polygraft.recipe.volume import LabelSample, Samples
+from polygraft.train.loop import Training
 from polygraft.train.settings import TrainSettings
 
 PARTS = (Bottleneck(reduction=4), Head(objective="tokens", labels=("O", "B-LOC", "B-PER", "I-PER")))
@@ -142,6 +149,10 @@ def test_each_kind_of_work_is_rehearsed_once(monkeypatch: pytest.MonkeyPatch):
     first = paces.find_label_update(PARTS, (), sample, settings=settings, looks_up=False)
     monkeypatch.setattr(paces_file, "rehearse_updates", None)
     assert paces.find_label_update(PARTS, (), sample, settings=settings, looks_up=False) is first
+    # With dropout it is another kind.
+    settings = TrainSettings(epochs=2, batch_tokens=64, dropout=True)
+    with pytest.raises(TypeError):
+        paces.find_label_update(PARTS, (), sample, settings=settings, looks_up=False)
 
 
 @pytest.mark.usefixtures("here")
@@ -156,3 +167,39 @@ def test_rates_are_those_of_this_machine():
     rates = measure_rates()
     assert 1 / rehearse.WRITE_RATE < rates.saved_byte < 1e-5
     assert 0 < rates.chosen < 1e-4
+
+
+@pytest.mark.usefixtures("here")
+def test_updates_are_rehearsed_on_joined_lines_and_scores_on_sentences(monkeypatch: pytest.MonkeyPatch):
+    base, parts = make_base("bert"), (Bottleneck(reduction=4),)
+    scored: dict[str, Any] = {
+        "vocabulary": torch.arange(base.sites.vocab),
+        "masking": Masking(),
+        "scores_all_pieces": False,
+        "num_negatives": 0,
+    }
+    learned: list[list[int]] = []
+    measured: list[list[int]] = []
+
+    def rehearse_updates(training: Training, **_: object) -> Pace:
+        learned.append(training.objective.lengths().tolist())
+        return Pace(seconds=Cost(batch=1.0, token=1.0), memory=Cost(batch=1.0, token=1.0))
+
+    def make_loss(base: Base, objective: object, text: EncodedText, **_: object) -> Callable[..., float]:
+        measured.append(text.lengths.tolist())
+        return lambda attachment: 0.0
+
+    monkeypatch.setattr(paces_file, "rehearse_updates", rehearse_updates)
+    monkeypatch.setattr(paces_file, "make_held_out_loss", make_loss)
+    paces, samples = Paces(base=base), Samples(base=base)
+    for setting in ("sentences", "joined"):
+        recipe = load(f"train.language.rows={setting}")
+        sample, settings = samples.take_text(recipe, "en", longest=16), recipe.train.language
+        train = settings.plan_training(seed=0)
+        paces.find_text_update(parts, (), sample, settings=train, **scored)
+        paces.find_text_scores(parts, (), sample, seed=0, **scored)
+    sentences = samples.take_text(load(), "en", longest=16).encoded.lengths.tolist()
+    assert learned[0] == sentences
+    assert set(learned[1][:-1]) == {16}
+    # What is scored is the same for both, so that it is tried once.
+    assert measured == [sentences[:4], sentences]

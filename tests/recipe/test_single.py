@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from tests.tiny import make_base
 
 from polygraft.errors import DataError, OptionError, PlanError
+from polygraft.recipe import order as order_file
 from polygraft.recipe.order import Order, hash_order
 from polygraft.recipe.single import train_graft
 from polygraft.store.manifest import Manifest
@@ -124,6 +126,41 @@ def test_pieces_that_the_text_does_not_have_can_be_scored_too():
     # Every further piece takes some of the probability, and the few that are drawn stand for all of them.
     assert plain < min(more, most)
     assert abs(more - most) < most - plain
+
+
+@pytest.mark.parametrize("dev", [None, Path("data/qu.txt")])
+@pytest.mark.usefixtures("here")
+def test_joined_lines_are_learned_from_and_the_measure_stays_the_same(dev: Path | None):
+    # So slow that the graft stays the identity.
+    settings = TrainSettings(steps=4, batch_tokens=96, lr=1e-12)
+    order = make_order(objective="mlm", dev=dev, settings=settings)
+    first, plain = train(order)
+    second, joined = train(dataclasses.replace(order, rows="joined"))
+    assert (plain.version, joined.version) == (1, 2)
+    assert [found.hyperparameters["rows"] for found in (plain, joined)] == ["sentences", "joined"]
+    assert plain.data == joined.data
+    assert [step.loss for step in first] != [step.loss for step in second]
+    assert joined.scores["held_out_loss"] == pytest.approx(plain.scores["held_out_loss"], abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("changes", "sentence"),
+    [
+        (
+            {"objective": "mlm", "rows": "joint"},
+            "The rows are 'joint'. Expected sentences or joined. Did you mean 'joined'? Correct the word.",
+        ),
+        (
+            {"rows": "joined"},
+            "The rows are 'joined' and the objective is tokens. Expected mlm or causal beside them: labelled data has "
+            "a row for each sentence or text. Leave the rows out, or learn from plain text.",
+        ),
+    ],
+)
+def test_rows_that_cannot_be_meant_are_refused(changes: dict[str, Any], sentence: str):
+    with pytest.raises(OptionError) as caught:
+        make_order(**changes)
+    assert str(caught.value) == sentence
 
 
 @pytest.mark.usefixtures("here")
@@ -256,8 +293,9 @@ def test_what_changes_no_number_makes_no_other_order():
         assert train(again)[0] == []
     base = make_base("bert")
     assert hash_order(base, plain, {}) == stored.step
-    compiled = dataclasses.replace(plain, settings=dataclasses.replace(plain.settings, compile=True))
-    assert hash_order(base, compiled, {}) != stored.step
+    for changed in ({"compile": True}, {"dropout": True}):
+        other = dataclasses.replace(plain, settings=dataclasses.replace(plain.settings, **changed))
+        assert hash_order(base, other, {}) != stored.step
     rounded = dataclasses.replace(plain, settings=dataclasses.replace(plain.settings, precision="bfloat16"))
     steps, stored = train(rounded)
     assert (len(steps), stored.version) == (4, 2)
@@ -293,3 +331,30 @@ def test_a_graft_needs_a_part():
         "The graft 'new' would have no part: the reduction is 0, and no head or invertible part is asked for. Give a "
         "reduction above 0, such as 2."
     )
+
+
+@pytest.mark.parametrize("objective", ["mlm", "tokens"])
+@pytest.mark.usefixtures("here")
+def test_dropout_is_refused_before_the_data_is_read_where_the_base_has_none(objective: str):
+    order = make_order(objective=objective, settings=dataclasses.replace(SETTINGS, dropout=True))
+    base = make_base("bert", hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    # Nobody can read it.
+    order.train.write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(
+        OptionError, match=r"^A graft was to be trained with dropout, and the base 'tiny-bert' has"
+    ):
+        list(train_graft(base, order, store=Store(Path("store"))))
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+@pytest.mark.usefixtures("here")
+def test_what_came_later_is_in_the_digest_of_an_order_that_asks_for_it(
+    dropout: bool, monkeypatch: pytest.MonkeyPatch
+):
+    facts: list[Any] = []
+    monkeypatch.setattr(
+        order_file, "json", SimpleNamespace(dumps=lambda given, **_: facts.append(given) or "")
+    )
+    order = make_order(settings=dataclasses.replace(SETTINGS, dropout=dropout))
+    hash_order(make_base("bert"), order, {})
+    assert ("dropout" in facts[0]["settings"]) == dropout

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -18,7 +18,9 @@ from polygraft.attach.sparse import find_edit
 from polygraft.errors import OptionError
 from polygraft.parts.edit import EditLayers
 from polygraft.parts.mask import MaskLayers
+from polygraft.recipe.imp import REWIND
 from polygraft.recipe.methods import Imp, LtSft, Method, Movement, PackNet, Piggyback, Structured
+from polygraft.train.checkpoint import Checkpoints
 from polygraft.train.loop import Interrupted
 
 pytestmark = pytest.mark.usefixtures("here")
@@ -215,3 +217,30 @@ def test_the_optimiser_remembers_nothing_of_what_may_not_change(kind: str, phase
     assert sizes[values] == num_values
     assert sizes[f"optimiser/exp_avg/{name}"] == sizes[f"optimiser/exp_avg_sq/{name}"] == num_values
     assert max(sizes.values()) == num_values
+
+
+@every_method
+def test_no_phase_that_is_done_is_saved_again(kind: str, monkeypatch: pytest.MonkeyPatch):
+    saved: list[tuple[str, int]] = []
+    real = Checkpoints.save
+
+    def save(self: Checkpoints, step: int, *arguments: Any) -> None:
+        saved.append((self.folder.name, step))
+        real(self, step, *arguments)
+
+    monkeypatch.setattr(Checkpoints, "save", save)
+    # A phase of four steps is done after the second checkpoint.
+    order = make_order(settings=dataclasses.replace(SETTINGS, checkpoint_every=2))
+    carry_out(METHODS[kind], order, store="whole")
+    assert {step for _, step in saved} == {2, 4}
+    saved.clear()
+    while True:
+        try:
+            carry_out(METHODS[kind], order, should_stop=stop_after(3))
+            break
+        except Interrupted:
+            pass
+    # What is rewound to is no phase.
+    phases = [each for each in saved if each[0] != REWIND]
+    assert len(phases) == len(set(phases))
+    assert read_bytes("store") == read_bytes("whole")

@@ -15,7 +15,8 @@ from polygraft.base.base import Base
 from polygraft.recipe.corpus import Corpus
 from polygraft.recipe.read import load_recipe
 from polygraft.recipe.schema import Recipe
-from polygraft.recipe.steps import list_jobs, list_ready_languages, select_jobs
+from polygraft.recipe.steps import _describe_settings, list_jobs, list_ready_languages, select_jobs
+from polygraft.recipe.train_tables import LanguageSettings, MlmSettings, TaskSettings
 
 STEPS = ("mlm", "language.en", "language.qu", "task.ner-alone", "task.ner", "evaluate.ner")
 
@@ -45,6 +46,12 @@ def list_changed(recipe: Recipe, base: Base | None = None) -> tuple[str, ...]:
         ("train.checkpoint_every=3", ()),
         ("train.mlm.accumulate=1", ()),
         ("train.mlm.accumulate=2", ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner")),
+        ("train.mlm.dropout=false", ()),
+        ("train.mlm.dropout=true", ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner")),
+        ("train.language.dropout=false", ()),
+        ("train.language.dropout=true", ("language.en", "language.qu", "task.ner", "evaluate.ner")),
+        ("train.task.dropout=false", ()),
+        ("train.task.dropout=true", ("task.ner-alone", "task.ner", "evaluate.ner")),
         ("train.language.accumulate=1", ()),
         ("train.language.accumulate=2", ("language.en", "language.qu", "task.ner", "evaluate.ner")),
         ("train.task.source_weight=0", ()),
@@ -59,6 +66,8 @@ def list_changed(recipe: Recipe, base: Base | None = None) -> tuple[str, ...]:
             "train.language.vocabulary=full",
             ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner"),
         ),
+        ("train.language.rows=sentences", ()),
+        ("train.language.rows=joined", ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner")),
         ("train.language.negatives=9", ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner")),
         ("language.qu.max_lines=9", ("mlm", "language.en", "language.qu", "task.ner", "evaluate.ner")),
         ("train.task.epochs=2", ("task.ner-alone", "task.ner", "evaluate.ner")),
@@ -176,3 +185,9 @@ def test_another_number_of_processes_changes_every_step(monkeypatch: pytest.Monk
     alone = digest(load())
     monkeypatch.setenv("WORLD_SIZE", "2")
     assert not set(alone.values()) & set(digest(load()).values())
+
+
+@pytest.mark.parametrize("table", [MlmSettings(), LanguageSettings(), TaskSettings()])
+def test_digests_of_before_there_was_dropout_stay_valid(table: MlmSettings | LanguageSettings | TaskSettings):
+    assert "dropout" not in _describe_settings(table)
+    assert _describe_settings(dataclasses.replace(table, dropout=True))["dropout"] is True

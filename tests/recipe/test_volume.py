@@ -13,7 +13,7 @@ from polygraft.data.batches import pad_length, plan_batches
 from polygraft.data.masking import corpus_vocabulary
 from polygraft.recipe import volume
 from polygraft.recipe.corpus import Corpus
-from polygraft.recipe.volume import Samples, guess_vocabulary, measure_volume, pick_evenly
+from polygraft.recipe.volume import Samples, guess_vocabulary, measure_volume, mix_samples, pick_evenly
 from polygraft.train.settings import TrainSettings
 from polygraft.train.updates import plan_updates
 
@@ -68,6 +68,32 @@ def test_a_large_text_is_told_from_some_of_its_lines(here: Path, monkeypatch: py
     assert set(known.tolist()) <= set(found.tolist())
 
 
+def test_joined_lines_are_told_from_some_of_them(here: Path, monkeypatch: pytest.MonkeyPatch):
+    lines = (here / "data" / "en.txt").read_text(encoding="utf-8").splitlines()
+    (here / "data" / "en.txt").write_text("\n".join(lines * 40) + "\n", encoding="utf-8")
+    small = ("train.language.batch_tokens=32", "train.mlm.batch_tokens=32")
+    plain, joined, base = load(*small), load(*small, "train.language.rows=joined"), make_base("bert")
+    monkeypatch.setattr(volume, "NUM_SAMPLED", 100)
+    samples = Samples(base=base)
+    sentences, sample = (samples.take_text(recipe, "en", longest=16) for recipe in (plain, joined))
+    assert sentences.encoded is sentences.sentences
+    assert sample.sentences.ids.tolist() == sentences.encoded.ids.tolist()
+    assert set(sample.encoded.lengths[:-1].tolist()) == {16}
+    # Lines that are kept apart are scored a line a row in any case.
+    assert sample.count_held_out(num_held_out=2) == sentences.count_held_out(num_held_out=2)
+    train = Corpus(recipe=joined, tokenizer=base.tokenizer, longest=16).read_language("en").train
+    assert sample.encoded.num_rows * sample.times == pytest.approx(train.num_rows, rel=0.05)
+    settings = TrainSettings(epochs=1, batch_tokens=96)
+    wanted = measure_volume(train.lengths, settings)
+    found = measure_volume(sample.encoded.lengths, settings, times=sample.times)
+    assert found.num_batches == pytest.approx(wanted.num_batches, rel=0.1)
+    both = mix_samples([sample, sample])
+    assert (both.encoded.num_rows, both.sentences.num_rows) == (
+        2 * sample.encoded.num_rows,
+        2 * sample.sentences.num_rows,
+    )
+
+
 @pytest.mark.usefixtures("here")
 def test_a_small_text_is_read_whole():
     recipe, base = load(), make_base("bert")
@@ -92,3 +118,13 @@ def test_lines_without_a_token_are_passed_over(here: Path, monkeypatch: pytest.M
     sample = Samples(base=base).take_text(recipe, "en", longest=64)
     assert sample.num_lines == 41
     assert sample.encoded.num_tokens >= 32
+
+
+def test_the_largest_batch_is_told_beside_the_mean():
+    # Batches of 4 rows of 8 tokens, and one of the two rows that are left.
+    found = measure_volume(np.full(10, 8), TrainSettings(epochs=1, batch_tokens=32))
+    assert (found.num_of_epoch, found.largest_tokens) == (3, 32)
+    assert found.batch_tokens == pytest.approx(80 / 3)
+    # A row that is longer than the budget is a batch alone.
+    lengths = np.array([40, *[8] * 8])
+    assert measure_volume(lengths, TrainSettings(epochs=1, batch_tokens=32)).largest_tokens == 40

@@ -9,10 +9,13 @@ from typing import Any
 
 import pytest
 from tests.recipe.material import load, read_grafts, run_all
+from tests.tiny import make_base
 
 from polygraft.recipe.caching import open_cache
+from polygraft.recipe.corpus import Corpus
 from polygraft.recipe.events import StepStarted
 from polygraft.recipe.run import run_recipe
+from polygraft.recipe.workshop import Workshop
 from polygraft.store.store import Store
 from polygraft.train.prefix import PrefixCache
 
@@ -76,3 +79,19 @@ def test_what_is_shared_changes_no_bit(here: Path):
     grafts = read_grafts(Path("store"))
     assert grafts == read_grafts(Path("plain"))
     assert Store(Path("store")).manifest("ner").cost["looked_up"] > 0
+
+
+@pytest.mark.parametrize("dropout", [False, True])
+def test_a_task_that_learns_with_dropout_keeps_nothing(
+    here: Path, caches: list[weakref.ref[PrefixCache]], dropout: bool
+):
+    recipe, base = load(f"train.task.dropout={str(dropout).lower()}"), make_base("bert")
+    workshop = Workshop(
+        recipe=recipe,
+        base=base,
+        store=Store(here / "store"),
+        corpus=Corpus(recipe=recipe, tokenizer=base.tokenizer),
+        should_stop=lambda: False,
+    )
+    assert (workshop.share_cache(recipe.tasks["ner"].train) is None) == dropout
+    assert (caches == []) == dropout

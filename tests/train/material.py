@@ -13,6 +13,7 @@ from polygraft.attach.plan import Named
 from polygraft.base.base import Base
 from polygraft.data.encode import EncodedTags, EncodedText, encode_tags, encode_text
 from polygraft.data.example import TaggedSentence
+from polygraft.data.joined import join_lines
 from polygraft.data.masking import Masking, corpus_vocabulary
 from polygraft.parts.presets import language_graft, task_graft
 from polygraft.train.labels import Labelling
@@ -34,10 +35,12 @@ TAGS: Mapping[str, str] = {
 }
 
 
-def make_lines(count: int = 30) -> list[str]:
-    """Lines of three to eleven words, the same ones every time."""
+def make_lines(count: int = 30, *, num_words: int = len(WORDS)) -> list[str]:
+    """Lines of three to eleven words, the first so many that there are, the same ones every time."""
     rng = np.random.default_rng(5)
-    return [" ".join(rng.choice(WORDS, size=int(rng.integers(3, 12))).tolist()) for _ in range(count)]
+    return [
+        " ".join(rng.choice(WORDS[:num_words], size=int(rng.integers(3, 12))).tolist()) for _ in range(count)
+    ]
 
 
 def make_sentences(count: int = 30) -> list[TaggedSentence]:
@@ -46,16 +49,20 @@ def make_sentences(count: int = 30) -> list[TaggedSentence]:
     return [TaggedSentence(row, tuple(TAGS.get(word, "O") for word in row), 1) for row in words]
 
 
-def encode_lines(base: Base, count: int = 30) -> EncodedText:
-    return encode_text(make_lines(count), base.tokenizer, max_length=16)
+def encode_lines(base: Base, count: int = 30, *, num_words: int = len(WORDS)) -> EncodedText:
+    return encode_text(make_lines(count, num_words=num_words), base.tokenizer, max_length=16)
 
 
 def encode_sentences(base: Base, count: int = 30) -> EncodedTags:
     return encode_tags(make_sentences(count), base.tokenizer, labels=LABELS, max_length=16)
 
 
-def make_masked_lm(base: Base, *, full: bool = False, negatives: int = 0) -> MaskedLm:
-    text = encode_lines(base)
+def make_masked_lm(
+    base: Base, *, full: bool = False, negatives: int = 0, num_words: int = len(WORDS), joined: bool = False
+) -> MaskedLm:
+    text = encode_lines(base, num_words=num_words)
+    if joined:
+        text = join_lines(text, base.tokenizer, max_length=16)
     vocabulary = None if full else corpus_vocabulary(text, special_ids=base.special_ids)
     return MaskedLm(text, vocabulary=vocabulary, masking=Masking(), num_negatives=negatives)
 

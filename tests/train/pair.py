@@ -23,6 +23,7 @@ PATHS: Mapping[str, Mapping[str, Any]] = {
     "tokens": {"evaluate_every": 2, "patience": 3},
     "uneven": {"steps": None, "epochs": 2, "batch_tokens": 48},
     "bfloat16": {"precision": "bfloat16", "recompute": True},
+    "dropout": {"dropout": True, "recompute": True},
     "one batch": {"steps": None, "epochs": 1, "batch_tokens": 4096},
 }
 SCORES = [0.1, 0.5, 0.4, 0.3, 0.2]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -170,3 +172,72 @@ def test_clearing_removes_the_folder(tmp_path: Path):
     Checkpoints(tmp_path / "one", key=KEY).clear()
     Checkpoints(tmp_path / "one", key=KEY).clear()
     assert list(tmp_path.iterdir()) == []
+
+
+def interrupt_at(place: int, patch: pytest.MonkeyPatch) -> list[str]:
+    """Let the process end right before its deed of a number on the disk, counted from 0."""
+    calls: list[str] = []
+
+    def watch(owner: object, name: str) -> None:
+        real = vars(owner)[name]
+
+        def act(*arguments: object, **options: object) -> object:
+            calls.append(name)
+            if len(calls) > place:
+                raise Crash
+            return real(*arguments, **options)
+
+        patch.setattr(owner, name, act)
+
+    for name in ("write_new", "sync_folder"):
+        watch(checkpoint, name)
+    for name in ("mkdir", "rename"):
+        watch(Path, name)
+    watch(checkpoint.shutil, "rmtree")
+    return calls
+
+
+@pytest.mark.parametrize("before", [(5,), (4, 5), (3, 4, 5)])
+def test_of_a_step_that_is_saved_again_one_checkpoint_is_whole_at_every_moment(
+    before: tuple[int, ...], tmp_path: Path
+):
+    """A process is ended before each of its deeds, and the next one saves the step again; so twice over."""
+    place, is_interrupted = 0, True
+    while is_interrupted:
+        folder = tmp_path / str(place)
+        for step in before:
+            save(folder, step)
+        for _ in range(2):
+            with pytest.MonkeyPatch.context() as patch, suppress(Crash):
+                calls = interrupt_at(place, patch)
+                save(folder, 5)
+            is_interrupted = len(calls) > place
+            state = Checkpoints(folder, key=KEY).load()
+            assert state is not None
+            assert (state.facts["step"], state.damaged) == (5, ())
+        save(folder, 5)
+        assert list_steps(folder) == [*before[-2:-1], 5]
+        place += 1
+    assert place > 8
+
+
+@pytest.mark.parametrize("damaged", [None, "", checkpoint.AGAIN])
+def test_of_two_of_one_step_that_a_process_left_a_sound_one_stays(damaged: str | None, tmp_path: Path):
+    place, is_interrupted = 0, True
+    while is_interrupted:
+        folder = tmp_path / str(place)
+        save(folder, 5)
+        [usual] = folder.iterdir()
+        shutil.copytree(usual, folder / f"{usual.name}{checkpoint.AGAIN}")
+        if damaged is not None:
+            damage(folder / f"{usual.name}{damaged}", "cut")
+        checkpoints = Checkpoints(folder, key=KEY)
+        checkpoints.load()
+        with pytest.MonkeyPatch.context() as patch, suppress(Crash):
+            calls = interrupt_at(place, patch)
+            checkpoints.save(5, {"x": torch.zeros(1)}, {"step": 5})
+        is_interrupted = len(calls) > place
+        assert read_step(folder) == 5
+        place += 1
+    assert list_steps(folder) == [5]
+    assert place > 8

@@ -11,7 +11,7 @@ import pytest
 import torch
 from tests.train.material import make_training, run
 
-from polygraft.train import memory
+from polygraft.train import control_group, memory
 from polygraft.train.loop import Interrupted
 from polygraft.train.memory import PeakMemory
 from polygraft.train.together import run_together
@@ -105,6 +105,7 @@ def test_what_is_free_is_told_by_the_system():
 
 def test_where_nothing_tells_what_is_free_none_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(memory, "FREE", tmp_path / "none")
+    monkeypatch.setattr(control_group, "GROUPS", tmp_path / "none at all")
     assert memory.read_free() is None
     (tmp_path / "none").write_text("MemTotal: 9 kB\nMemAvailable:    7 kB\n", encoding="ascii")
     assert memory.read_free() == 7 * 1024
@@ -157,3 +158,49 @@ def test_it_is_kept_until_the_last_of_several_ends_or_is_stopped():
     assert memory._holders == []
     run(make_training("mlm", steps=1))
     assert memory._holders == []
+
+
+class Mallopt:
+    """A C library's `mallopt` that refuses a piece larger than a limit, as older versions of glibc do."""
+
+    def __init__(self, limit: int) -> None:
+        self.limit = limit
+        self.values: dict[int, int] = {}
+
+    def __call__(self, name: int, value: int) -> int:
+        if name == memory.MMAP_THRESHOLD and value > self.limit:
+            return 0
+        self.values[name] = value
+        return 1
+
+
+def use(mallopt: Mallopt | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = {} if mallopt is None else {"mallopt": mallopt, "malloc_trim": lambda size: 1}
+    monkeypatch.setattr(memory, "_find_function", found.get)
+    monkeypatch.setattr(memory, "_holders", [])
+
+
+@pytest.mark.parametrize(("limit", "largest"), [(1 << 31, 1 << 30), (32 << 20, 32 << 20)])
+def test_a_wish_that_is_refused_gives_way_to_the_largest_that_is_not(
+    limit: int, largest: int, monkeypatch: pytest.MonkeyPatch
+):
+    mallopt = Mallopt(limit)
+    use(mallopt, monkeypatch)
+    with memory.keep_freed_memory():
+        assert mallopt.values == {memory.MMAP_THRESHOLD: largest, memory.TRIM_THRESHOLD: 2**31 - 1}
+    assert mallopt.values == memory.USUAL
+
+
+@pytest.mark.parametrize(("limit", "is_kept"), [(1 << 31, True), (32 << 20, False), (None, False)])
+def test_all_is_kept_where_the_wish_is_granted(
+    limit: int | None, is_kept: bool, monkeypatch: pytest.MonkeyPatch
+):
+    mallopt = None if limit is None else Mallopt(limit)
+    use(mallopt, monkeypatch)
+    assert memory.keeps_freed_memory() is is_kept
+    if mallopt is not None:
+        assert mallopt.values == memory.USUAL
+        with memory.keep_freed_memory():
+            before = dict(mallopt.values)
+            assert memory.keeps_freed_memory() is is_kept
+            assert mallopt.values == before != memory.USUAL

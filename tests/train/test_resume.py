@@ -90,9 +90,9 @@ def test_the_largest_size_is_remembered_over_a_stop(tmp_path: Path):
 
 def test_a_process_that_dies_goes_on_from_the_last_checkpoint(tmp_path: Path):
     checkpoints = Checkpoints(tmp_path, key="k")
-    for step in make("mlm", checkpoints=checkpoints, checkpoint_every=3).run():
-        if step.number == 8:
-            break
+    # Kept, so that nothing tells it that nobody wants more of it.
+    steps = make("mlm", checkpoints=checkpoints, checkpoint_every=3).run()
+    assert [next(steps).number for _ in range(8)][-1] == 8
     again = make("mlm", checkpoints=checkpoints, checkpoint_every=3)
     assert [step.number for step in run(again)] == [7, 8]
     assert read_bytes(again.graft) == train_through("mlm")[0]

@@ -128,3 +128,16 @@ def test_the_rate_is_that_of_training_and_the_time_left_knows_of_scoring(monkeyp
     assert [step.seconds_left for step in steps] == [96, 64, 32, 0]
     cost, tokens = training.measure_cost(), steps[-1].tokens
     assert (cost["seconds"], cost["scoring_seconds"], cost["tokens_per_second"]) == (128, 120, tokens / 8)
+
+
+def test_gradients_are_there_while_held_out_data_is_scored():
+    """What is expected to be needed of memory counts them."""
+    found: list[bool] = []
+
+    def score(attachment: Attachment) -> float:
+        found.append(all(value.grad is not None for value in training.parameters.values()))
+        return 0.5
+
+    training = make_training("tokens", steps=2, evaluate=score, evaluate_every=1)
+    run(training)
+    assert found == [True, True]

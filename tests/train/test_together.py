@@ -154,3 +154,27 @@ def test_of_several_processes_an_error_ends_all_at_once():
         for number, _ in run_together(trainings):
             numbers.append(number)
     assert numbers == [0, 1]
+
+
+def test_no_step_is_saved_twice_where_one_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    saved: list[tuple[str, int]] = []
+    real = Checkpoints.save
+
+    def save(self: Checkpoints, step: int, *arguments: Any) -> None:
+        saved.append((self.folder.name, step))
+        real(self, step, *arguments)
+
+    monkeypatch.setattr(Checkpoints, "save", save)
+    base = make_base("bert")
+    objective = Labelling(encode_sentences(base))
+    trainings = [
+        make(
+            base, objective, seed, checkpoint_every=2, checkpoints=Checkpoints(tmp_path / str(seed), key="k")
+        )
+        for seed in (1, 2, 3)
+    ]
+    trainings[0].should_stop = lambda: trainings[0].progress.step == 3
+    with pytest.raises(Interrupted):
+        for _ in run_together(trainings):
+            pass
+    assert sorted(saved) == [(seed, step) for seed in "123" for step in (2, 3)]

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from polygraft.attach.cross_entropy import sum_cross_entropy
 from polygraft.attach.negatives import Negatives
-from polygraft.errors import DataError
+from polygraft.errors import DataError, OptionError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -108,6 +108,19 @@ class Decoder:
             return torch.cat([self._log_shares.new_zeros(len(self.vocabulary)), self._log_shares])
         bias = bias.float()
         return torch.cat([bias[self.vocabulary], bias[self._drawn] + self._log_shares])
+
+
+def refuse_learned_decoder(graft: str, weight: str) -> OptionError:
+    """Make the error for a graft that is to learn to change what also scores the pieces: its rows are copies.
+
+    Args:
+        graft: Its name.
+        weight: The name of the weight.
+    """
+    return OptionError(
+        f"The graft '{graft}' was to change '{weight}' while it learns to guess pieces, and these are also what scores "
+        "the pieces. Expected other weights, such as linear and norm. Leave the word embeddings out."
+    )
 
 
 def sum_piece_loss(attachment: Attachment, batch: GuessBatch, decoder: Decoder) -> Tensor:

@@ -18,7 +18,7 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from polygraft.attach.tree import Tree, list_stacked
 from polygraft.base.attention import NAME as SHORT
-from polygraft.base.attention import SDPA, looks_back_only
+from polygraft.base.attention import SDPA, find_attention, looks_back_only
 from polygraft.errors import GraftError
 from polygraft.parts.reach import AttentionLayers
 
@@ -173,11 +173,9 @@ def _extend(mask: Tensor, *, lengths: Sequence[int], most: int) -> Tensor:
 
 def _find_attention(base: Base, layer: int) -> nn.Module:
     """Find the layer of the base that asks transformers for its attention function."""
-    family = base.sites.family
-    for each in base.sites.layers[layer].modules():
-        module = vars(sys.modules[type(each).__module__])
-        if "is_causal" in vars(each) and "config" in vars(each) and "ALL_ATTENTION_FUNCTIONS" in module:
-            return each
+    family, found = base.sites.family, find_attention(base.sites.layers[layer])
+    if found is not None:
+        return found
     raise GraftError(
         f"The base '{base.name}' computes its attention by itself, as all of the family '{family.name}' do, so no "
         "keys and values can be put before its own. Expected a family whose attention goes through transformers' "

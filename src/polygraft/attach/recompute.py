@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 def recompute_layers(base: Base) -> Generator[None]:
     """Keep of each layer's pass only what enters it; `backward` runs the layer again (Chen et al. 2016).
 
-    The numbers are the same. Call `backward` inside the block and before the plan is removed, because the second run
-    of a layer goes through the hooks of the plan as the first one did.
+    The numbers are the same; values that were dropped by chance are dropped again. Call `backward` inside the block and
+    before the plan is removed, because the second run of a layer goes through the hooks of the plan as the first one
+    did.
 
     Args:
         base: The base.

@@ -89,6 +89,15 @@ class WeightEdits:
                     _write(changed.weight, changed.places, changed.original)
         self.changed.clear()
 
+    def find_name(self, weight: Tensor) -> str | None:
+        """Give the name by which a weight is changed here, also where another name leads to the same numbers."""
+        place = weight.data_ptr()
+        return next((name for name, each in self.changed.items() if each.weight.data_ptr() == place), None)
+
+    def find_learner(self, name: str) -> str | None:
+        """Give the name of a graft in training that changes a weight, or None."""
+        return next((graft for graft, layers in self.changed[name].stacked if layers.learns), None)
+
     def list_conflicts(self) -> list[str]:
         """Say where a mask undoes what a graft below it made of the same weights."""
         counts: dict[tuple[str, str], list[int]] = {}

@@ -7,17 +7,21 @@ products. transformers finds the function below by its name in a base's configur
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import sys
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+from torch.utils.weak import WeakIdKeyDictionary
 from transformers import AttentionInterface, AttentionMaskInterface
 from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
 from typing_extensions import override
 
 if TYPE_CHECKING:
+    from collections.abc import MutableMapping
+
     from torch import nn
     from transformers import PreTrainedModel
 
@@ -27,6 +31,21 @@ SDPA = "sdpa"
 """What transformers calls PyTorch's own."""
 MAX_LENGTH = 128
 """The most tokens of a row: from 256 on PyTorch's own is as fast, and what is kept grows with the square."""
+
+
+class _Made(NamedTuple):
+    """What was made of a mask."""
+
+    version: int
+    """How often the mask had been changed."""
+    added: Tensor
+    """What is added to the scores [B, 1, Tq, Tk]."""
+    blind: Tensor | None
+    """The tokens that see none [B, 1, Tq, 1], or None where there are none such."""
+
+
+_made: MutableMapping[Tensor, _Made] = WeakIdKeyDictionary()
+"""For each mask that is still there: all layers of a pass are given one and the same."""
 
 
 def use_short_attention(model: PreTrainedModel) -> None:
@@ -64,12 +83,42 @@ def attend(
     scale = query.shape[-1] ** -0.5 if scaling is None else scaling
     blind: Tensor | None = None
     if mask is not None and mask.dtype == torch.bool:
-        # Padding behind the window of a row's last token; what comes out there is 0, as by PyTorch's own.
-        blind = ~mask.any(dim=-1, keepdim=True)
-        blind = blind if bool(blind.any()) else None
-        mask = query.new_zeros(mask.shape).masked_fill_(~mask, torch.finfo(torch.float32).min)
+        mask, blind = _find_added(mask)
     out: Tensor = _ShortAttention.apply(query, key, value, mask, blind, scale)
     return out, None
+
+
+def _find_added(mask: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Give what is added to the scores in place of a mask of bools, and the tokens that see none: once for a pass."""
+    # Masks that are made for inference count no changes; each pass makes its own.
+    version = 0 if mask.is_inference() else mask._version
+    made = _made.get(mask)
+    if made is None or made.version != version:
+        made = _made[mask] = _Made(version, *make_added(mask))
+    return made.added, made.blind
+
+
+def make_added(mask: Tensor) -> tuple[Tensor, Tensor | None]:
+    """Make of a mask of bools [B, 1, Tq, Tk] what is added to the scores, and the tokens that see none, if any.
+
+    Padding may stand behind the window of a row's last token; what comes out there is 0, as by PyTorch's own.
+    """
+    blind = ~mask.any(dim=-1, keepdim=True)
+    added = torch.zeros(mask.shape, dtype=torch.float32, device=mask.device)
+    added.masked_fill_(~mask, torch.finfo(torch.float32).min)
+    return added, blind if bool(blind.any()) else None
+
+
+def find_attention(layer: nn.Module) -> nn.Module | None:
+    """Find in a layer of a base what asks transformers for the function that computes attention.
+
+    None where the layer computes it by itself, as DeBERTa's do.
+    """
+    for each in layer.modules():
+        module = vars(sys.modules[type(each).__module__])
+        if "is_causal" in vars(each) and "config" in vars(each) and "ALL_ATTENTION_FUNCTIONS" in module:
+            return each
+    return None
 
 
 def looks_back_only(attention: nn.Module, named: dict[str, Any]) -> bool:

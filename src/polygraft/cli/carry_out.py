@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polygraft.cli.audience import gather_audience
 from polygraft.cli.compacting import make_compact, show_compact, summarise_last
 from polygraft.cli.console import say, show_table, write_json
 from polygraft.cli.gathered import GatheredSteps
@@ -14,16 +16,14 @@ from polygraft.cli.grafts import show_manifest, summarise
 from polygraft.cli.interrupt import stop_on_signals
 from polygraft.cli.levels import build_level_table
 from polygraft.cli.loading import open_base
-from polygraft.cli.progress import make_display
 from polygraft.cli.seeds import build_seed_table
 from polygraft.cli.tracking import check_before, track_order
 from polygraft.settings import load_launch
 
 if TYPE_CHECKING:
     from polygraft.base.base import Base
-    from polygraft.cli.progress import Display
+    from polygraft.cli.audience import Audience
     from polygraft.recipe.bench import Phase
-    from polygraft.recipe.log import EventLog
     from polygraft.recipe.order import Order
     from polygraft.recipe.single_sparse import SparseOrder
     from polygraft.store.manifest import Manifest
@@ -177,17 +177,19 @@ def _carry(
     # Of several processes, the first one tells for all.
     with open_log(log if load_launch().is_first else None) as opened:
         loaded = open_base(base, device=device, dtype=dtype)
-        for each in orders:
-            opened.write("TrainStarted", _describe_order(each, base=loaded, store=store))
-        tracking = track_order(order, trackers)
-        with stop_on_signals() as should_stop, make_display() as display, tracking as tracker:
+        with (
+            stop_on_signals() as should_stop,
+            gather_audience(opened) as audience,
+            track_order(order, trackers, notify=audience.lose) as tracker,
+        ):
+            for each in orders:
+                audience.write("TrainStarted", _describe_order(each, base=loaded, store=store))
             stored = train(
                 loaded,
                 store=Store(store),
                 any_base=any_base,
                 should_stop=should_stop,
-                display=display,
-                log=opened,
+                audience=audience,
                 tracker=tracker,
             )
     return loaded, stored
@@ -200,8 +202,7 @@ def _train_by_method(
     store: Store,
     any_base: bool,
     should_stop: Callable[[], bool],
-    display: Display,
-    log: EventLog,
+    audience: Audience,
     tracker: Trackers,
 ) -> list[Manifest]:
     from polygraft.recipe.single_sparse import train_sparse
@@ -212,10 +213,10 @@ def _train_by_method(
         store=store,
         any_base=any_base,
         should_stop=should_stop,
-        notify=_tell_both(display, log),
+        notify=audience.note,
     )
     name = wanted.order.name
-    return _follow(making, name=name, verb="made", display=display, log=log, tracker=tracker)
+    return _follow(making, name=name, verb="made", audience=audience, tracker=tracker)
 
 
 def _train_one(
@@ -225,32 +226,32 @@ def _train_one(
     store: Store,
     any_base: bool,
     should_stop: Callable[[], bool],
-    display: Display,
-    log: EventLog,
+    audience: Audience,
     tracker: Trackers,
 ) -> list[Manifest]:
     from polygraft.recipe.single import train_graft
 
     (order,) = orders
-    display.begin(f"Training '{order.name}' ({order.objective}) on {order.train} ...", name=order.name)
+    audience.display.begin(
+        f"Training '{order.name}' ({order.objective}) on {order.train} ...", name=order.name
+    )
     making = train_graft(
         base,
         order,
         store=store,
         any_base=any_base,
         should_stop=should_stop,
-        notify=_tell_both(display, log),
+        notify=audience.note,
     )
-    return _follow(making, name=order.name, verb="trained", display=display, log=log, tracker=tracker)
+    return _follow(making, name=order.name, verb="trained", audience=audience, tracker=tracker)
 
 
 def _follow(
-    making: Iterator[Step | Phase | Manifest],
+    making: Generator[Step | Phase | Manifest],
     *,
     name: str,
     verb: str,
-    display: Display,
-    log: EventLog,
+    audience: Audience,
     tracker: Trackers,
 ) -> list[Manifest]:
     """Show, log and track what a training tells, and give the manifests of what it stored.
@@ -259,8 +260,7 @@ def _follow(
         making: The training.
         name: What it is called until a phase has a name of its own.
         verb: What was done to a graft that was there before.
-        display: Where steps are shown.
-        log: Where events go.
+        audience: Who is told.
         tracker: What every update is logged to.
     """
     from polygraft.recipe.bench import Phase
@@ -269,19 +269,20 @@ def _follow(
 
     stored: list[Manifest] = []
     num_steps, phase = 0, name
-    for item in making:
-        if isinstance(item, Phase):
-            phase = item.name
-            display.begin(item.title, name=item.name)
-            log.write("PhaseStarted", {"name": item.name, "title": item.title})
-        elif isinstance(item, Manifest):
-            stored.append(item)
-            log.write("TrainFinished", _describe_end(item, is_new=num_steps > 0))
-        else:
-            num_steps += 1
-            display.advance(item)
-            log.write("TrainStep", {"name": phase, **describe_step(item)})
-            tracker.log(item, run=phase)
+    with closing(making):
+        for item in making:
+            if isinstance(item, Phase):
+                phase = item.name
+                audience.display.begin(item.title, name=item.name)
+                audience.write("PhaseStarted", {"name": item.name, "title": item.title})
+            elif isinstance(item, Manifest):
+                stored.append(item)
+                audience.write("TrainFinished", _describe_end(item, is_new=num_steps > 0))
+            else:
+                num_steps += 1
+                audience.display.advance(item)
+                audience.write("TrainStep", {"name": phase, **describe_step(item)})
+                tracker.log(item, run=phase)
     if num_steps == 0 and load_launch().is_first:
         say(f"This very graft was {verb} before: it is version {stored[-1].version} of '{name}'.")
     return stored
@@ -294,8 +295,7 @@ def _train_several(
     store: Store,
     any_base: bool,
     should_stop: Callable[[], bool],
-    display: Display,
-    log: EventLog,
+    audience: Audience,
     tracker: Trackers,
 ) -> list[Manifest]:
     from polygraft.recipe.log import describe_step
@@ -306,39 +306,31 @@ def _train_several(
     gathered = GatheredSteps(len(orders))
     names = ", ".join(f"'{order.name}'" for order in orders)
     first = orders[0]
-    display.begin(
+    audience.display.begin(
         f"Training {names} ({first.objective}) on {first.train} ...", name=f"{len(orders)} seeds together"
     )
-    training = train_grafts(
+    making = train_grafts(
         base,
         orders,
         store=store,
         any_base=any_base,
         should_stop=should_stop,
-        notify=_tell_both(display, log),
+        notify=audience.note,
     )
-    with tracker.log_together():
-        for order, item in training:
+    with tracker.log_together(), closing(making):
+        for order, item in making:
             if isinstance(item, Manifest):
                 stored[order.name] = item
                 is_new = order.name in gathered.last
                 gathered.end(order.name)
-                log.write("TrainFinished", _describe_end(item, is_new=is_new))
+                audience.write("TrainFinished", _describe_end(item, is_new=is_new))
                 if not is_new:
-                    display.note(f"'{order.name}' was trained before: it is version {item.version}.")
+                    audience.display.note(f"'{order.name}' was trained before: it is version {item.version}.")
             else:
-                display.advance(gathered.add(order.name, item))
-                log.write("TrainStep", {"name": order.name, **describe_step(item)})
+                audience.display.advance(gathered.add(order.name, item))
+                audience.write("TrainStep", {"name": order.name, **describe_step(item)})
                 tracker.log(item, run=order.name)
     return [stored[order.name] for order in orders]
-
-
-def _tell_both(display: Display, log: EventLog) -> Callable[[str], None]:
-    def tell(sentence: str) -> None:
-        display.note(sentence)
-        log.write("Noted", {"sentence": sentence})
-
-    return tell
 
 
 def _describe_order(order: Order, *, base: Base, store: Path) -> dict[str, object]:

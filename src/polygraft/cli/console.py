@@ -12,6 +12,8 @@ from rich.console import Console
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from polygraft.cli.streams import ReaderGoneError
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -30,9 +32,16 @@ def make_console(*, stderr: bool = False) -> Console:
 
 
 def write(text: str) -> None:
-    """Write a result to standard output as it is."""
-    sys.stdout.write(text)
-    sys.stdout.flush()
+    """Write a result to standard output as it is.
+
+    Raises:
+        ReaderGoneError: Nobody reads it any more.
+    """
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError as error:
+        raise ReaderGoneError(*error.args) from None
 
 
 def write_json(value: object) -> None:

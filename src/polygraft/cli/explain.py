@@ -9,7 +9,7 @@ from typing import ParamSpec, TypeVar
 import typer
 
 from polygraft.cli.console import fail
-from polygraft.cli.streams import close_output
+from polygraft.cli.streams import ReaderGoneError, close_output
 from polygraft.errors import PolygraftError
 
 INTERRUPTED = 130
@@ -33,7 +33,7 @@ def explain(command: Callable[P, R]) -> Callable[P, R]:
         except PolygraftError as error:
             fail(str(error))
             raise typer.Exit(error.exit_code) from None
-        except BrokenPipeError:
+        except ReaderGoneError:
             close_output()
             raise typer.Exit(0) from None
         except OSError as error:

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polygraft.cli.audience import gather_audience
 from polygraft.cli.console import show_table
 from polygraft.cli.interrupt import StopFlag, stop_on_signals
 from polygraft.cli.loading import quieten_libraries, waiting
 from polygraft.cli.planned import draw_plan, warn
-from polygraft.cli.progress import Display, make_display
 from polygraft.cli.tracking import track_recipe
 from polygraft.report.numbers import format_seconds
 from polygraft.settings import load_launch
 
 if TYPE_CHECKING:
+    from polygraft.cli.progress import Display
     from polygraft.recipe.events import Event, RunFinished
     from polygraft.recipe.schema import Recipe
 
@@ -38,15 +39,18 @@ def follow_run(
     finished: RunFinished | None = None
     # Of several processes, the first one tells for all.
     chosen = log if load_launch().is_first else None
-    tracking = track_recipe(recipe, trackers)
-    with open_log(chosen) as opened, make_display() as display, tracking as tracker:
+    with (
+        open_log(chosen) as opened,
+        gather_audience(opened) as audience,
+        track_recipe(recipe, trackers, notify=audience.lose) as tracker,
+    ):
         flag = StopFlag()
         # Until it is planned nothing is done, and Ctrl-C ends it at once.
         events = start(recipe, only=only, should_stop=flag)
-        with stop_on_signals(flag):
+        with stop_on_signals(flag), closing(events):
             for event in events:
-                opened.write(type(event).__name__, describe_event(event))
-                show_event(event, display=display)
+                audience.write(type(event).__name__, describe_event(event))
+                show_event(event, display=audience.display)
                 if isinstance(event, TrainStep):
                     tracker.log(event.step, run=event.name)
                 if isinstance(event, RunFinished):
@@ -60,7 +64,7 @@ def start(
     only: Sequence[str],
     dry_run: bool = False,
     should_stop: Callable[[], bool] = lambda: False,
-) -> Iterator[Event]:
+) -> Generator[Event]:
     """Plan a run, which takes a while, and give its events."""
     with waiting("Loading the base and planning ..."):
         from polygraft.recipe.run import run_recipe
@@ -68,7 +72,12 @@ def start(
         quieten_libraries()
         events = run_recipe(recipe, only=only, dry_run=dry_run, should_stop=should_stop)
         first = next(events)
-    return itertools.chain([first], events)
+    return _put_first(first, events)
+
+
+def _put_first(first: Event, others: Generator[Event]) -> Generator[Event]:
+    yield first
+    yield from others
 
 
 def show_event(event: Event, *, display: Display) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -43,22 +43,31 @@ def check_before(names: Sequence[str]) -> None:
     check_trackers(names)
 
 
-def track_recipe(recipe: Recipe, names: Sequence[str]) -> AbstractContextManager[Trackers]:
-    """Open trackers for the trainings of a recipe."""
+def track_recipe(
+    recipe: Recipe, names: Sequence[str], *, notify: Callable[[str], None]
+) -> AbstractContextManager[Trackers]:
+    """Open trackers for the trainings of a recipe, and tell what they cannot be told."""
     settings = {"base": recipe.base, "dtype": recipe.dtype, "seed": recipe.seed}
     settings |= _flatten(dataclasses.asdict(recipe.train), "train")
-    return _open(names, folder=recipe.runs, project=recipe.name, settings=settings)
+    return _open(names, folder=recipe.runs, project=recipe.name, settings=settings, notify=notify)
 
 
-def track_order(order: Order, names: Sequence[str]) -> AbstractContextManager[Trackers]:
-    """Open trackers for one training without a recipe."""
+def track_order(
+    order: Order, names: Sequence[str], *, notify: Callable[[str], None]
+) -> AbstractContextManager[Trackers]:
+    """Open trackers for one training without a recipe, and tell what they cannot be told."""
     settings = _flatten(dataclasses.asdict(order.settings), "train")
-    return _open(names, folder=RUNS, project="train", settings=settings)
+    return _open(names, folder=RUNS, project="train", settings=settings, notify=notify)
 
 
 @contextmanager
 def _open(
-    names: Sequence[str], *, folder: Path, project: str, settings: Mapping[str, Plain]
+    names: Sequence[str],
+    *,
+    folder: Path,
+    project: str,
+    settings: Mapping[str, Plain],
+    notify: Callable[[str], None],
 ) -> Generator[Trackers]:
     from polygraft.train.trackers import open_trackers
 
@@ -68,7 +77,9 @@ def _open(
         if chosen:
             # Some trackers print where they keep what they are told; standard output is for results.
             stack.enter_context(redirect_stdout(sys.stderr))
-        yield stack.enter_context(open_trackers(chosen, folder=folder, project=project, settings=settings))
+        yield stack.enter_context(
+            open_trackers(chosen, folder=folder, project=project, settings=settings, notify=notify)
+        )
 
 
 def _flatten(table: Mapping[str, object], prefix: str) -> dict[str, Plain]:

@@ -39,6 +39,7 @@ from polygraft.cli.train_options import (
     CheckpointEveryOption,
     CompileOption,
     DevOption,
+    DropoutOption,
     EpochsOption,
     FuseOption,
     HeadLayerOption,
@@ -56,15 +57,13 @@ from polygraft.cli.train_options import (
     UnderOption,
     WarmupOption,
 )
-from polygraft.train.settings import CHECKPOINT_EVERY, TrainSettings
+from polygraft.train.settings import CACHE_GIB, CHECKPOINT_EVERY, TrainSettings
 
 DEFAULT_EPOCHS = 5
 DEFAULT_LABELS_LR = 1e-3
 DEFAULT_HEAD_LR_FACTOR = 10.0
 """Of heads for labels, as in recipes: the bundled base's hidden states are small."""
 TASK_REDUCTION = 16.0
-DEFAULT_CACHE_GIB = 2.0
-"""As in recipes."""
 
 TaggedFile = Annotated[
     Path, typer.Option("--train", metavar="FILE", help="Tagged sentences: CoNLL, a table or a dataset.")
@@ -91,6 +90,7 @@ def train_tokens(
     batch_tokens: BatchTokensOption = 2048,
     accumulate: AccumulateOption = 1,
     warmup: WarmupOption = 0.06,
+    dropout: DropoutOption = False,
     patience: PatienceOption = None,
     checkpoint_every: CheckpointEveryOption = CHECKPOINT_EVERY,
     seed: OneSeedOption = None,
@@ -105,7 +105,7 @@ def train_tokens(
     tag_column: TagColumnOption = LAST,
     label_names: LabelNamesOption = None,
     cache: CacheOption = "exact",
-    cache_gib: CacheGibOption = DEFAULT_CACHE_GIB,
+    cache_gib: CacheGibOption = CACHE_GIB,
     base: BaseOption,
     store: StoreOption,
     device: DeviceOption,
@@ -127,6 +127,7 @@ def train_tokens(
         batch_tokens=batch_tokens,
         accumulate=accumulate,
         warmup=warmup,
+        dropout=dropout,
         patience=patience,
         checkpoint_every=checkpoint_every,
         seed=seed or 0,
@@ -184,6 +185,7 @@ def train_sequence(
     batch_tokens: BatchTokensOption = 2048,
     accumulate: AccumulateOption = 1,
     warmup: WarmupOption = 0.06,
+    dropout: DropoutOption = False,
     patience: PatienceOption = None,
     checkpoint_every: CheckpointEveryOption = CHECKPOINT_EVERY,
     seed: OneSeedOption = None,
@@ -198,7 +200,7 @@ def train_sequence(
     label_column: LabelColumnOption = None,
     label_names: LabelNamesOption = None,
     cache: CacheOption = "exact",
-    cache_gib: CacheGibOption = DEFAULT_CACHE_GIB,
+    cache_gib: CacheGibOption = CACHE_GIB,
     base: BaseOption,
     store: StoreOption,
     device: DeviceOption,
@@ -220,6 +222,7 @@ def train_sequence(
         batch_tokens=batch_tokens,
         accumulate=accumulate,
         warmup=warmup,
+        dropout=dropout,
         patience=patience,
         checkpoint_every=checkpoint_every,
         seed=seed or 0,

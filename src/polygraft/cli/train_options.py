@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 
 import typer
 
+from polygraft.types import TextRows
+
 NameOption = Annotated[str, typer.Option("--name", metavar="NAME", help="What plans call the graft.")]
 DevOption = Annotated[
     Path | None,
@@ -38,7 +40,12 @@ HeadLrFactorOption = Annotated[
     ),
 ]
 BatchTokensOption = Annotated[
-    int, typer.Option("--batch-tokens", metavar="N", help="Most tokens in a batch, padding included.")
+    int,
+    typer.Option(
+        "--batch-tokens",
+        metavar="N",
+        help="Most tokens in a batch, padding included; a longer row is a batch alone.",
+    ),
 ]
 WarmupOption = Annotated[
     float, typer.Option("--warmup", metavar="X", help="Share of the steps over which the rate rises.")
@@ -94,7 +101,9 @@ CacheOption = Annotated[
 CacheGibOption = Annotated[
     float,
     typer.Option(
-        "--cache-gib", metavar="X", help="Gigabytes of that in memory; the rest lies in files in the store."
+        "--cache-gib",
+        metavar="X",
+        help="Gigabytes of that in memory, for all processes of a machine; the rest lies in files in the store.",
     ),
 ]
 PrecisionOption = Annotated[
@@ -112,6 +121,12 @@ RecomputeOption = Annotated[
 CompileOption = Annotated[
     bool,
     typer.Option("--compile", help="Let PyTorch compile the base's layers first: minutes, for faster steps."),
+]
+DropoutOption = Annotated[
+    bool,
+    typer.Option(
+        "--dropout", help="Let the base drop values by chance in training, as its configuration says."
+    ),
 ]
 ReductionOption = Annotated[
     float, typer.Option("--reduction", metavar="X", help="Hidden size over the bottleneck's width.")
@@ -145,6 +160,13 @@ VocabularyOption = Annotated[
     typer.Option(
         "--vocabulary",
         help="Pieces that are scored: the text's own and the negatives (fast), or all of them (exact).",
+    ),
+]
+RowsOption = Annotated[
+    TextRows,
+    typer.Option(
+        "--rows",
+        help="How the text becomes rows: a line a row, or lines one after the other, cut into full rows.",
     ),
 ]
 HeadLayerOption = Annotated[

@@ -18,6 +18,9 @@ NEGATIVES = 3
 CONTROLS = 4
 """The use of chance that puts the values of a graft in another order."""
 
+DRAWS = 5
+"""The use of chance that PyTorch's generators begin each batch of a training with: dropout, what objectives draw."""
+
 
 def make_generator(use: int, *, seed: int, place: int) -> np.random.Generator:
     """Make the random numbers for one use, one seed and one place in the work.
@@ -25,7 +28,7 @@ def make_generator(use: int, *, seed: int, place: int) -> np.random.Generator:
     Different uses never share numbers, so that the order of rows says nothing about what is hidden in them.
 
     Args:
-        use: `ORDER`, `MASKS`, `NEGATIVES` or `CONTROLS`.
+        use: `ORDER`, `MASKS`, `NEGATIVES`, `CONTROLS` or `DRAWS`.
         seed: The run's seed.
         place: The epoch, or the step.
 
@@ -43,3 +46,19 @@ def make_generator(use: int, *, seed: int, place: int) -> np.random.Generator:
                 f"The {name} is {value}. A whole number of at least 0 was expected. Give such a number."
             )
     return np.random.Generator(np.random.Philox(np.random.SeedSequence(seed, spawn_key=(use, place))))
+
+
+def make_listed_generator(*numbers: int) -> np.random.Generator:
+    """Make the random numbers that belong to a list: the seed, the place if there is one, and last the use.
+
+    So a plan is taken for each update (1), and rows for a text of some size (2).
+
+    Args:
+        numbers: Whole numbers, not negative; other lists, other random numbers.
+
+    Example:
+        >>> first, other = (make_listed_generator(3, place, 1).random() for place in (0, 1))
+        >>> first == other
+        False
+    """
+    return np.random.Generator(np.random.Philox(np.random.SeedSequence(numbers)))

@@ -38,12 +38,15 @@ class EncodedText:
         starts: Where each row starts in `ids`, and at the end where the last one ends.
         num_cut_rows: How many lines or sentences were longer than a row.
         num_cut_tokens: How many words or pieces were left out for that reason.
+        goes_on: True at rows that go on with the line of the row before, which was longer than a row; None where no
+            row does, or it is not known.
     """
 
     ids: NDArray[np.int32]
     starts: NDArray[np.int64]
     num_cut_rows: int = 0
     num_cut_tokens: int = 0
+    goes_on: NDArray[np.bool_] | None = None
 
     @property
     def num_rows(self) -> int:
@@ -141,7 +144,14 @@ def encode_text(
             "script was expected. Check the file, or take a base that was trained on this script."
         )
     ids, starts, _ = add_frame(pieces[keep[row_of]], sizes[keep], prefix=prefix, suffix=suffix)
-    return EncodedText(ids=ids, starts=starts, num_cut_rows=int((num_parts > 1).sum()))
+    line_of = np.repeat(np.arange(len(lines)), num_parts)[keep]
+    goes_on = np.diff(line_of, prepend=-1) == 0
+    return EncodedText(
+        ids=ids,
+        starts=starts,
+        num_cut_rows=int((num_parts > 1).sum()),
+        goes_on=goes_on if goes_on.any() else None,
+    )
 
 
 def encode_tags(

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from polygraft.data.encode import EncodedText
 
-FORM = 1
+FORM = 2
 """Raised when the same key would give other tokens, or other files, than before."""
 MAX_BYTES = 4 * 2**30
 """What a cache may hold; what was not used for longest goes first."""
@@ -30,7 +30,7 @@ NAMES = ("train", "held_out")
 FACTS = "facts.json"
 UNFINISHED = ".part-"
 _SECONDS_OF_A_DAY = 86_400
-_DTYPES = {"ids": "<i4", "starts": "<i8"}
+_DTYPES = {"ids": "<i4", "starts": "<i8", "goes_on": "|b1"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -187,7 +187,10 @@ def _write_text(folder: Path, name: str, text: CachedText) -> dict[str, Any]:
         "num_cut_rows": text.encoded.num_cut_rows,
         "num_cut_tokens": text.encoded.num_cut_tokens,
     }
-    for kind, values in {"ids": text.encoded.ids, "starts": text.encoded.starts}.items():
+    encoded = text.encoded
+    for kind, values in {"ids": encoded.ids, "starts": encoded.starts, "goes_on": encoded.goes_on}.items():
+        if values is None:
+            continue
         data = np.ascontiguousarray(values, dtype=_DTYPES[kind]).data.cast("B")
         _write_file(folder / f"{name}.{kind}", data)
         facts[kind] = {"num_bytes": data.nbytes, "sha256": hashlib.sha256(data).hexdigest()}
@@ -209,15 +212,23 @@ def _read_entry(entry: Path, content: bytes) -> dict[str, CachedText]:
 
 
 def _read_text(entry: Path, name: str, facts: Mapping[str, Any]) -> CachedText:
-    ids, starts = (_map(entry / f"{name}.{kind}", _DTYPES[kind], facts[kind]) for kind in ("ids", "starts"))
+    found = {
+        kind: _map(entry / f"{name}.{kind}", dtype, facts[kind])
+        for kind, dtype in _DTYPES.items()
+        if kind != "goes_on" or kind in facts
+    }
+    ids, starts, goes_on = found["ids"], found["starts"], found.get("goes_on")
     if starts[0] != 0 or starts[-1] != len(ids) or (np.diff(starts) < 1).any() or ids.min() < 0:
         raise _DamagedError(f"the rows of {name} do not follow each other")
+    if goes_on is not None and (len(goes_on) != len(starts) - 1 or goes_on[0]):
+        raise _DamagedError(f"the lines of {name} are not those of its rows")
     return CachedText(
         encoded=EncodedText(
             ids=ids,
             starts=starts,
             num_cut_rows=int(facts["num_cut_rows"]),
             num_cut_tokens=int(facts["num_cut_tokens"]),
+            goes_on=goes_on,
         ),
         num_lines=int(facts["num_lines"]),
     )

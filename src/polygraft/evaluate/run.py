@@ -41,6 +41,7 @@ MAX_LENGTH = 512
 LEAST_LENGTH = 8
 """The fewest pieces that a row must have room for beside a prompt."""
 BATCH_TOKENS = 4096
+"""Most tokens that are scored at once, padding included."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,6 +15,7 @@ from polygraft.data.batches import plan_eval_batches
 from polygraft.data.collate import collate
 from polygraft.data.masking import Masking, mask_batch
 from polygraft.data.next_piece import drop_single_tokens, shift_batch
+from polygraft.evaluate.run import BATCH_TOKENS
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from polygraft.data.collate import Batch
     from polygraft.data.encode import EncodedText
     from polygraft.data.guess_batch import GuessBatch
-
-BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True, kw_only=True)

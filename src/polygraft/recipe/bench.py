@@ -14,8 +14,8 @@ import torch
 
 from polygraft.attach.attach import attach
 from polygraft.attach.graft import copy_tensors, make_graft, measure_base
+from polygraft.attach.piece_loss import refuse_learned_decoder
 from polygraft.attach.sparse import find_edit, make_mask
-from polygraft.errors import OptionError
 from polygraft.parts.mask import Mask, MaskLayers
 from polygraft.recipe.spent import Spent, measure_spent
 from polygraft.settings import load_launch
@@ -115,11 +115,7 @@ class Bench:
         words = self.base.sites.word_embeddings.weight
         name = next(name for name, weight in self.base.model.named_parameters() if weight is words)
         if name in shapes and self.objective.name in TEXT_OBJECTIVES:
-            raise OptionError(
-                f"The graft '{self.name}' was to change '{name}' while it learns to guess pieces, and these are "
-                "also what scores the pieces. Expected other weights, such as linear and norm. Leave the word "
-                "embeddings out."
-            )
+            raise refuse_learned_decoder(self.name, name)
         return shapes
 
     def count_steps(self) -> int:

@@ -7,11 +7,10 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from polygraft.errors import OptionError, nearest
-from polygraft.train.prefix import MEMORY, PrefixCache
+from polygraft.settings import load_launch
+from polygraft.train.prefix import PrefixCache
 
 GIB = 1024**3
-CACHE_GIB = MEMORY / GIB
-"""Gigabytes (2**30 bytes) in memory, unless the user says otherwise."""
 CacheKind = Literal["exact", "half", "off"]
 """With the same numbers to the bit, in float16, or not at all."""
 
@@ -34,14 +33,25 @@ def check_cache(kind: str, *, gib: float) -> None:
         )
 
 
-def open_cache(kind: CacheKind, *, gib: float, folder: Path) -> PrefixCache | None:
+def find_memory(gib: float) -> int:
+    """Give the bytes that each process has of a cache's memory: as many for each of those on this machine.
+
+    Args:
+        gib: Gigabytes (2**30 bytes) of all of them together.
+    """
+    return int(gib * GIB) // load_launch().local_count
+
+
+def open_cache(kind: CacheKind, *, gib: float, folder: Path, has_dropout: bool = False) -> PrefixCache | None:
     """Make what keeps the output of frozen layers; None where nothing is to be kept.
 
     Args:
         kind: How exactly.
-        gib: Gigabytes (2**30 bytes) of it in memory.
+        gib: Gigabytes (2**30 bytes) of it in memory, of all processes on this machine together.
         folder: Where the rest lies.
+        has_dropout: Whether what uses it trains with dropout, which keeps nothing. A kind that is not the usual one was
+            asked for, and who asked is told so when the training begins.
     """
-    if kind == "off":
+    if kind == "off" or (has_dropout and kind == "exact"):
         return None
-    return PrefixCache(memory=int(gib * GIB), folder=folder, half=kind == "half")
+    return PrefixCache(memory=find_memory(gib), folder=folder, half=kind == "half")

@@ -11,8 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from polygraft.base.fingerprint import fingerprint_tokenizer
+from polygraft.data.chance import make_listed_generator
 from polygraft.data.encode import EncodedLabels, EncodedTags, EncodedText, collect_labels, encode_text
 from polygraft.data.example import LabelledText, TaggedSentence
+from polygraft.data.joined import join_lines
+from polygraft.data.pieces import special_frame
 from polygraft.data.read import Source, digest_source, read_labelled_texts, read_sentences, read_texts
 from polygraft.data.reading import BY_ENDING, Reading
 from polygraft.data.token_cache import NAMES, CachedText, CacheKey, TokenCache
@@ -20,6 +23,7 @@ from polygraft.errors import DataError
 from polygraft.recipe.data import TaskData
 from polygraft.recipe.schema import Recipe
 from polygraft.settings import load_settings
+from polygraft.types import TextRows
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
@@ -42,6 +46,8 @@ class Texts:
     num_lines: int
     num_held_out: int = 0
     """How many of the lines are kept apart."""
+    num_pieces: int
+    """Pieces to learn from, without the special tokens around and between lines."""
 
 
 def ignore(sentence: str) -> None:
@@ -58,7 +64,7 @@ class Corpus:
     """The most tokens that the base takes in a row."""
     notify: Callable[[str], None] = ignore
     """Told sentences that a user should see."""
-    _texts: dict[tuple[str, int, int], Texts] = field(default_factory=dict)
+    _texts: dict[tuple[str, int, int, TextRows], Texts] = field(default_factory=dict)
     _digests: dict[Path, str] = field(default_factory=dict)
     _examples: dict[tuple[Path, str, Reading], Examples] = field(default_factory=dict)
 
@@ -90,7 +96,7 @@ class Corpus:
     def read_language(self, name: str) -> Texts:
         """Give the encoded text of a language."""
         settings = self.recipe.train.language
-        key = (name, settings.max_length, settings.held_out)
+        key = (name, settings.max_length, settings.held_out, settings.rows)
         if key not in self._texts:
             language = self.recipe.languages[name]
             self._texts[key] = load_texts(
@@ -98,6 +104,7 @@ class Corpus:
                 self.tokenizer,
                 reading=language.reading,
                 max_length=min(settings.max_length, self.longest),
+                rows=settings.rows,
                 max_lines=language.max_lines,
                 num_held_out=settings.held_out,
                 notify=self.notify,
@@ -234,6 +241,7 @@ def load_texts(
     tokenizer: PreTrainedTokenizerBase,
     *,
     max_length: int,
+    rows: TextRows = "sentences",
     reading: Reading = BY_ENDING,
     max_lines: int | None = None,
     num_held_out: int | None = None,
@@ -245,6 +253,7 @@ def load_texts(
         source: Plain text, or a file or dataset with a column of texts.
         tokenizer: The base's fast tokenizer.
         max_length: The most tokens of a row.
+        rows: How lines become rows to learn from; lines that are kept apart are measured as sentences in any case.
         reading: How it is read.
         max_lines: Read no more lines than this; None reads all.
         num_held_out: Lines to keep apart, as `split_lines` does it; None keeps none apart.
@@ -252,6 +261,7 @@ def load_texts(
 
     Raises:
         DataError: The file cannot be read, or the tokenizer knows no token of it.
+        OptionError: `max_length` leaves no room beside special tokens.
     """
     folder = load_settings().cache
     cache = TokenCache(None if folder is None else folder / "tokens")
@@ -275,14 +285,30 @@ def load_texts(
             if text is not None
         }
         texts = cache.keep(key, texts, notify=notify)
-    held_out = texts.get("held_out")
+    train, held_out = texts["train"].encoded, texts.get("held_out")
     num_held_out = 0 if held_out is None else held_out.num_lines
+    prefix, suffix, _ = special_frame(tokenizer, max_length=max_length)
     return Texts(
-        train=texts["train"].encoded,
+        train=arrange_rows(train, tokenizer, rows=rows, max_length=max_length),
         held_out=None if held_out is None else held_out.encoded,
         num_lines=texts["train"].num_lines + num_held_out,
         num_held_out=num_held_out,
+        num_pieces=train.num_tokens - train.num_rows * (len(prefix) + len(suffix)),
     )
+
+
+def arrange_rows(
+    text: EncodedText, tokenizer: PreTrainedTokenizerBase, *, rows: TextRows, max_length: int
+) -> EncodedText:
+    """Give the rows that are learned from.
+
+    Args:
+        text: A line a row, or several rows where it is long.
+        tokenizer: The base's fast tokenizer.
+        rows: "sentences" gives the text as it is, "joined" what `join_lines` makes of it.
+        max_length: The most tokens of a row.
+    """
+    return join_lines(text, tokenizer, max_length=max_length) if rows == "joined" else text
 
 
 def _describe_large(source: Path, *, folder: Path | None) -> str:
@@ -313,7 +339,6 @@ def take_tokens(text: EncodedText, num_tokens: int, *, seed: int) -> EncodedText
     """Give rows chosen by chance that have about so many tokens together, or all if there are fewer."""
     if text.num_tokens <= num_tokens:
         return text
-    rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([seed, 2])))
-    order = rng.permutation(text.num_rows)
+    order = make_listed_generator(seed, 2).permutation(text.num_rows)
     count = int(np.searchsorted(np.cumsum(text.lengths[order]), num_tokens)) + 1
     return take_rows(text, np.sort(order[:count]))

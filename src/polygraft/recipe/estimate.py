@@ -10,7 +10,7 @@ from polygraft.attach.depth import Depth, can_begin_inside
 from polygraft.attach.graft import Graft, shape_layers
 from polygraft.evaluate.run import BATCH_TOKENS
 from polygraft.parts.head import HeadLayers
-from polygraft.recipe.caching import GIB
+from polygraft.recipe.caching import find_memory
 from polygraft.recipe.controls import NEAREST
 from polygraft.recipe.drafts import Round, measure_stored
 from polygraft.recipe.packing import list_below
@@ -159,7 +159,7 @@ class _Training:
         if self.work.settings.epochs in (None, 1) or self.table.cache == "off":
             return Depth()
         graft = Graft(name="", parts=each.parts, layers=shape_layers(self.base, each.parts))
-        depth = find_kept_depth(self.base, graft, is_compiled=self.work.settings.compile)
+        depth = find_kept_depth(self.base, graft, settings=self.work.settings)
         read = [layers.options.layer for layers in graft.list_layers(HeadLayers)]
         last = min((layer for layer in read if layer >= 0), default=self.base.sites.num_layers)
         is_pair = self.table.cache == "exact" and can_begin_inside(depth, last=last)
@@ -187,14 +187,14 @@ class _Training:
         # The rehearsal trained every place; a gradient and the optimiser's values are of those that are trained.
         fewer = VALUE * (1 + OPTIMISER) * (update.num_values - each.num_values)
         state = max(0.0, update.memory.batch - fewer)
-        peak = state + update.memory.token * work.volume.batch_tokens
+        peak = state + update.memory.token * work.volume.largest_tokens
+        # Gradients stay until the next update begins, also while held-out data is scored and a checkpoint written.
+        remembered = VALUE * (1 + OPTIMISER) * each.num_values
         if self._count_saves(each):
-            remembered = VALUE * (1 + OPTIMISER) * each.num_values
             peak = max(peak, remembered + PACKED * self._measure_checkpoint(each))
         scoring = work.find_scoring(each) if each.is_scored and work.num_scored else None
         if scoring is not None:
             tokens = min(work.num_scored, BATCH_TOKENS)
-            remembered = VALUE * OPTIMISER * each.num_values
             peak = max(peak, remembered + scoring.memory.estimate(num_batches=1, num_tokens=tokens))
         return held + peak
 
@@ -204,7 +204,9 @@ class _Training:
         return VALUE * times * each.num_values
 
     def _count_saves(self, each: Round) -> int:
-        return self.work.volume.num_updates // self.work.settings.checkpoint_every + each.is_saved
+        count, rest = divmod(self.work.volume.num_updates, self.work.settings.checkpoint_every)
+        # What is there after the last update is not written again.
+        return count + (each.is_saved and rest > 0)
 
     def _measure_cache(self, each: Round) -> tuple[int, int]:
         """Give the bytes of what is looked up, in memory and in files."""
@@ -213,7 +215,7 @@ class _Training:
             return 0, 0
         size = 2 if self.table.cache == "half" else self.base.model.dtype.itemsize
         tokens = self._count_computed() * self.work.volume.batch_tokens
-        whole, room = round(tokens * self.base.sites.hidden * size), round(self.table.cache_gib * GIB)
+        whole, room = round(tokens * self.base.sites.hidden * size), find_memory(self.table.cache_gib)
         if not depth.in_layer:
             in_memory = min(whole, room)
             return in_memory, whole - in_memory

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, cast
 
 from polygraft.attach.attach import attach
@@ -26,7 +26,7 @@ from polygraft.recipe.objectives import (
     score_examples,
 )
 from polygraft.recipe.outcome import Label
-from polygraft.recipe.record import describe_scored, record_training
+from polygraft.recipe.record import describe_text, record_training
 from polygraft.recipe.scale import scale_graft
 from polygraft.recipe.steps import find_source
 from polygraft.recipe.workshop import Workshop
@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from polygraft.train.step import Step
 
 
-def fit(workshop: Workshop, job: Job) -> Iterator[Step]:
+def fit(workshop: Workshop, job: Job) -> Generator[Step]:
     """Train the graft of a step and store it, telling every update."""
     if job.kind == "mlm":
         yield from fit_mlm(workshop, job)
@@ -82,7 +82,10 @@ def fit_mlm(workshop: Workshop, job: Job) -> Iterator[Step]:
         data=_list_texts(workshop, recipe.languages),
         members=[],
         step=job.digest,
-        further=_describe_masking(workshop, settings.mask_rate),
+        further={
+            "rows": recipe.train.language.rows,
+            **_describe_masking(workshop, settings.mask_rate),
+        },
     )
     _keep(workshop, training, graft, manifest)
 
@@ -108,7 +111,7 @@ def fit_language(workshop: Workshop, job: Job) -> Iterator[Step]:
             "strength": settings.strength,
             **_describe_masking(workshop, settings.mask_rate),
             "source_share": settings.source_share,
-            **describe_scored(settings.vocabulary, settings.num_negatives),
+            **describe_text(settings.rows, settings.vocabulary, settings.num_negatives),
         },
     )
     method = settings.find_method()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 from polygraft.recipe.bench import Bench, Phase
@@ -36,13 +37,14 @@ def fit_by_method(
         label: What the manifests tell.
         finish: Makes what is stored of a graft that comes out.
     """
-    for item in run_method(bench, method):
-        if isinstance(item, Phase):
-            workshop.sentences.append(item.title)
-        elif isinstance(item, Outcome):
-            _keep(workshop, job, item, label, finish(item.graft))
-        else:
-            yield item
+    with closing(run_method(bench, method)) as items:
+        for item in items:
+            if isinstance(item, Phase):
+                workshop.sentences.append(item.title)
+            elif isinstance(item, Outcome):
+                _keep(workshop, job, item, label, finish(item.graft))
+            else:
+                yield item
     bench.clear()
 
 

@@ -33,12 +33,23 @@ class EventLog:
         Args:
             event: What it is called.
             facts: What belongs to it; paths are written as text, and numbers that are none by their names.
+
+        Raises:
+            OSError: The file, which it names, cannot be written any more; what is told later goes nowhere.
         """
         if self.file is None:
             return
         head = {"event": event, "time": datetime.now(UTC).isoformat(timespec="milliseconds")}
-        self.file.write(json.dumps({**head, **as_object(facts)}, ensure_ascii=False, default=str) + "\n")
-        self.file.flush()
+        line = json.dumps({**head, **as_object(facts)}, ensure_ascii=False, default=str) + "\n"
+        try:
+            self.file.write(line)
+            self.file.flush()
+        except OSError as error:
+            file, name, self.file = self.file, str(self.file.name), None
+            # What was not written yet would be tried again.
+            with suppress(OSError):
+                file.close()
+            raise OSError(error.errno, error.strerror, name) from None
 
 
 @contextmanager

@@ -13,7 +13,6 @@ from polygraft.attach.attach import attach
 from polygraft.attach.plan import Named, Plan, list_names, stack_names
 from polygraft.data.fertility import measure_fertility
 from polygraft.data.masking import Masking
-from polygraft.data.pieces import special_frame
 from polygraft.data.read import read_texts
 from polygraft.errors import DataError, PolygraftError
 from polygraft.evaluate.language_loss import BASE, LanguageLoss, TextFacts, TextLosses, compare_losses
@@ -133,15 +132,13 @@ def _measure_text(
 def _describe_text(workshop: Workshop, language: str) -> TextFacts:
     recipe, tokenizer = workshop.recipe, workshop.base.tokenizer
     data, graft = recipe.languages[language], recipe.variant.name_language(language)
-    train = workshop.corpus.read_language(language).train
-    prefix, suffix, _ = special_frame(tokenizer, max_length=recipe.train.language.max_length)
     lines = read_texts(data.text, data.reading, max_lines=data.max_lines)
     _, apart = split_lines(lines, num_held_out=recipe.train.language.held_out)
     found = measure_fertility(apart or lines, tokenizer)
     return TextFacts(
         language=language,
         graft=graft,
-        num_tokens=train.num_tokens - train.num_rows * (len(prefix) + len(suffix)),
+        num_tokens=workshop.corpus.read_language(language).num_pieces,
         num_seen=int(workshop.manifests[graft].cost.get("tokens", 0)),
         tokens_per_word=found.tokens_per_word,
         single_share=found.single_share,

@@ -8,7 +8,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from polygraft.attach.parse import parse_plan
 from polygraft.attach.plan import (
@@ -23,13 +23,14 @@ from polygraft.attach.plan import (
 )
 from polygraft.data.read import Source
 from polygraft.data.reading import Kind, Reading
-from polygraft.errors import PlanError
-from polygraft.recipe.caching import CACHE_GIB, CacheKind, check_cache
+from polygraft.errors import OptionError, PlanError, nearest
+from polygraft.recipe.caching import CacheKind, check_cache
 from polygraft.recipe.learned import PartNames
 from polygraft.recipe.methods import BOTTLENECK
 from polygraft.settings import load_launch
 from polygraft.store.manifest import check_name
-from polygraft.train.settings import CHECKPOINT_EVERY, NUM_NEGATIVES, TrainSettings
+from polygraft.train.settings import CACHE_GIB, CHECKPOINT_EVERY, NUM_NEGATIVES, TrainSettings
+from polygraft.types import TEXT_OBJECTIVES, TextRows
 
 if TYPE_CHECKING:
     from polygraft.attach.graft import Graft
@@ -69,6 +70,9 @@ class Order:
     """Pieces that the text does not have and that are scored beside its own, others in every batch; only for text."""
     vocabulary: Literal["corpus", "full"] = "corpus"
     """Pieces that are scored: those of the text and the negatives (fast), or all (exact); only for text."""
+    rows: TextRows = "sentences"
+    """How the text becomes rows: a line a row, or lines one after the other, cut into full rows; only for text. The
+    one that is held out is measured a line a row in any case."""
     head_layer: int | None = None
     """After how many layers a head reads; for text None trains no head."""
     reading: Reading = field(default_factory=Reading)
@@ -81,6 +85,20 @@ class Order:
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
         check_cache(self.cache, gib=self.cache_gib)
+        _check_rows(self.rows, objective=self.objective)
+
+
+def _check_rows(rows: str, *, objective: str) -> None:
+    kinds = get_args(TextRows)
+    if rows not in kinds:
+        raise OptionError(
+            f"The rows are '{rows}'. Expected {' or '.join(kinds)}.{nearest(rows, kinds)} Correct the word."
+        )
+    if rows != "sentences" and objective not in TEXT_OBJECTIVES:
+        raise OptionError(
+            f"The rows are '{rows}' and the objective is {objective}. Expected {' or '.join(TEXT_OBJECTIVES)} beside "
+            "them: labelled data has a row for each sentence or text. Leave the rows out, or learn from plain text."
+        )
 
 
 def plan_training(order: Order) -> Plan:
@@ -127,11 +145,15 @@ def hash_order(base: Base, order: Order, below: Mapping[str, Graft]) -> str:
     del settings["recompute"]
     if not order.settings.compile:
         del settings["compile"]
+    if not order.settings.dropout:
+        del settings["dropout"]
     settings["checkpoint_every"] = CHECKPOINT_EVERY
     if settings["precision"] is None:
         del settings["precision"]
     if not order.fuse:
         del asked["fuse"]
+    if order.rows == "sentences":
+        del asked["rows"]
     if order.from_layer is None:
         del asked["from_layer"]
     if order.part == BOTTLENECK:

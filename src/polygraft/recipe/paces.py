@@ -37,6 +37,7 @@ from polygraft.train.processes import join_processes
 if TYPE_CHECKING:
     from polygraft.attach.graft import Graft
     from polygraft.base.base import Base
+    from polygraft.data.encode import EncodedText
     from polygraft.parts.part import Part
     from polygraft.recipe.volume import LabelSample, TextSample
     from polygraft.train.causal import CausalLm
@@ -108,7 +109,7 @@ class Paces:
             objective = make_scored_objective(self.base, sample, **scored)
             return self._rehearse(parts, below, objective, settings)
 
-        kind = ("text", settings.batch_tokens, _describe(scored), sample.encoded.num_tokens)
+        kind = ("text", settings.batch_tokens, settings.dropout, _describe(scored), *_count(sample.encoded))
         return self._find((*kind, parts, tuple(below)), parts, rehearse)
 
     def find_label_update(
@@ -135,7 +136,8 @@ class Paces:
             objective = Labelling(sample.objective.data, cache=cache)
             return self._rehearse(parts, below, objective, settings, looks_up=looks_up)
 
-        kind = ("labels", settings.batch_tokens, looks_up, sample.objective.lengths().tobytes())
+        lengths = sample.objective.lengths().tobytes()
+        kind = ("labels", settings.batch_tokens, looks_up, settings.dropout, lengths)
         return self._find((*kind, parts, tuple(below)), parts, rehearse)
 
     def find_label_scores(self, parts: Parts, below: Stacked, sample: LabelSample) -> Pace | None:
@@ -178,8 +180,8 @@ class Paces:
         def rehearse() -> Pace:
             objective = make_scored_objective(self.base, sample, **scored)
             texts = [
-                take_rows(sample.encoded, np.arange(count, dtype=np.int64))
-                for count in split_sizes(sample.encoded.num_rows)
+                take_rows(sample.sentences, np.arange(count, dtype=np.int64))
+                for count in split_sizes(sample.sentences.num_rows)
             ]
             works = [make_held_out_loss(self.base, objective, text, seed=seed) for text in texts]
             plan, grafts = self._stack(parts, below)
@@ -191,7 +193,7 @@ class Paces:
 
             return rehearse_scores(work)
 
-        kind = ("losses", _describe(scored), sample.encoded.num_tokens)
+        kind = ("losses", _describe(scored), *_count(sample.sentences))
         return self._find((*kind, parts, tuple(below)), parts, rehearse)
 
     def _find(self, key: Hashable, parts: Parts, rehearse: Callable[[], Pace]) -> Pace | None:
@@ -277,6 +279,10 @@ def make_scored_objective(
     if objective.vocabulary is not None:
         objective.vocabulary = vocabulary
     return objective
+
+
+def _count(text: EncodedText) -> tuple[int, int]:
+    return text.num_rows, text.num_tokens
 
 
 def _describe(scored: Mapping[str, Any]) -> Hashable:

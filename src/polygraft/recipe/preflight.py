@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from polygraft.attach.attach import attach
+from polygraft.attach.dropout import check_dropout
 from polygraft.attach.graft import make_graft
 from polygraft.attach.plan import stack_names
-from polygraft.errors import PolygraftError, RecipeError
+from polygraft.errors import OptionError, PolygraftError, RecipeError
 from polygraft.evaluate.run import find_max_length
 from polygraft.recipe.bench import find_shapes
 from polygraft.recipe.control_grafts import check_last
@@ -33,8 +34,9 @@ def check_recipe(recipe: Recipe, base: Base, corpus: Corpus) -> None:
 
     Raises:
         DataError: A file cannot be read as what it should be.
-        OptionError: A part asks for what the base does not have, or a task would find no free weight.
+        OptionError: A part asks for what the base does not have, dropout does, or a task would find no free weight.
     """
+    _check_dropout(recipe, base)
     if recipe.train.task.packs:
         _check_room(recipe, base)
     elif base.head is None:
@@ -126,6 +128,18 @@ def _check_room(recipe: Recipe, base: Base) -> None:
     except PolygraftError as error:
         error.add_note("([train.task.pruning])")
         raise
+
+
+def _check_dropout(recipe: Recipe, base: Base) -> None:
+    """Refuse dropout in a table where the base has none."""
+    tables = {"mlm": recipe.train.mlm, "language": recipe.train.language, "task": recipe.train.task}
+    for name, table in tables.items():
+        if table.dropout:
+            try:
+                check_dropout(base)
+            except OptionError as error:
+                error.add_note(f"([train.{name}])")
+                raise
 
 
 def _check_files(name: str, task: TaskData, corpus: Corpus) -> tuple[str, ...]:

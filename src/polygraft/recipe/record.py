@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from polygraft.recipe.spent import Spent, measure_spent
 from polygraft.recipe.workshop import list_versions
 from polygraft.store.manifest import BaseRecord, DataRecord, Manifest, MemberRecord, PartRecord
-from polygraft.types import TEXT_OBJECTIVES
+from polygraft.types import TEXT_OBJECTIVES, TextRows
 
 if TYPE_CHECKING:
     from polygraft.attach.graft import Graft
@@ -78,14 +78,15 @@ def record_training(
     )
 
 
-def describe_scored(vocabulary: str, negatives: int) -> dict[str, JsonValue]:
-    """Give which pieces a language graft is scored on in training, as hyperparameters.
+def describe_text(rows: TextRows, vocabulary: str, negatives: int) -> dict[str, JsonValue]:
+    """Give which rows a language graft learned from and which pieces it was scored on, as hyperparameters.
 
     Args:
+        rows: "sentences" or "joined".
         vocabulary: "corpus" or "full".
         negatives: How many other pieces are scored beside those of the text; none beside "full".
     """
-    return {"vocabulary": vocabulary, "negatives": 0 if vocabulary == "full" else negatives}
+    return {"rows": rows, "vocabulary": vocabulary, "negatives": 0 if vocabulary == "full" else negatives}
 
 
 def list_scores(best: float | None, objective: str) -> dict[str, float]:

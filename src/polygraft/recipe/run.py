@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -70,7 +70,7 @@ def run_recipe(
     only: Sequence[str] = (),
     dry_run: bool = False,
     should_stop: Callable[[], bool] = never,
-) -> Iterator[Event]:
+) -> Generator[Event]:
     """Run a recipe, telling what happens.
 
     Steps that an earlier run finished are skipped; one that was interrupted goes on where it was. Of several processes
@@ -249,10 +249,11 @@ def _do(workshop: Workshop, job: Job, meter: Meter, *, index: int, count: int) -
         elif job.kind in SCORING:
             outcome = yield from _score(workshop, job)
         else:
-            for step in fit(workshop, job):
-                meter.watch()
-                yield from _note(workshop)
-                yield TrainStep(name=job.name, step=step)
+            with closing(fit(workshop, job)) as steps:
+                for step in steps:
+                    meter.watch()
+                    yield from _note(workshop)
+                    yield TrainStep(name=job.name, step=step)
             yield from _note(workshop)
             outcome = _describe(workshop.manifests[cast("str", job.graft)])
     yield StepFinished(name=job.name, seconds=meter.tell(job), summary=outcome, left=meter.guess_left())

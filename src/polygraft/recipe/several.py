@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
 from polygraft.errors import OptionError, TrainError
@@ -58,7 +58,7 @@ def train_grafts(
     any_base: bool = False,
     should_stop: Callable[[], bool] = never,
     notify: Callable[[str], None] = ignore,
-) -> Iterator[tuple[Order, Step | Manifest]]:
+) -> Generator[tuple[Order, Step | Manifest]]:
     """Train several grafts side by side and store each, telling every update and at its end each manifest.
 
     They share what the frozen layers below them give for the same rows. Each ends with the bytes that `train_graft`
@@ -131,10 +131,11 @@ def _run(started: Sequence[Started], store: Store) -> Iterator[tuple[Order, Step
         told.append((order, stored[order.name]))
 
     try:
-        for number, step in run_together([each.training for each in started], finished=keep):
-            yield from told
-            told.clear()
-            yield started[number].order, step
+        with closing(run_together([each.training for each in started], finished=keep)) as steps:
+            for number, step in steps:
+                yield from told
+                told.clear()
+                yield started[number].order, step
     except Interrupted:
         yield from told
         raise Interrupted(_say_stopped([each for each in started if each.order.name not in stored])) from None

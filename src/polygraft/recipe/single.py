@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -12,7 +12,7 @@ from polygraft.attach.plan import list_names
 from polygraft.recipe.corpus import ignore
 from polygraft.recipe.in_progress import CHECKPOINTS, find_folder, hold_folder
 from polygraft.recipe.order import Order, check_names, hash_order, list_below, plan_training
-from polygraft.recipe.record import NOTHING, describe_scored, record_training
+from polygraft.recipe.record import NOTHING, describe_text, record_training
 from polygraft.recipe.single_data import Work, list_data, prepare
 from polygraft.recipe.single_parts import list_parts
 from polygraft.recipe.workshop import point_back, put_once
@@ -55,7 +55,7 @@ def train_graft(
     any_base: bool = False,
     should_stop: Callable[[], bool] = never,
     notify: Callable[[str], None] = ignore,
-) -> Iterator[Step | Manifest]:
+) -> Generator[Step | Manifest]:
     """Train one graft and store it, telling every update and at the end its manifest.
 
     An order that was carried out before gives the manifest at once; one that was stopped goes on where it was.
@@ -152,7 +152,7 @@ def finish(started: Started, store: Store) -> Manifest:
         data=list_data(order, started.work),
         members=[graft.manifest for graft in started.below.values() if graft.manifest is not None],
         step=started.digest,
-        further=describe_scored(order.vocabulary, order.negatives)
+        further=describe_text(order.rows, order.vocabulary, order.negatives)
         if order.objective in TEXT_OBJECTIVES
         else NOTHING,
     )

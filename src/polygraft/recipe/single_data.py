@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from polygraft.attach.dropout import check_dropout
 from polygraft.data.masking import Masking
 from polygraft.data.read import digest_source
 from polygraft.evaluate.run import find_max_length
@@ -64,7 +65,12 @@ def prepare(
         below: The frozen grafts below the new one.
         folder: Where outputs of frozen layers lie that find no room in memory.
         notify: Told sentences that a user should see.
+
+    Raises:
+        OptionError: Dropout is asked for, and the base has none.
     """
+    if order.settings.dropout:
+        check_dropout(base)
     if order.objective in TEXT_OBJECTIVES:
         base.check_guesses("causal" if order.objective == "causal" else "mlm")
         return _prepare_text(base, order, below, notify)
@@ -111,10 +117,10 @@ def _read_texts(
         load_texts, max_length=longest, reading=order.reading, notify=notify, tokenizer=base.tokenizer
     )
     if order.dev is None:
-        both = load(order.train, num_held_out=NUM_HELD_OUT)
+        both = load(order.train, rows=order.rows, num_held_out=NUM_HELD_OUT)
         counts = {"train": both.num_lines - both.num_held_out, "dev": both.num_held_out}
         return both.train, both.held_out, counts
-    train, dev = load(order.train), load(order.dev)
+    train, dev = load(order.train, rows=order.rows), load(order.dev)
     return train.train, dev.train, {"train": train.num_lines, "dev": dev.num_lines}
 
 
@@ -129,7 +135,8 @@ def _prepare_labels(base: Base, order: Order, below: Mapping[str, Graft], *, fol
             "layer": -1 if order.head_layer is None else order.head_layer,
         }
     )
-    cache = open_cache(order.cache, gib=order.cache_gib, folder=folder)
+    has_dropout = order.settings.dropout
+    cache = open_cache(order.cache, gib=order.cache_gib, folder=folder, has_dropout=has_dropout)
     objective, sentence = make_labelling(
         base, examples, labels=labels, source=order.train, cache=cache, num_taken=count_taken_by(order, below)
     )

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
+from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -28,7 +29,7 @@ from polygraft.recipe.order import Order, hash_order, plan_training
 from polygraft.recipe.outcome import Label, Outcome, record_outcome
 from polygraft.recipe.packnet import run_packnet
 from polygraft.recipe.piggyback import run_piggyback
-from polygraft.recipe.record import NOTHING, describe_scored
+from polygraft.recipe.record import NOTHING, describe_text
 from polygraft.recipe.single import find_done, load_below, never
 from polygraft.recipe.single_data import list_data, prepare
 from polygraft.recipe.structured import run_structured
@@ -54,7 +55,7 @@ class SparseOrder:
     method: Method
 
 
-def run_method(bench: Bench, method: Method) -> Iterator[Step | Phase | Outcome]:
+def run_method(bench: Bench, method: Method) -> Generator[Step | Phase | Outcome]:
     """Do what a method does, telling each phase and update, and each graft that comes out."""
     match method:
         case Imp():
@@ -83,7 +84,7 @@ def train_sparse(
     any_base: bool = False,
     should_stop: Callable[[], bool] = never,
     notify: Callable[[str], None] = ignore,
-) -> Iterator[Step | Phase | Manifest]:
+) -> Generator[Step | Phase | Manifest]:
     """Make grafts by a method and store them, telling each phase, every update, and the manifest of each graft.
 
     An order that was carried out before gives its last graft's manifest at once; one that was stopped goes on where it
@@ -120,7 +121,7 @@ def train_sparse(
             objective=order.objective,
             data=list_data(order, work),
             members=[graft.manifest for graft in below.values() if graft.manifest is not None],
-            further=describe_scored(order.vocabulary, order.negatives)
+            further=describe_text(order.rows, order.vocabulary, order.negatives)
             if order.objective in TEXT_OBJECTIVES
             else NOTHING,
         )
@@ -139,8 +140,11 @@ def train_sparse(
             should_stop=should_stop,
             notify=notify,
         )
-        for item in run_method(bench, wanted.method):
-            yield _keep(item, item.name or order.name, label, store) if isinstance(item, Outcome) else item
+        with closing(run_method(bench, wanted.method)) as items:
+            for item in items:
+                yield (
+                    _keep(item, item.name or order.name, label, store) if isinstance(item, Outcome) else item
+                )
         bench.clear()
 
 

@@ -150,8 +150,8 @@ def find_source(recipe: Recipe) -> str | None:
 def _make_mlm(recipe: Recipe, base: Base, corpus: Corpus, common: Mapping[str, Any]) -> Job:
     head = f"{TEXT_OBJECTIVES[base.guesses]} head"
     made = f"{head} and bottleneck" if recipe.train.mlm.reduction else head
-    # The steps of the languages score the same pieces.
-    vocabulary, negatives = recipe.train.language.vocabulary, recipe.train.language.num_negatives
+    # The steps of the languages score the same pieces of the same rows.
+    language = recipe.train.language
     return Job(
         name="mlm",
         kind="mlm",
@@ -160,11 +160,12 @@ def _make_mlm(recipe: Recipe, base: Base, corpus: Corpus, common: Mapping[str, A
             common,
             kind="mlm",
             settings=_describe_settings(recipe.train.mlm),
-            max_length=recipe.train.language.max_length,
-            held_out=recipe.train.language.held_out,
+            max_length=language.max_length,
+            held_out=language.held_out,
             text=[_describe_text(recipe, corpus, name) for name in recipe.languages],
-            vocabulary=vocabulary,
-            negatives=negatives,
+            vocabulary=language.vocabulary,
+            negatives=language.num_negatives,
+            **({} if language.rows == "sentences" else {"rows": language.rows}),
         ),
         graft=recipe.variant.name_mlm(),
     )
@@ -344,12 +345,18 @@ def _describe_settings(settings: MlmSettings | LanguageSettings | TaskSettings) 
     if not isinstance(settings, TaskSettings) and settings.accumulate == 1:
         # As before text could be accumulated.
         del found["accumulate"]
+    if not settings.dropout:
+        # As before there was dropout.
+        del found["dropout"]
     if isinstance(settings, MlmSettings):
         return found
     if settings.method == BOTTLENECK:
         del found["method"], found["pruning"]
     if settings.part == BOTTLENECK:
         del found["part"], found["options"]
+    if isinstance(settings, LanguageSettings) and settings.rows == "sentences":
+        # As before lines could be joined.
+        del found["rows"]
     return found
 
 

@@ -10,7 +10,8 @@ from polygraft.errors import OptionError
 from polygraft.recipe.learned import PartNames, list_kinds, list_names, spread_options, write_names
 from polygraft.recipe.methods import BOTTLENECK, Method, PackNet, Sequential, read_method
 from polygraft.recipe.tables import check_value
-from polygraft.train.settings import CHECKPOINT_EVERY, NUM_NEGATIVES, TrainSettings
+from polygraft.train.settings import CACHE_GIB, CHECKPOINT_EVERY, NUM_NEGATIVES, TrainSettings
+from polygraft.types import TextRows
 
 DEFAULT_EPOCHS = 5
 OF_BOTTLENECKS = ("reduction", "placement", "activation", "semantics")
@@ -38,6 +39,8 @@ class MlmSettings:
     reduction: float = 2
     """Of the bottleneck in the upper layers; 0 trains the head alone, and language grafts stand below it."""
     mask_rate: float = 0.3
+    dropout: bool = False
+    """Whether the base drops values by chance while the graft is trained, as its configuration says."""
 
     def __post_init__(self) -> None:
         """Refuse what cannot be meant."""
@@ -61,6 +64,7 @@ class MlmSettings:
             batch_tokens=self.batch_tokens,
             accumulate=self.accumulate,
             lr=self.lr,
+            dropout=self.dropout,
             seed=seed,
         )
 
@@ -95,11 +99,17 @@ class LanguageSettings:
     beside the vocabulary `corpus`."""
     max_length: int = 128
     """Longest row in tokens; longer lines are cut into several rows."""
+    rows: TextRows = "sentences"
+    """How the text becomes rows to learn from, also for the graft `mlm`: a line a row, or lines one after the other
+    with the tokenizer's separator between them, cut into rows of `max_length`. Held-out text is measured a line a row
+    in any case."""
     held_out: int = 300
     """Lines kept apart to measure the loss on."""
     warmup: float = 0.06
     """Share of the updates over which the learning rate rises."""
     weight_decay: float = 0.0
+    dropout: bool = False
+    """Whether the base drops values by chance while the grafts are trained, as its configuration says."""
     patience: int | None = None
     """Stop after so many held-out losses without a smaller one."""
     method: str = BOTTLENECK
@@ -175,6 +185,7 @@ class LanguageSettings:
             lr=self.lr,
             warmup=self.warmup,
             weight_decay=self.weight_decay,
+            dropout=self.dropout,
             patience=self.patience,
             seed=seed,
         )
@@ -215,6 +226,9 @@ class TaskSettings:
     warmup: float = 0.06
     """Share of the updates over which the learning rate rises."""
     weight_decay: float = 0.0
+    dropout: bool = False
+    """Whether the base drops values by chance while the grafts are trained, as its configuration says; then nothing is
+    kept for later epochs."""
     patience: int | None = None
     """Stop after so many scores on dev without a better one."""
     accumulate: int = 1
@@ -222,7 +236,7 @@ class TaskSettings:
     cache: Literal["exact", "half", "off"] = "exact"
     """Whether what stands below the task's first bottleneck is kept for later epochs: with the same numbers to the bit,
     in float16, or not."""
-    cache_gib: float = 2.0
+    cache_gib: float = CACHE_GIB
     """Gigabytes (2**30 bytes) of it in memory; the rest lies in memory-mapped files in the run's folder, but for what
     stands below a bottleneck in the lowest layer."""
     method: str = BOTTLENECK
@@ -271,6 +285,7 @@ class TaskSettings:
             accumulate=self.accumulate,
             warmup=self.warmup,
             weight_decay=self.weight_decay,
+            dropout=self.dropout,
             seed=seed,
             patience=self.patience,
         )

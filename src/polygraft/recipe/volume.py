@@ -17,7 +17,7 @@ from polygraft.data.example import TaggedSentence
 from polygraft.data.masking import corpus_vocabulary
 from polygraft.data.read import read_texts
 from polygraft.errors import DataError
-from polygraft.recipe.corpus import Examples, count_held_out, join_texts
+from polygraft.recipe.corpus import Examples, arrange_rows, count_held_out, join_texts
 from polygraft.recipe.objectives import make_labelling
 from polygraft.settings import load_launch
 
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from polygraft.recipe.schema import Recipe
     from polygraft.train.labels import Labelling
     from polygraft.train.settings import TrainSettings
+    from polygraft.types import TextRows
 
 NUM_SAMPLED = 1000
 """Lines or examples that are turned into tokens, evenly spread over the file."""
@@ -49,6 +50,8 @@ class Volume:
     """Those of one pass over the data."""
     batch_tokens: float
     """Tokens of one of them, padding included."""
+    largest_tokens: int
+    """Those of the largest."""
 
     @property
     def num_tokens(self) -> float:
@@ -61,6 +64,9 @@ class TextSample:
     """Some lines of a text."""
 
     encoded: EncodedText
+    """The rows that are learned from."""
+    sentences: EncodedText
+    """A line a row, as held-out text is scored; the same unless the lines are joined."""
     num_lines: int
     """Lines of the whole text."""
     times: float
@@ -72,7 +78,7 @@ class TextSample:
         """Guess the tokens of the lines that are kept apart."""
         lines = self.num_lines / self.times
         num_apart = count_held_out(self.num_lines, num_held_out=num_held_out)
-        return num_apart * self.encoded.num_tokens / max(1.0, lines)
+        return num_apart * self.sentences.num_tokens / max(1.0, lines)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +109,7 @@ class Samples:
     """Samples of the files of a recipe; each is taken once, and nothing is kept for later runs."""
 
     base: Base
-    _texts: dict[tuple[Path, int | None, int, int], TextSample] = field(default_factory=dict)
+    _texts: dict[tuple[Path, int | None, int, TextRows, int], TextSample] = field(default_factory=dict)
     _labels: dict[tuple[Path, int, int], LabelSample] = field(default_factory=dict)
 
     def take_text(self, recipe: Recipe, name: str, *, longest: int) -> TextSample:
@@ -117,33 +123,37 @@ class Samples:
         language, settings = recipe.languages[name], recipe.train.language
         max_length = min(settings.max_length, longest)
         least = 4 * max(settings.batch_tokens, recipe.train.mlm.batch_tokens)
-        key = (language.text, language.max_lines, max_length, least)
+        key = (language.text, language.max_lines, max_length, settings.rows, least)
         if key not in self._texts:
             self._texts[key] = self._encode(
                 read_texts(language.text, language.reading, max_lines=language.max_lines),
                 source=language.text,
                 max_length=max_length,
+                rows=settings.rows,
                 least=least,
             )
         return self._texts[key]
 
-    def _encode(self, lines: Sequence[str], *, source: Path, max_length: int, least: int) -> TextSample:
+    def _encode(
+        self, lines: Sequence[str], *, source: Path, max_length: int, rows: TextRows, least: int
+    ) -> TextSample:
         """Turn lines into tokens: `NUM_SAMPLED` of them, or as many as give some batches."""
-        count = NUM_SAMPLED
+        count, tokenizer = NUM_SAMPLED, self.base.tokenizer
         while True:
             chosen = pick_evenly(len(lines), count=count)
             is_whole, started = len(chosen) == len(lines), time.perf_counter()
             sample = [lines[place] for place in chosen]
             try:
-                encoded = encode_text(sample, self.base.tokenizer, max_length=max_length, source=str(source))
+                sentences = encode_text(sample, tokenizer, max_length=max_length, source=str(source))
             except DataError:
                 if is_whole:
                     raise
-                encoded = None
-            if is_whole or (encoded is not None and encoded.num_tokens >= least):
-                assert encoded is not None
+                sentences = None
+            if is_whole or (sentences is not None and sentences.num_tokens >= least):
+                assert sentences is not None
                 return TextSample(
-                    encoded=encoded,
+                    encoded=arrange_rows(sentences, tokenizer, rows=rows, max_length=max_length),
+                    sentences=sentences,
                     num_lines=len(lines),
                     times=len(lines) / len(chosen),
                     seconds=time.perf_counter() - started,
@@ -199,6 +209,7 @@ def measure_volume(lengths: NDArray[np.int64], settings: TrainSettings, *, times
         times: How many times as many rows there are.
     """
     batches = plan_batches(lengths, token_budget=settings.batch_tokens, seed=0, epoch=0)
+    padded = [count_padded(lengths, rows) for rows in batches]
     num_of_epoch = max(1, round(len(batches) * times))
     each = settings.accumulate * load_launch().count
     num_updates = settings.steps or math.ceil(num_of_epoch * (settings.epochs or 0) / each)
@@ -208,7 +219,8 @@ def measure_volume(lengths: NDArray[np.int64], settings: TrainSettings, *, times
         if settings.epochs is not None
         else num_updates * settings.accumulate,
         num_of_epoch=num_of_epoch,
-        batch_tokens=float(np.mean([count_padded(lengths, rows) for rows in batches])),
+        batch_tokens=float(np.mean(padded)),
+        largest_tokens=max(padded),
     )
 
 
@@ -228,11 +240,11 @@ def guess_vocabulary(sample: TextSample, *, special_ids: Sequence[int], num_piec
         special_ids: Pieces that are not scored.
         num_pieces: All pieces of the tokenizer.
     """
-    found = corpus_vocabulary(sample.encoded, special_ids=special_ids)
+    found = corpus_vocabulary(sample.sentences, special_ids=special_ids)
     if sample.times <= 1:
         return found
-    middle = int(sample.encoded.starts[sample.encoded.num_rows // 2])
-    half = EncodedText(ids=sample.encoded.ids[:middle], starts=np.array([0, middle]))
+    middle = int(sample.sentences.starts[sample.sentences.num_rows // 2])
+    half = EncodedText(ids=sample.sentences.ids[:middle], starts=np.array([0, middle]))
     fewer = corpus_vocabulary(half, special_ids=special_ids)
     power = math.log2(max(1.0, len(found) / max(1, len(fewer))))
     wanted = min(num_pieces, round(len(found) * sample.times**power))
@@ -248,6 +260,7 @@ def mix_samples(samples: Sequence[TextSample]) -> TextSample:
         return samples[0]
     return TextSample(
         encoded=join_texts([sample.encoded for sample in samples]),
+        sentences=join_texts([sample.sentences for sample in samples]),
         num_lines=sum(sample.num_lines for sample in samples),
         times=max(sample.times for sample in samples),
         seconds=sum(sample.seconds for sample in samples),

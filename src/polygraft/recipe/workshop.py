@@ -167,7 +167,10 @@ class Workshop:
         if digest not in self.caches:
             self.let_go_of_caches([])
             cache = open_cache(
-                settings.cache, gib=settings.cache_gib, folder=self.recipe.folder / "checkpoints"
+                settings.cache,
+                gib=settings.cache_gib,
+                folder=self.recipe.folder / "checkpoints",
+                has_dropout=settings.dropout,
             )
             if cache is None:
                 return None

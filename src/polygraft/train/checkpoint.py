@@ -19,6 +19,8 @@ from polygraft.store.files import LEFTOVER, leftover, sync_folder, write_new
 TENSORS = "state.safetensors"
 FACTS = "state.json"
 NUM_KEPT = 2
+AGAIN = "-again"
+"""What the name of a checkpoint ends with where one of the same step was there, which goes when this one is whole."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +50,8 @@ class Checkpoints:
     def save(self, step: int, tensors: Mapping[str, Tensor], facts: Mapping[str, Any]) -> None:
         """Write a checkpoint whole or not at all.
 
-        Beside it the newest other one stays; the rest are removed, also those of another key and the damaged ones.
+        Beside it the newest one of another step stays; the rest are removed, also those of another key and the damaged
+        ones. One of the same step is removed when the new one is whole, so that one of both is there at any moment.
 
         Args:
             step: After which step.
@@ -56,7 +59,8 @@ class Checkpoints:
             facts: What else is to be remembered, as JSON can hold it.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        self._remove(self.folder.glob(f"{LEFTOVER}*"))
+        for path in self.folder.glob(f"{LEFTOVER}*"):
+            shutil.rmtree(path)
         data = save({name: tensor.contiguous() for name, tensor in tensors.items()})
         whole = {**facts, "key": self.key}
         text = json.dumps({**whole, "sha256": _digest(data, whole)})
@@ -65,14 +69,14 @@ class Checkpoints:
         write_new(unfinished / TENSORS, data)
         write_new(unfinished / FACTS, text.encode())
         sync_folder(unfinished)
-        final = self._path(step)
-        self._remove([final] if final.exists() else [])
+        final = self._find_place(step)
         unfinished.rename(final)
         sync_folder(self.folder)
-        others = [path for path in self._list() if path != final and path not in self._damaged]
+        same = self._list_names(step)
+        others = [path for path in self._list() if path not in (*same, *self._damaged)]
         # What was just written stays, whatever its number.
         kept = [final, *others[: NUM_KEPT - 1]]
-        self._remove(path for path in self.folder.glob("step-*") if path not in kept)
+        self._remove([path for path in self.folder.glob("step-*") if path not in kept])
         self._damaged = []
 
     def load(self) -> State | None:
@@ -102,17 +106,33 @@ class Checkpoints:
         """Remove all checkpoints: the training is done."""
         shutil.rmtree(self.folder, ignore_errors=True)
 
-    def _path(self, step: int) -> Path:
-        return self.folder / f"step-{step:09d}-{self.key[:16]}"
+    def _list_names(self, step: int) -> list[Path]:
+        """List where checkpoints of a step can be."""
+        usual = f"step-{step:09d}-{self.key[:16]}"
+        return [self.folder / usual, self.folder / f"{usual}{AGAIN}"]
+
+    def _find_place(self, step: int) -> Path:
+        """Find a free place for a checkpoint; one of the same step stays beside it until it is whole."""
+        names = self._list_names(step)
+        free = [path for path in names if not path.exists()]
+        if free:
+            return free[0]
+        # A process ended before it could remove one of the two; what `load` could read stays.
+        place = next((path for path in names if path in self._damaged), names[0])
+        self._remove([place])
+        return place
 
     def _list(self) -> list[Path]:
         """List finished checkpoints of this key, newest first."""
-        return sorted(self.folder.glob(f"step-*-{self.key[:16]}"), reverse=True)
+        names = f"step-*-{self.key[:16]}"
+        return sorted((*self.folder.glob(names), *self.folder.glob(f"{names}{AGAIN}")), reverse=True)
 
-    @staticmethod
-    def _remove(folders: Iterable[Path]) -> None:
+    def _remove(self, folders: Iterable[Path]) -> None:
         for path in folders:
-            shutil.rmtree(path)
+            # A process that ends meanwhile leaves nothing that looks like a damaged checkpoint.
+            gone = leftover(self.folder)
+            path.rename(gone)
+            shutil.rmtree(gone)
 
 
 def _digest(data: bytes, facts: Mapping[str, Any]) -> str:

@@ -9,7 +9,7 @@ import numpy as np
 from typing_extensions import override
 
 from polygraft.attach.chances import find_chances
-from polygraft.attach.piece_loss import Decoder, sum_piece_loss
+from polygraft.attach.piece_loss import Decoder, refuse_learned_decoder, sum_piece_loss
 from polygraft.data.chance import ORDER, make_generator
 from polygraft.data.collate import collate
 from polygraft.train.objective import BOTTOM, Loss, Objective
@@ -31,6 +31,9 @@ PROBE_TOKENS = 4096
 
 class Guessing(Objective):
     """Guess pieces of a text.
+
+    What scores the pieces is frozen. A graft that is to learn to change it, as one of tied word embeddings is, is an
+    `OptionError` at the first loss.
 
     Args:
         text: The encoded text.
@@ -87,11 +90,21 @@ class Guessing(Objective):
         base = attachment.base
         batch = collate(self.text, rows, pad_id=base.pad_id)
         asked = self.ask(base, batch, seed=seed, step=step).to(base.device)
-        head, _ = attachment.find_piece_head()
-        if self._decoder is None or self._decoder.head is not head:
-            self._decoder = Decoder(
-                attachment, self.vocabulary, num_negatives=self.num_negatives, chances=self.chances
-            )
-        self._decoder.draw(seed=seed, step=step)
-        total = sum_piece_loss(attachment, asked, self._decoder)
+        decoder = self._find_decoder(attachment)
+        decoder.draw(seed=seed, step=step)
+        total = sum_piece_loss(attachment, asked, decoder)
         return Loss(total=total, num_targets=len(asked.targets), num_tokens=batch.num_tokens)
+
+    def _find_decoder(self, attachment: Attachment) -> Decoder:
+        """Give the decoder's rows, the same ones for all batches unless a graft changes what they are copies of."""
+        changed = attachment.edits.find_name(attachment.find_decoder_weight())
+        learner = None if changed is None else attachment.edits.find_learner(changed)
+        if changed is not None and learner is not None:
+            raise refuse_learned_decoder(learner, changed)
+        head, _ = attachment.find_piece_head()
+        if self._decoder is not None and self._decoder.head is head and changed is None:
+            return self._decoder
+        decoder = Decoder(attachment, self.vocabulary, num_negatives=self.num_negatives, chances=self.chances)
+        # Under the next plan the rows may be others.
+        self._decoder = decoder if changed is None else None
+        return decoder

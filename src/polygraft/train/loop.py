@@ -9,11 +9,10 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-import numpy as np
 import torch
 
 from polygraft.attach.attach import Attachment, attach
@@ -23,15 +22,18 @@ from polygraft.data.batches import padding_share
 from polygraft.errors import TrainError
 from polygraft.parts.head import Head
 from polygraft.train.device import DevicePeak, finish_work
+from polygraft.train.draws import Draws
+from polygraft.train.gradients import check_gradients
 from polygraft.train.memory import PeakMemory, give_back_memory, keep_freed_memory
 from polygraft.train.precision import Precision
-from polygraft.train.prefix import find_kept_depth
+from polygraft.train.prefix import find_kept_depth, say_not_kept, serve
 from polygraft.train.processes import join_processes
 from polygraft.train.progress import Progress
 from polygraft.train.resume import pack_tensors, unpack_tensors
+from polygraft.train.sentences import say_nothing_right, say_stopped
 from polygraft.train.settings import TrainSettings, compute_lr
 from polygraft.train.step import Step
-from polygraft.train.updates import plan_updates
+from polygraft.train.updates import choose_plan, note_long_rows, plan_updates
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -64,16 +66,20 @@ class Training:
         plans: What is in force while it is trained. With several, each step takes one by chance, so that the graft
             learns to stand on each of them.
         grafts: The grafts that the plans name, by name; another training's `averages` may be among them.
-        objective: What is minimised.
+        objective: What is minimised. While it computes a batch, PyTorch's generators hold what the seed and the batch's
+            number say, and afterwards what they held before: a training that goes on draws what it would have drawn.
         settings: How.
         evaluate: Scores an attachment of the first plan on held-out data; larger is better, and what is not a number
             is worse than any. The best values are kept, the later of equally good ones.
-        checkpoints: Where to save what is done so far.
+        checkpoints: Where to save what is done so far, also where whoever follows the steps fails, or asks for no more.
         should_stop: Asked after every step; when true, a checkpoint is written and `Interrupted` raised.
         notify: Told sentences that a user should see.
         penalty: What is added to the loss for the graft's values alone, a scalar with a gradient.
         prepare: Told the number of each step, counted from 0, before it.
         lr_factors: What the learning rate is multiplied by for the values of some kinds of parts.
+
+    Raises:
+        OptionError: The settings ask for dropout, and the base has none.
     """
 
     base: Base
@@ -116,8 +122,10 @@ class Training:
         self.memory = PeakMemory()
         self.device_peak = DevicePeak(self.base.device)
         self.best_tensors: dict[str, Tensor] = {}
+        self.saved_step: int | None = None
         self.updates = plan_updates(self.objective, self.settings, num_processes=self.processes.launch.count)
-        self.depth = find_kept_depth(self.base, self.graft, is_compiled=self.settings.compile)
+        self.depth = find_kept_depth(self.base, self.graft, settings=self.settings)
+        self.draws = Draws(self.base, settings=self.settings)
 
     @property
     def total(self) -> int:
@@ -137,19 +145,23 @@ class Training:
             TrainError: The loss is not a number, or a value of the graft gets no gradient.
         """
         self._resume()
+        note_long_rows(self.objective, self.settings, notify=self.notify)
+        if self.settings.dropout and self.objective.cache is not None:
+            self.notify(say_not_kept(self.graft.name))
         # What was freed before would be taken again, and not be counted.
         give_back_memory()
         self.memory.begin()
         self.device_peak.begin()
         self._meet()
         self._get_ready()
-        with keep_freed_memory():
+        with keep_freed_memory(), serve(self.objective.cache):
             yield from self._go_on()
         if self.best_tensors:
             self.graft.layers.load_state_dict(self.best_tensors)
         self.graft.layers.requires_grad_(False)
         if self.progress.best == 0 and self.objective.scores_can_be_zero:
-            self.notify(self._say_nothing_right())
+            name, steps = self.graft.name, self.progress.step
+            self.notify(say_nothing_right(name, num_steps=steps, settings=self.settings))
 
     def _get_ready(self) -> None:
         """Let the objective do what it does once, if it has not; the time counts as that of training."""
@@ -164,10 +176,19 @@ class Training:
                 break
             started = time.perf_counter()
             step = self._take(number, started)
-            yield step
-            if self.processes.agree(on=self.should_stop()):
+            try:
+                yield step
+                is_stopped = self.processes.agree(on=self.should_stop())
+            except BaseException:
+                # Whoever follows the steps failed, or asks for no more.
+                self._save_alone()
+                raise
+            if is_stopped:
                 self.save()
-                raise Interrupted(self._say_stopped(step.number))
+                is_saved = self.checkpoints is not None
+                raise Interrupted(
+                    say_stopped(self.graft.name, step=step.number, total=self.total, is_saved=is_saved)
+                )
             if step.number % self.settings.checkpoint_every == 0:
                 self.save()
 
@@ -193,14 +214,14 @@ class Training:
         }
 
     def _take(self, number: int, started: float) -> Step:
-        plan = self.plans[self._choose(number)]
+        plan = choose_plan(self.plans, seed=self.settings.seed, number=number)
         self.prepare(number)
         lr = compute_lr(self.settings, step=number, total=self.total)
         self.optimiser.zero_grad(set_to_none=True)
         with self._change_layers(), attach(self.base, plan, grafts=self.at_hand) as attachment:
             value, num_tokens = self._add_gradients(attachment, number, lr)
             if number == 0:
-                self._check_gradients(attachment)
+                self._check_first(attachment)
         self._update(lr)
         progress = self.progress
         progress.step = number + 1
@@ -252,12 +273,13 @@ class Training:
         total, num_targets, num_tokens, first = 0.0, 0, 0, 0
         for place, rows in self.processes.share(batches):
             step = number * self.batches_per_update + place
-            with self.precision.round_products():
-                loss = self.objective.compute_loss(
-                    attachment, rows, seed=self.settings.seed, step=step, depth=self.depth
-                )
-            first = first or max(1, loss.num_targets)
-            self.precision.scale(loss.total / first).backward()
+            with self.draws.settle(step):
+                with self.precision.round_products():
+                    loss = self.objective.compute_loss(
+                        attachment, rows, seed=self.settings.seed, step=step, depth=self.depth
+                    )
+                first = first or max(1, loss.num_targets)
+                self.precision.scale(loss.total / first).backward()
             total += float(loss.total.detach())
             num_targets += loss.num_targets
             num_tokens += loss.num_tokens
@@ -279,12 +301,6 @@ class Training:
             self.precision.scale(self.penalty()).backward()
         return total / max(1, num_targets), int(num_tokens)
 
-    def _choose(self, number: int) -> int:
-        if len(self.plans) == 1:
-            return 0
-        rng = np.random.Generator(np.random.Philox(np.random.SeedSequence([self.settings.seed, number, 1])))
-        return int(rng.integers(len(self.plans)))
-
     def _update(self, lr: float) -> None:
         self.precision.unscale(self.optimiser)
         if self.settings.clip:
@@ -293,24 +309,11 @@ class Training:
             group["lr"] = lr * group["factor"]
         self.precision.step(self.optimiser)
 
-    def _check_gradients(self, attachment: Attachment) -> None:
+    def _check_first(self, attachment: Attachment) -> None:
         for sentence in attachment.edits.list_conflicts():
             self.notify(sentence)
-        waiting = sorted(attachment.edits.waiting)
-        # A process may have had no batch of the first update.
-        if waiting and self.progress.num_batches:
-            raise TrainError(
-                f"The base's weight '{waiting[0]}', which '{self.graft.name}' changes, gets no gradient "
-                f"({len(waiting)} such): nothing that the loss reads depends on it. Leave its layer out with "
-                "skip_layers, or name other weights."
-            )
-        without = [name for name, tensor in self.parameters.items() if tensor.grad is None]
-        if without:
-            raise TrainError(
-                f"The value '{without[0]}' of '{self.graft.name}' gets no gradient ({len(without)} of "
-                f"{len(self.parameters)} such): nothing that the loss reads depends on it. Leave its layer out with "
-                "skip_layers, or read the masked-LM head further up."
-            )
+        name, has_batches = self.graft.name, self.progress.num_batches > 0
+        check_gradients(attachment, self.parameters, name=name, has_batches=has_batches)
 
     def _is_scored(self) -> bool:
         """Whether held-out data is scored after this step."""
@@ -332,36 +335,34 @@ class Training:
         return score, is_best
 
     def _is_done(self) -> bool:
-        patience = self.settings.patience
-        return patience is not None and self.progress.since_best >= patience
-
-    def _say_stopped(self, number: int) -> str:
-        stopped = f"Training of '{self.graft.name}' was stopped after step {number} of {self.total}"
-        if self.checkpoints is None:
-            return f"{stopped}, and nothing of it was saved. Train with checkpoints to go on later."
-        return f"{stopped}, and all of it is saved. Give the same command again to go on."
-
-    def _say_nothing_right(self) -> str:
-        settings = self.settings
-        return (
-            f"The best dev score of '{self.graft.name}' is 0: after {self.progress.step} steps none of the held-out "
-            "entities or labels is right. Expected a score above 0. Train for more steps (more epochs, or a "
-            f"smaller --batch-tokens than {settings.batch_tokens}), with a higher learning rate (--lr, it is "
-            f"{settings.lr:g}), or with a head that learns faster (--head-lr-factor, it is "
-            f"{settings.head_lr_factor:g}); in a recipe these are keys of [train.task]."
-        )
+        return self.settings.patience is not None and self.progress.since_best >= self.settings.patience
 
     def save(self) -> None:
-        """Write a checkpoint, if there is a place for it; afterwards it is there for all processes."""
+        """Write a checkpoint, if there is a place and none of this step yet; then it is there for all processes."""
         if self.checkpoints is None:
             return
         if self.processes.launch.is_first:
-            self.progress.scaler = self.precision.pack()
-            self.progress.memory = self._measure_memory()
-            tensors = pack_tensors(self.graft, self.best_tensors, self.optimiser)
-            self.checkpoints.save(self.progress.step, tensors, vars(self.progress))
+            self._write(self.checkpoints)
         # A launcher ends all processes as soon as one has ended, and one that goes on reads what was written.
         self.processes.wait()
+
+    def _save_alone(self) -> None:
+        """Write a checkpoint before an error goes on; the other processes may not come to where they would wait."""
+        if self.checkpoints is not None and self.processes.launch.is_first:
+            # Why the training ends matters more than why it cannot be saved.
+            with suppress(Exception):
+                self._write(self.checkpoints)
+
+    def _write(self, checkpoints: Checkpoints) -> None:
+        step = self.progress.step
+        # What goes on from a step is the same whether its checkpoint has the last values or already the best ones.
+        if step == self.saved_step:
+            return
+        self.progress.scaler = self.precision.pack()
+        self.progress.memory = self._measure_memory()
+        tensors = pack_tensors(self.graft, self.best_tensors, self.optimiser)
+        checkpoints.save(step, tensors, vars(self.progress))
+        self.saved_step = step
 
     def _meet(self) -> None:
         """See that all processes begin with the same values at the same step."""
@@ -386,6 +387,7 @@ class Training:
         self.progress = Progress.from_facts(state.facts)
         self.precision.unpack(self.progress.scaler)
         self.best_tensors = unpack_tensors(state.tensors, self.graft, self.optimiser)
+        self.saved_step = self.progress.step
         self.notify(
             f"Training of '{self.graft.name}' goes on after step {self.progress.step} of {self.total}."
         )

@@ -9,6 +9,8 @@ from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from pathlib import Path
 
+from polygraft.train.control_group import read_left
+
 STATUS = Path("/proc/self/status")
 """Where Linux tells the resident size of this process (VmRSS) and the largest so far (VmHWM), in kB."""
 FREE = Path("/proc/meminfo")
@@ -22,6 +24,9 @@ from the system by itself, and gives back as soon as it is freed."""
 USUAL = {MMAP_THRESHOLD: 32 * 1024**2, TRIM_THRESHOLD: 64 * 1024**2}
 """What glibc sets both to by itself in a process that has freed large pieces."""
 KEPT = {MMAP_THRESHOLD: 1024**3, TRIM_THRESHOLD: 2**31 - 1}
+"""What is wished for. Older versions of glibc refuse a piece of more than 32 MiB, the usual size."""
+GRANTED = 1
+"""What `mallopt` returns where a wish was granted, and 0 where it was not."""
 
 
 class PeakMemory:
@@ -72,8 +77,13 @@ def read_status(key: str) -> int | None:
 
 
 def read_free() -> int | None:
-    """Give the memory that this process can still take before the machine swaps, or None where nothing tells it."""
-    return _read_size(FREE, "MemAvailable")
+    """Give the bytes that this process can still take before the machine swaps, or before a limit ends it.
+
+    Returns:
+        The least of what the machine has and what each limit leaves; None where nothing tells either.
+    """
+    known = (_read_size(FREE, "MemAvailable"), read_left())
+    return min((each for each in known if each is not None), default=None)
 
 
 def _read_size(path: Path, key: str) -> int | None:
@@ -106,8 +116,8 @@ def keep_freed_memory() -> Generator[None]:
     """Let the process keep what it frees inside the block, and give it back afterwards.
 
     A step of training takes and frees the same large tensors as the one before. What the C library gives back to the
-    system in between, the system fills with zeros, page by page, the next time. With another C library than glibc
-    nothing changes. Blocks may overlap, in one thread.
+    system in between, the system fills with zeros, page by page, the next time. An older glibc keeps pieces
+    below 32 MiB only, and with another C library nothing changes. Blocks may overlap, in one thread.
     """
     _holders.append(None)
     _set_thresholds(KEPT)
@@ -125,20 +135,28 @@ _holders: list[None] = []
 
 
 def keeps_freed_memory() -> bool:
-    """Whether the C library is one that can be told to keep what is freed."""
-    return _find_function("mallopt") is not None
+    """Whether the C library keeps all that is freed where it is told so; it is told, to see it."""
+    is_granted = _set_thresholds(KEPT)
+    if not _holders:
+        _set_thresholds(USUAL)
+    return is_granted
 
 
-def _set_thresholds(values: dict[int, int]) -> None:
+def _set_thresholds(values: dict[int, int]) -> bool:
+    """Set both thresholds, one that is refused to its usual value instead; say whether all was granted."""
+    is_granted = True
     for name, value in values.items():
-        _call_glibc("mallopt", name, value)
+        if _call_glibc("mallopt", name, value) != GRANTED:
+            is_granted = False
+            # With one threshold set, glibc no longer raises the other by itself.
+            _call_glibc("mallopt", name, USUAL[name])
+    return is_granted
 
 
-def _call_glibc(name: str, *arguments: int) -> None:
-    """Call a function of the C library's for memory; nothing happens where it has none of that name."""
+def _call_glibc(name: str, *arguments: int) -> object:
+    """Call a function of the C library's for memory; None, and nothing happens, where it has none of that name."""
     function = _find_function(name)
-    if function is not None:
-        function(*arguments)
+    return None if function is None else function(*arguments)
 
 
 def _find_function(name: str) -> Callable[..., object] | None:

@@ -48,6 +48,8 @@ class Objective(ABC):
     """Whether a held-out score of 0 says that nothing is right yet."""
     cache: PrefixCache | None = None
     """Where the output of frozen layers is kept, if anywhere."""
+    has_told_long_rows: bool = False
+    """Whether it was said of its rows that some are longer than a batch is to be."""
 
     @abstractmethod
     def lengths(self) -> NDArray[np.int64]:
@@ -60,7 +62,7 @@ class Objective(ABC):
     def compute_loss(
         self, attachment: Attachment, rows: NDArray[np.int64], *, seed: int, step: int, depth: Depth = BOTTOM
     ) -> Loss:
-        """Compute the loss of some rows; equal arguments give equal numbers.
+        """Compute the loss of some rows; equal arguments, and equal states of PyTorch's generators, give equal numbers.
 
         Args:
             attachment: What is in force.

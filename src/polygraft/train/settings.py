@@ -12,6 +12,8 @@ NUM_NEGATIVES = 1024
 """How many pieces that a text does not have are scored beside its own, unless the user says otherwise."""
 CHECKPOINT_EVERY = 200
 """Updates between checkpoints, unless the user says otherwise."""
+CACHE_GIB = 2.0
+"""Gigabytes (2**30 bytes) of what frozen layers give that are kept in memory, unless the user says otherwise."""
 PRECISIONS = ("bfloat16", "float16")
 """Number formats that products may be computed in, where it is not the base's own."""
 
@@ -25,7 +27,7 @@ class TrainSettings:
     epochs: int | None = None
     """Passes over the data; give this or `steps`."""
     batch_tokens: int = 2048
-    """Most tokens in a batch, padding included."""
+    """Most tokens in a batch, padding included; a row that is longer is a batch alone."""
     accumulate: int = 1
     """Batches an update: their gradients are summed, and the mean is over all their targets."""
     precision: str | None = None
@@ -37,6 +39,9 @@ class TrainSettings:
     compile: bool = False
     """Whether PyTorch compiles the base's layers first: minutes at the beginning, and numbers that differ in the last
     digits."""
+    dropout: bool = False
+    """Whether the base drops values by chance in the passes of training, as its configuration says. What frozen layers
+    give is another thing each time then, and is not kept for later epochs."""
     lr: float = 1e-4
     """Peak learning rate of AdamW."""
     head_lr_factor: float = 1.0

@@ -40,6 +40,8 @@ class MappedFiles:
         """Copy a tensor into a file and give the copy; None where the disk has no room for it."""
         size = tensor.numel() * tensor.element_size()
         if self._file is None or self._place + size > len(self._file):
+            # Before room is looked for: a full file whose tensors are gone takes none from here on.
+            self._file = None
             self._file = self._open(max(FILE_BYTES, size))
             self._place = 0
         if self._file is None:
@@ -50,6 +52,10 @@ class MappedFiles:
         self._place += -(-size // ALIGNMENT) * ALIGNMENT
         self.used += size
         return stored
+
+    def release(self, size: int) -> None:
+        """Count so many bytes as used no longer. The disk has a file's room again when all of its tensors are gone."""
+        self.used -= size
 
     def _open(self, size: int) -> mmap.mmap | None:
         try:

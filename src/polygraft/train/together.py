@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,7 @@ def ignore(number: int) -> None:
 
 def run_together(
     trainings: Sequence[Training], *, finished: Callable[[int], None] = ignore
-) -> Iterator[tuple[int, Step]]:
+) -> Generator[tuple[int, Step]]:
     """Train several grafts side by side, one update of each in turn.
 
     Trainings that are given one and the same objective share what it looks up: with a `PrefixCache`, the frozen layers
@@ -56,7 +56,7 @@ def _take_turns(
     failed: list[TrainError],
     *,
     finished: Callable[[int], None],
-) -> Iterator[tuple[int, Step]]:
+) -> Generator[tuple[int, Step]]:
     while running:
         for number in list(running):
             try:

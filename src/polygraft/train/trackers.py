@@ -6,7 +6,7 @@ run under, and the last update that it was told. A training that was stopped or 
 
 from __future__ import annotations
 
-from collections.abc import Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -76,18 +76,31 @@ class Trackers:
         folder: Where those that write files write them.
         project: What the runs belong to.
         settings: What a tracker shows beside the numbers of every run; plain values.
+        notify: Told a sentence where a tracker that was opened before fails; it is left out from then on. None lets
+            the error go on.
     """
 
     def __init__(
-        self, names: Sequence[str], *, folder: Path, project: str, settings: Mapping[str, Any]
+        self,
+        names: Sequence[str],
+        *,
+        folder: Path,
+        project: str,
+        settings: Mapping[str, Any],
+        notify: Callable[[str], None] | None = None,
     ) -> None:
         check_trackers(names)
         self.names = tuple(names)
         self.folder = folder
         self.project = project
         self.settings = settings
+        self.notify = notify
         self._are_together = False
         self._open: dict[str, list[_Run]] = {}
+        self._begun: set[str] = set()
+        """Trackers that could be opened."""
+        self._lost: set[str] = set()
+        """Those that failed later, and `FILES` where what they were told cannot be written down."""
 
     def log(self, step: Step, *, run: str) -> None:
         """Log a step, but to no tracker that was told it before the training was stopped.
@@ -99,7 +112,7 @@ class Trackers:
                 `log_together`.
 
         Raises:
-            TrainError: A tracker cannot be opened.
+            TrainError: A tracker cannot be opened at its first training, or at any where nobody is notified.
         """
         if not self.names:
             return
@@ -109,13 +122,38 @@ class Trackers:
             self._begin(run, step.number)
         found = {name: value for name in NUMBERS if (value := read_number(step, name)) is not None}
         for opened in self._open[run]:
-            if step.number > opened.last:
-                # MLflow logs to the run that was opened last, unless it is told which.
-                options = {"run_id": opened.ident} if opened.name == "mlflow" else {}
-                opened.tracker.log(found, step=step.number, **options)
-                opened.last = step.number
+            if step.number > opened.last and opened.name not in self._lost:
+                self._log(opened, found, step.number)
         told = {opened.name: Told(opened.ident, opened.last) for opened in self._open[run]}
-        write_told(self._find_file(run), told, settings=self.settings)
+        path = self._find_file(run)
+        try:
+            write_told(path, told, settings=self.settings)
+        except OSError as error:
+            self._lose(
+                FILES,
+                error,
+                f"What trackers were told cannot be written to {path}: {error.strerror or error}. Expected a folder "
+                "with room. Training goes on; if it is stopped, they may be told some updates twice later on. Make "
+                "room.",
+            )
+
+    def _log(self, opened: _Run, found: Mapping[str, Any], number: int) -> None:
+        # MLflow logs to the run that was opened last, unless it is told which.
+        options = {"run_id": opened.ident} if opened.name == "mlflow" else {}
+        try:
+            opened.tracker.log(dict(found), step=number, **options)
+        except Exception as error:  # noqa: BLE001 - what may go wrong differs from one package to the next.
+            self._lose(opened.name, error, _say_failed(opened.name, error))
+        else:
+            opened.last = number
+
+    def _lose(self, what: str, error: Exception, sentence: str) -> None:
+        """Go on without something, and tell it once; where nobody is notified the error goes on."""
+        if self.notify is None:
+            raise error
+        if what not in self._lost:
+            self._lost.add(what)
+            self.notify(sentence)
 
     @contextmanager
     def log_together(self) -> Generator[None]:
@@ -133,7 +171,10 @@ class Trackers:
         runs = [opened for together in self._open.values() for opened in together]
         self._open = {}
         for opened in runs:
-            opened.tracker.finish()
+            try:
+                opened.tracker.finish()
+            except Exception as error:  # noqa: BLE001 - see `_log`.
+                self._lose(opened.name, error, _say_failed(opened.name, error))
 
     def _find_file(self, run: str) -> Path:
         return self.folder / FILES / self.project / f"{run}.json"
@@ -142,15 +183,21 @@ class Trackers:
         before = read_told(self._find_file(run), settings=self.settings) if number > 1 else {}
         self._open[run] = []
         for name in self.names:
+            if name in self._lost:
+                continue
             told = before.get(name)
             try:
                 opened = self._start(name, run, told, number)
             except Exception as error:
                 # What may go wrong differs from one package to the next: no account, no server, no database.
+                if self.notify is not None and name in self._begun:
+                    self._lose(name, error, _say_failed(name, error))
+                    continue
                 raise TrainError(
                     f"The tracker '{name}' cannot be opened: {type(error).__name__}: {error} Expected it to be set up "
                     "as its own pages say. Set it up, or train without it."
                 ) from error
+            self._begun.add(name)
             self._open[run].append(opened)
 
     def _start(self, name: str, run: str, told: Told | None, number: int) -> _Run:
@@ -167,6 +214,13 @@ class Trackers:
             show_settings(name, tracker, {"run": run, **self.settings})
             told = Told(read_ident(name, tracker), 0)
         return _Run(name=name, tracker=tracker, ident=told.ident, last=told.last)
+
+
+def _say_failed(name: str, error: Exception) -> str:
+    return (
+        f"The tracker '{name}' failed: {type(error).__name__}: {error} Expected it to take every update. Training goes "
+        "on without it; its own pages say what may be wrong."
+    )
 
 
 def read_number(step: Step, name: str) -> float | None:
@@ -236,7 +290,12 @@ def read_ident(name: str, tracker: GeneralTracker) -> str:
 
 @contextmanager
 def open_trackers(
-    names: Sequence[str], *, folder: Path, project: str, settings: Mapping[str, Any] | None = None
+    names: Sequence[str],
+    *,
+    folder: Path,
+    project: str,
+    settings: Mapping[str, Any] | None = None,
+    notify: Callable[[str], None] | None = None,
 ) -> Generator[Trackers]:
     """Log to some trackers inside the block, and end their runs with it.
 
@@ -245,6 +304,8 @@ def open_trackers(
         folder: Where those that write files write them.
         project: What the runs belong to.
         settings: Plain values that a tracker shows beside the numbers.
+        notify: Told a sentence where a tracker that was opened before fails; it is left out from then on. None lets
+            the error go on.
 
     Raises:
         OptionError: There is no such tracker.
@@ -257,7 +318,7 @@ def open_trackers(
         ...     for step in training.run():
         ...         trackers.log(step, run="ner")
     """
-    trackers = Trackers(names, folder=folder, project=project, settings=settings or {})
+    trackers = Trackers(names, folder=folder, project=project, settings=settings or {}, notify=notify)
     try:
         yield trackers
     finally:
